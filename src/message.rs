@@ -1,0 +1,558 @@
+//! The words everything else is written in: ids, kinds, the states of an exchange, the envelope.
+//!
+//! Knows nothing of transport or storage. All times are UTC, rounded once to the millisecond by
+//! [`now`], so that what is stored, signed and shown is the same instant.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+/// An agency's name in the directory, in its certificate and on every entry: a lower-case slug.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct AgencyId(Arc<str>);
+
+impl AgencyId {
+    /// Parses a slug: 2 to 64 characters of `a-z`, `0-9` and inner `-`.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        let outer = |c: Option<&u8>| c.is_some_and(|c| *c != b'-');
+        let bytes = text.as_bytes();
+        let good = (2..=64).contains(&bytes.len())
+            && bytes.iter().all(|c| inner(*c))
+            && outer(bytes.first())
+            && outer(bytes.last());
+        if good { Ok(Self(text.into())) } else { Err(InvalidId("agency id")) }
+    }
+
+    /// The slug itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgencyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for AgencyId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::parse(text)
+    }
+}
+
+impl Serialize for AgencyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for AgencyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Text that is not the id it should be. Never repeats the text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a valid {0}")]
+pub struct InvalidId(&'static str);
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id, a UUID v7: it sorts by the time given. Not a secret.
+            pub fn new(at: Timestamp) -> Self {
+                let ms = u64::try_from(at.as_millisecond()).unwrap_or(0);
+                let time = uuid::Timestamp::from_unix(
+                    uuid::NoContext,
+                    ms / 1_000,
+                    u32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000,
+                );
+                Self(Uuid::new_v7(time))
+            }
+
+            /// The id held in these 16 bytes, as stored.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// The 16 bytes to store.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                // Only the hyphenated lower-case form: one id, one spelling.
+                match Uuid::try_parse(text) {
+                    Ok(id) if id.hyphenated().to_string() == text => Ok(Self(id)),
+                    _ => Err(InvalidId($what)),
+                }
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// One MASH enquiry: a family, and every exchange about it.
+    EnquiryId, "enquiry id"
+}
+uuid_id! {
+    /// One RFI to one agency, and everything said in answer to it.
+    ExchangeId, "exchange id"
+}
+uuid_id! {
+    /// One thing said.
+    MessageId, "message id"
+}
+uuid_id! {
+    /// The sender's own name for one submission, so that sending it again does nothing more.
+    IdempotencyKey, "idempotency key"
+}
+
+/// An exchange's short name, for the telephone: `RFI-2026-000123-K`.
+///
+/// The last character checks the others, so that a misheard reference is noticed, not misfiled.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub struct Reference(String);
+
+impl Reference {
+    /// No 0/O, no 1/I/L, no U: nothing that is confused when read aloud.
+    const CHECK: &'static [u8; 23] = b"ABCDEFGHJKMNPQRSTVWXYZ2";
+
+    /// The reference for the `number`th exchange of `year`.
+    pub fn new(year: i16, number: u64) -> Self {
+        let stem = format!("RFI-{year:04}-{number:06}");
+        let check = Self::check_character(&stem);
+        Self(format!("{stem}-{check}"))
+    }
+
+    /// Parses a reference and checks its last character.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let invalid = InvalidId("reference");
+        let (stem, check) = text.rsplit_once('-').ok_or(invalid)?;
+        let mut parts = stem.splitn(3, '-');
+        let shaped = parts.next() == Some("RFI")
+            && parts.next().is_some_and(|y| y.len() == 4 && y.bytes().all(|c| c.is_ascii_digit()))
+            && parts.next().is_some_and(|n| {
+                (6..=12).contains(&n.len()) && n.bytes().all(|c| c.is_ascii_digit())
+            });
+        if shaped && check == Self::check_character(stem).to_string() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(invalid)
+        }
+    }
+
+    /// The reference as printed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    // Weighted by place over a prime, so one wrong digit or two digits swapped always show.
+    fn check_character(stem: &str) -> char {
+        let sum = stem
+            .bytes()
+            .filter(u8::is_ascii_digit)
+            .zip(2_u32..)
+            .fold(0, |sum, (digit, weight)| (sum + u32::from(digit - b'0') * weight) % 23);
+        char::from(Self::CHECK[sum as usize])
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What kind of thing is said.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The agency has it: it will reply by a time, or it is not theirs to answer.
+    Acknowledgement,
+    /// What the hub decided, told to each agency that answered (R48, R113).
+    Outcome,
+    /// An agency's answer.
+    Response,
+    /// A Request For Information (agreement, Appendix 5).
+    Rfi,
+    /// New or corrected information after the response (R85).
+    Supplement,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Acknowledgement, Self::Outcome, Self::Response, Self::Rfi, Self::Supplement];
+
+    /// The name used in entries, tables, labels and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Acknowledgement => "acknowledgement",
+            Self::Outcome => "outcome",
+            Self::Response => "response",
+            Self::Rfi => "rfi",
+            Self::Supplement => "supplement",
+        }
+    }
+
+    /// The last part of `POST /v1/exchanges/{id}/{kind}`; an RFI opens its exchange elsewhere.
+    pub fn path(self) -> Option<&'static str> {
+        match self {
+            Self::Acknowledgement => Some("acknowledgements"),
+            Self::Outcome => Some("outcomes"),
+            Self::Response => Some("responses"),
+            Self::Rfi => None,
+            Self::Supplement => Some("supplements"),
+        }
+    }
+
+    /// The kind whose path this is.
+    pub fn from_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.path() == Some(path))
+    }
+
+    /// The kind with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The schema a payload of this kind must satisfy.
+    pub fn schema(self) -> String {
+        format!("urn:mash:schema:{}:1", self.as_str())
+    }
+
+    /// The CloudEvents `type`.
+    pub fn event_type(self) -> String {
+        format!("org.mash.{}.v1", self.as_str())
+    }
+
+    /// Who says it.
+    pub fn sender(self) -> Party {
+        match self {
+            Self::Outcome | Self::Rfi => Party::Hub,
+            Self::Acknowledgement | Self::Response | Self::Supplement => Party::Agency,
+        }
+    }
+}
+
+/// The two parties to an exchange.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Party {
+    /// The agency that was asked.
+    Agency,
+    /// The hub that asks.
+    Hub,
+}
+
+/// How an agency answered (R18): always one of four, and silence is none of them (R17).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResponseResult {
+    /// Nothing may be shared, with a reason.
+    CannotShare,
+    /// Every category asked is answered.
+    Complete,
+    /// The agency looked and holds nothing.
+    NothingKnown,
+    /// Some now, more later, or some withheld.
+    Partial,
+}
+
+impl ResponseResult {
+    /// Every result.
+    pub const ALL: [Self; 4] =
+        [Self::CannotShare, Self::Complete, Self::NothingKnown, Self::Partial];
+
+    /// The name used in payloads and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CannotShare => "cannot-share",
+            Self::Complete => "complete",
+            Self::NothingKnown => "nothing-known",
+            Self::Partial => "partial",
+        }
+    }
+
+    /// The result with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|result| result.as_str() == name)
+    }
+}
+
+/// Where an exchange stands, in FHIR Task's words. `Requested` and `Received` are silence.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExchangeState {
+    /// The agency said it will reply.
+    Accepted,
+    /// Answered in full; which of the four answers is beside it.
+    Completed,
+    /// Answered in part.
+    InProgress,
+    /// Delivered to the agency, or collected by it; it has said nothing.
+    Received,
+    /// The agency said it is not theirs to answer.
+    Rejected,
+    /// Dispatched; the agency has not taken it.
+    Requested,
+}
+
+impl ExchangeState {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Accepted,
+        Self::Completed,
+        Self::InProgress,
+        Self::Received,
+        Self::Rejected,
+        Self::Requested,
+    ];
+
+    /// The name used in tables and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Completed => "completed",
+            Self::InProgress => "in-progress",
+            Self::Received => "received",
+            Self::Rejected => "rejected",
+            Self::Requested => "requested",
+        }
+    }
+
+    /// The state with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// The state after `said`, or why it cannot be said now.
+    ///
+    /// `has_outcome`: the hub has already told this agency its outcome. A rejected exchange may
+    /// still be answered: an agency that finds it does know something must not be turned away.
+    pub fn after(self, said: Said, has_outcome: bool) -> Result<Self, Untimely> {
+        match (said, self) {
+            (Said::Acknowledgement { .. }, Self::Completed | Self::InProgress) => {
+                Err(Untimely::AlreadyAnswered)
+            }
+            (Said::Acknowledgement { will_reply: true }, _) => Ok(Self::Accepted),
+            (Said::Acknowledgement { will_reply: false }, _) => Ok(Self::Rejected),
+            (Said::Outcome, state) if !has_outcome => Ok(state),
+            (Said::Outcome, _) => Err(Untimely::OutcomeAlreadySent),
+            (Said::Response(_), Self::Completed) => Err(Untimely::AlreadyAnswered),
+            (Said::Response(ResponseResult::Partial), _) => Ok(Self::InProgress),
+            (Said::Response(_), _) => Ok(Self::Completed),
+            (Said::Supplement, Self::Completed | Self::InProgress) => Ok(self),
+            (Said::Supplement, _) => Err(Untimely::NotYetAnswered),
+        }
+    }
+}
+
+/// What a message in an exchange says, as far as the exchange's state depends on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Said {
+    /// The agency has it, and will reply or will not.
+    Acknowledgement {
+        /// False: wrong recipient.
+        will_reply: bool,
+    },
+    /// The hub's outcome.
+    Outcome,
+    /// An answer.
+    Response(ResponseResult),
+    /// New information.
+    Supplement,
+}
+
+/// A message that cannot be said in this exchange now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Untimely {
+    /// The exchange has its answer: a supplement is the way to add to it.
+    AlreadyAnswered,
+    /// There is nothing to supplement: a response comes first.
+    NotYetAnswered,
+    /// The agency has been told the outcome.
+    OutcomeAlreadySent,
+}
+
+/// How urgently an RFI is to be answered (FHIR request priority).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// As soon as possible.
+    Asap,
+    /// In turn.
+    Routine,
+    /// At once.
+    Stat,
+    /// Before other work.
+    Urgent,
+}
+
+impl Priority {
+    /// Every priority.
+    pub const ALL: [Self; 4] = [Self::Asap, Self::Routine, Self::Stat, Self::Urgent];
+
+    /// The name used in payloads, envelopes and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asap => "asap",
+            Self::Routine => "routine",
+            Self::Stat => "stat",
+            Self::Urgent => "urgent",
+        }
+    }
+
+    /// The priority with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.as_str() == name)
+    }
+}
+
+/// One exchange as the gateway knows it: who, when, how it stands. No contents.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exchange {
+    /// Its id.
+    pub id: ExchangeId,
+    /// The enquiry it belongs to.
+    pub enquiry: EnquiryId,
+    /// Its short name.
+    pub reference: Reference,
+    /// Who asks.
+    pub hub: AgencyId,
+    /// Who is asked.
+    pub agency: AgencyId,
+    /// The RFI that opened it.
+    pub rfi: MessageId,
+    /// The categories asked, so that an answer can be held to them (R46).
+    pub categories: Vec<String>,
+    /// The `personId`s of the RFI (`p1`, `p2`, …): not identities, only places in the form.
+    pub persons: Vec<String>,
+    /// How urgent.
+    pub priority: Priority,
+    /// When the answer is required.
+    pub response_required_by: Timestamp,
+    /// When the RFI was accepted.
+    pub opened_at: Timestamp,
+    /// Where it stands.
+    pub state: ExchangeState,
+    /// The latest answer's result, once there is one.
+    pub result: Option<ResponseResult>,
+    /// When the outcome was sent to the agency.
+    pub outcome_at: Option<Timestamp>,
+    /// The public half of the enquiry's sealing key: an age recipient, `age1…`.
+    pub sealing_recipient: String,
+}
+
+impl Exchange {
+    /// What `agency` is in this exchange, if anything.
+    pub fn party(&self, agency: &AgencyId) -> Option<Party> {
+        match agency {
+            id if *id == self.hub => Some(Party::Hub),
+            id if *id == self.agency => Some(Party::Agency),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a message without opening it; CloudEvents attributes and our extensions.
+///
+/// Not encrypted: holds no personal data.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Envelope {
+    /// The message's id.
+    pub id: MessageId,
+    /// What it is.
+    pub kind: Kind,
+    /// The enquiry it belongs to.
+    pub enquiry: EnquiryId,
+    /// The exchange it belongs to.
+    pub exchange: ExchangeId,
+    /// That exchange's short name.
+    pub reference: Reference,
+    /// Who the sender's certificate names.
+    pub sender: AgencyId,
+    /// The one agency that may read it.
+    pub recipient: AgencyId,
+    /// When the gateway received it.
+    pub time: Timestamp,
+    /// How urgent the exchange is.
+    pub priority: Priority,
+    /// What the family may be told, on messages that say so (R41, R42).
+    pub handling: Option<String>,
+    /// The message it answers.
+    pub in_reply_to: Option<MessageId>,
+    /// SHA-256 of the sealed payload, as stored.
+    pub digest: [u8; 32],
+    /// Length of the payload before sealing, in bytes.
+    pub size_bytes: u64,
+    /// Whether only the recipient's own key opens the payload (`custody = "agency"`).
+    pub is_sealed_to_agency: bool,
+    /// The sender's W3C trace context: a hint, kept and passed on.
+    pub traceparent: Option<String>,
+}
+
+/// Bytes that came from this agency's connection; nothing about them is known yet.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Who the certificate says.
+    pub sender: AgencyId,
+    /// The sender's name for this submission.
+    pub idempotency_key: IdempotencyKey,
+    /// What the bytes claim to be, by the route they came on.
+    pub target: Target,
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// W3C trace context, when given and well formed.
+    pub traceparent: Option<String>,
+}
+
+/// Where a submission is aimed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// A message in an exchange that exists.
+    Exchange(ExchangeId, Kind),
+    /// A new RFI to one or more agencies.
+    Rfis,
+}
+
+/// The time now, rounded to the millisecond. The only place below the edges' callers that reads it.
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of the clock")]
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+/// RFC 3339 in UTC, always three decimals: the one spelling of an instant in all we write.
+pub fn rfc3339(at: Timestamp) -> String {
+    format!("{at:.3}")
+}

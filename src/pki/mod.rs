@@ -1,0 +1,6 @@
+//! Certificates: who may speak as whom. Decides identity, never permission.
+
+pub mod ca;
+pub mod crl;
+pub mod identity;
+pub mod tls;

@@ -1,0 +1,378 @@
+//! What is kept, and the one trait through which it is kept.
+//!
+//! Each method is one transaction. A method that changes a message writes its audit entry, extends
+//! the tree and stores the signed checkpoint in that same transaction, so that the log and what it
+//! records cannot part. Nothing above this module may know which database it is.
+
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::audit::checkpoint::LogKey;
+use crate::audit::entry::NewEntry;
+use crate::audit::receipt::Logged;
+use crate::audit::tree::Hash;
+use crate::message::{
+    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, MessageId, Reference, Said, Untimely,
+};
+
+/// The gateway's memory.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync {
+    /// Applies each change or refuses it, in order, and logs what was applied: one transaction, one
+    /// tree extension, one signed checkpoint. The answers are in the order of the changes.
+    ///
+    /// On any error nothing was kept. Called by the ledger alone, from its own thread: it may block.
+    async fn append(&self, changes: Vec<Change>, key: &LogKey) -> Result<Vec<Applied>, StoreError>;
+
+    /// The first answer to a submission, if there was one.
+    async fn replay(&self, token: &IdempotencyToken) -> Result<Option<Applied>, StoreError>;
+
+    /// Reserves `count` exchange numbers of `year`, consecutive, and returns the first. Numbers may
+    /// be skipped, never given twice.
+    async fn allocate_references(&self, year: i16, count: u64) -> Result<u64, StoreError>;
+
+    /// One exchange.
+    async fn exchange(&self, id: &ExchangeId) -> Result<Exchange, StoreError>;
+
+    /// One exchange by its short name.
+    async fn exchange_by_reference(&self, name: &Reference) -> Result<Exchange, StoreError>;
+
+    /// Exchanges to which `agency` is a party, newest first; before `before`, at most `limit`.
+    async fn exchanges(
+        &self,
+        agency: &AgencyId,
+        before: Option<ExchangeId>,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError>;
+
+    /// The exchanges of one enquiry, in the order they were opened.
+    async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError>;
+
+    /// Every entry about an exchange, oldest first.
+    async fn timeline(&self, id: &ExchangeId) -> Result<Vec<StoredEntry>, StoreError>;
+
+    /// Messages held for `recipient` and not yet saved, oldest first; after `after`, at most `limit`.
+    async fn inbox(
+        &self,
+        recipient: &AgencyId,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// How many messages the inbox of `recipient` holds.
+    async fn waiting(&self, recipient: &AgencyId) -> Result<u64, StoreError>;
+
+    /// One message's envelope and where its delivery stands.
+    async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError>;
+
+    /// The sealed payload of a message, and its enquiry's wrapped key.
+    async fn sealed_payload(&self, id: &MessageId) -> Result<SealedPayload, StoreError>;
+
+    /// The entry that accepted a message, with its proof and checkpoint: what a receipt is made of.
+    async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError>;
+
+    /// Claims up to `limit` pushes that are due at `now`, each until `now + lease_s`.
+    async fn claim_due(
+        &self,
+        now: Timestamp,
+        lease_s: u32,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError>;
+
+    /// When the next push is due, if any is queued.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The log's latest signed checkpoint: its size, root and note. None before the first entry.
+    async fn head(&self) -> Result<Option<Head>, StoreError>;
+
+    /// Entries from `from`, at most `limit`, in order.
+    async fn entries(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError>;
+
+    /// The roots of the complete subtrees named, each as (level, index at that level): level 0 holds
+    /// leaf hashes. What inclusion and consistency proofs are made of.
+    async fn nodes(&self, wanted: &[(u8, u64)]) -> Result<Vec<Hash>, StoreError>;
+
+    /// Every checkpoint signed, oldest first, from size `from`, at most `limit`.
+    async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Head>, StoreError>;
+
+    /// For `log verify`: the message accepted by each entry in `from..to`, with the digest its row
+    /// holds and the digest recomputed from the ciphertext (none when purged).
+    async fn message_digests(&self, from: u64, to: u64) -> Result<Vec<MessageDigest>, StoreError>;
+
+    /// Every certificate ever issued, newest first.
+    async fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError>;
+
+    /// Writes a row, syncs it, and reads it back: the real path, for the health check.
+    async fn probe(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Database size in bytes and rows by table, for metrics and the doctor.
+    async fn size_bytes(&self) -> Result<u64, StoreError>;
+}
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What is stored contradicts itself. Stop: do not sign, do not accept.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// The store cannot be used now; trying again later may help.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable {
+        /// What the operator needs to know.
+        reason: String,
+        /// The database's own error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// One thing to be kept and logged.
+#[derive(Debug)]
+pub enum Change {
+    /// A submission: one message, or an RFI to several agencies; all or nothing.
+    Accept(Box<Accept>),
+    /// An event, and what it does.
+    Record(Box<Record>),
+}
+
+/// A submission ready to be kept. Only ciphertext is in it.
+#[derive(Debug)]
+pub struct Accept {
+    /// So that the same submission does nothing twice.
+    pub token: IdempotencyToken,
+    /// The enquiry's sealing key, when this submission opens an enquiry.
+    pub enquiry: Option<NewEnquiry>,
+    /// The messages: one, or one per agency asked.
+    pub messages: Vec<NewMessage>,
+}
+
+/// A submission's fingerprint. Neither the key nor anything of the body can be read from it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdempotencyToken {
+    /// The first 16 bytes of SHA-256 over the sender and its idempotency key.
+    pub key_hash: [u8; 16],
+    /// HMAC-SHA256 of route and body, keyed by the idempotency key.
+    pub body_mac: [u8; 32],
+}
+
+/// An enquiry's sealing key.
+#[derive(Clone, Debug)]
+pub struct NewEnquiry {
+    /// The enquiry.
+    pub id: EnquiryId,
+    /// The public half: `age1…`.
+    pub recipient: String,
+    /// The secret half, an age file to the at-rest and recovery recipients.
+    pub wrapped_key: Vec<u8>,
+}
+
+/// A message ready to be kept.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// What is known of it unopened.
+    pub envelope: Envelope,
+    /// The payload, an age file.
+    pub ciphertext: Vec<u8>,
+    /// Its audit entry.
+    pub entry: NewEntry,
+    /// Where delivery starts.
+    pub delivery: DeliveryState,
+    /// What it does to its exchange.
+    pub step: Step,
+}
+
+/// What an accepted message does to its exchange.
+#[derive(Debug)]
+pub enum Step {
+    /// An RFI opens it.
+    Open(Exchange),
+    /// Anything else is said in it; refused when it is untimely.
+    Say(Said),
+}
+
+/// An event to log, and what it does.
+#[derive(Debug)]
+pub struct Record {
+    /// Its audit entry.
+    pub entry: NewEntry,
+    /// The exchange it belongs to, if any.
+    pub exchange: Option<ExchangeId>,
+    /// What it does besides being logged.
+    pub effect: Effect,
+}
+
+/// What a logged event does.
+#[derive(Debug)]
+pub enum Effect {
+    /// The recipient fetched the message: held becomes collected, a requested exchange received.
+    Collect(MessageId),
+    /// A certificate was issued.
+    IssueCertificate(CertificateRecord),
+    /// Nothing but the entry.
+    Log,
+    /// These certificates (SHA-256 of the DER) are no longer good.
+    RevokeCertificates {
+        /// Which.
+        sha256: Vec<[u8; 32]>,
+        /// When.
+        at: Timestamp,
+        /// Why, as RFC 5280 names it.
+        reason: String,
+    },
+    /// The recipient has the message in its own record: collected or delivered becomes saved.
+    Save(MessageId),
+    /// A push attempt ended; ends the lease. Refused when the lease is no longer held.
+    Settle(Claim, DeliveryState),
+}
+
+/// What became of a change.
+#[derive(Debug)]
+pub enum Applied {
+    /// Kept and logged: one `Logged` per message, in order.
+    Accepted(Vec<Logged>),
+    /// This submission was accepted before: the first answer's parts.
+    Replayed(Vec<Logged>),
+    /// The event is logged.
+    Recorded(Logged),
+    /// Not applied, nothing kept: the same idempotency key came with another body before.
+    KeyReused,
+    /// Not applied, nothing kept: no such message or exchange, or the lease was lost.
+    NotFound,
+    /// Not applied, nothing kept: the exchange does not allow it now.
+    Untimely(Untimely),
+}
+
+/// Where a message's delivery stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DeliveryState {
+    /// Fetched from the mailbox.
+    Collected,
+    /// Taken by the push endpoint.
+    Delivered,
+    /// In the mailbox.
+    Held,
+    /// To be pushed.
+    Queued {
+        /// Which of the agency's ordered endpoints.
+        endpoint: u16,
+        /// Not before this.
+        at: Timestamp,
+        /// Attempts made so far.
+        attempts: u32,
+    },
+    /// Given up; the sender is told.
+    Returned,
+    /// In the recipient's own record.
+    Saved,
+}
+
+impl DeliveryState {
+    /// The name used in tables and answers.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Collected => "collected",
+            Self::Delivered => "delivered",
+            Self::Held => "held",
+            Self::Queued { .. } => "queued",
+            Self::Returned => "returned",
+            Self::Saved => "saved",
+        }
+    }
+}
+
+/// A push to be made by whoever holds this, until the lease runs out.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The message to push.
+    pub message: MessageId,
+    /// Which of the agency's ordered endpoints.
+    pub endpoint: u16,
+    /// Attempts made before this one.
+    pub attempts: u32,
+    /// Proves the lease is ours.
+    pub lease: [u8; 16],
+}
+
+/// A message as stored.
+#[derive(Clone, Debug)]
+pub struct StoredMessage {
+    /// Its envelope.
+    pub envelope: Envelope,
+    /// Where its delivery stands.
+    pub delivery: DeliveryState,
+    /// The index of the entry that accepted it.
+    pub entry: u64,
+}
+
+/// What is needed to open a message.
+#[derive(Clone, Debug)]
+pub struct SealedPayload {
+    /// The payload, an age file. None once purged.
+    pub ciphertext: Option<Vec<u8>>,
+    /// The enquiry's secret key, an age file to the at-rest recipients. None once purged.
+    pub wrapped_key: Option<Vec<u8>>,
+}
+
+/// An entry as stored. Salt and fields are gone once purged; the nodes stay for ever.
+#[derive(Clone, Debug)]
+pub struct StoredEntry {
+    /// Its place in the log, from 0.
+    pub index: u64,
+    /// The salt of its commitment.
+    pub salt: Option<[u8; 32]>,
+    /// Its canonical fields.
+    pub fields: Option<String>,
+    /// The roots of the complete subtrees this entry completes, its own leaf hash first.
+    pub nodes: Vec<Hash>,
+}
+
+/// A signed checkpoint and what it says.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// How many entries.
+    pub size: u64,
+    /// The tree's root.
+    pub root: Hash,
+    /// The signed note.
+    pub note: Arc<str>,
+}
+
+/// For comparing a message's row with its entry.
+#[derive(Clone, Debug)]
+pub struct MessageDigest {
+    /// The entry that accepted it.
+    pub entry: u64,
+    /// The message.
+    pub id: MessageId,
+    /// Its sender, recipient and kind as the row has them: they must be the entry's.
+    pub envelope: Envelope,
+    /// SHA-256 of the ciphertext as it is now; none once purged.
+    pub ciphertext_sha256: Option<[u8; 32]>,
+}
+
+/// A certificate, from issue to the end of the record.
+#[derive(Clone, Debug)]
+pub struct CertificateRecord {
+    /// SHA-256 of the DER.
+    pub sha256: [u8; 32],
+    /// The serial, lower-case hex.
+    pub serial: String,
+    /// Whom it names.
+    pub agency: AgencyId,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// The first instant it is good.
+    pub not_before: Timestamp,
+    /// The last instant it is good.
+    pub not_after: Timestamp,
+    /// When it was revoked and why.
+    pub revoked: Option<(Timestamp, String)>,
+    /// The certificate.
+    pub pem: String,
+}
