@@ -1,1 +1,4 @@
-//! Not written yet.
+//! Signed checkpoints.
+
+/// The log's signing key.
+pub struct LogKey;
