@@ -1,1 +1,456 @@
-//! Not written yet.
+//! **Start here.** What the gateway does: take a submission, hand a message over, note that it is
+//! saved, say how an exchange stands.
+//!
+//! The only place where an inner failure becomes what the outside learns of it: every
+//! `From<…> for Problem` is below.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use zeroize::Zeroizing;
+
+use crate::audit::checkpoint::LogVerifier;
+use crate::audit::entry::Event;
+use crate::audit::receipt::{self, Logged};
+use crate::audit::tree::{Hash, Plan};
+use crate::directory::{Directory, RouteError};
+use crate::event::{self, Payload};
+use crate::ledger::{Ledger, LedgerError};
+use crate::message::{
+    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Submission, Target, Untimely,
+};
+use crate::problem::{Problem, ProblemType};
+use crate::schema::{Refusal, Schemas};
+use crate::seal::{OpenError, SealError, Sealer};
+use crate::store::{Applied, Effect, Head, Store, StoreError, StoredEntry, StoredMessage};
+
+/// The gateway, without its doors.
+pub struct Gateway {
+    domain: String,
+    schemas: Schemas,
+    directory: watch::Sender<Arc<Directory>>,
+    sealer: Sealer,
+    ledger: Ledger,
+    store: Arc<dyn Store>,
+    log: LogVerifier,
+    push_queued: Notify,
+}
+
+/// What a [`Gateway`] is made of.
+pub struct Parts {
+    /// The SPIFFE trust domain, the authority of every `source`.
+    pub domain: String,
+    /// The contract.
+    pub schemas: Schemas,
+    /// The directory as of now.
+    pub directory: Directory,
+    /// The at-rest keys.
+    pub sealer: Sealer,
+    /// The way in to the log.
+    pub ledger: Ledger,
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// The log's public key.
+    pub log: LogVerifier,
+}
+
+impl Gateway {
+    /// The gateway made of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            domain: parts.domain,
+            schemas: parts.schemas,
+            directory: watch::Sender::new(Arc::new(parts.directory)),
+            sealer: parts.sealer,
+            ledger: parts.ledger,
+            store: parts.store,
+            log: parts.log,
+            push_queued: Notify::new(),
+        }
+    }
+
+    /// Takes a submission: checked, routed, sealed, and accepted durably under a signed checkpoint.
+    /// The answer holds the receipts; a submission sent again gets the first answer, byte for byte.
+    pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
+        let token = crate::seal::token(&new);
+        // Before anything that depends on today: a repeat gets its first answer however much later,
+        // even when a deadline has passed or the directory has changed.
+        if let Some(first) = self.store.replay(&token).await? {
+            return answer(first);
+        }
+        let exchange = match new.target {
+            Target::Exchange(id, _) => Some(self.exchange(&new.sender, &id).await?),
+            Target::Rfis => None,
+        };
+        let valid = self.schemas.check(new, exchange, now)?;
+        let references = match valid.references_needed() {
+            0 => 0,
+            count => self.store.allocate_references(year(now), count).await?,
+        };
+        let routed = self.directory().route(valid, references, now)?;
+        let is_pushed = routed.is_pushed();
+        let sealed = self.sealer.seal(routed, token)?;
+        let applied = self.ledger.accept(sealed, now).await?;
+        if is_pushed {
+            self.push_queued.notify_one();
+        }
+        answer(applied)
+    }
+
+    /// A message for its recipient, as the document it is delivered in. That it was collected is
+    /// durable and in the log before a byte of it is handed over.
+    pub async fn collect(
+        &self,
+        reader: &AgencyId,
+        id: &MessageId,
+        now: Timestamp,
+    ) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let stored = self.store.message(id).await?;
+        if stored.envelope.recipient != *reader {
+            return Err(not_found());
+        }
+        let document = self.event(&stored).await?;
+        let event = Event::collected(&stored.envelope);
+        self.record(&event, now, &stored, Effect::Collect(*id)).await?;
+        Ok(document)
+    }
+
+    /// The recipient says the message is in its own record (R114); returns the entry that says so.
+    pub async fn save(
+        &self,
+        reader: &AgencyId,
+        id: &MessageId,
+        now: Timestamp,
+    ) -> Result<Logged, Problem> {
+        let stored = self.store.message(id).await?;
+        if stored.envelope.recipient != *reader {
+            return Err(not_found());
+        }
+        let event = Event::saved(&stored.envelope);
+        self.record(&event, now, &stored, Effect::Save(*id)).await
+    }
+
+    /// The receipt of a message, for its sender or its recipient.
+    pub async fn receipt(&self, reader: &AgencyId, id: &MessageId) -> Result<String, Problem> {
+        let stored = self.store.message(id).await?;
+        if stored.envelope.recipient != *reader && stored.envelope.sender != *reader {
+            return Err(not_found());
+        }
+        Ok(self.store.acceptance(id).await?.receipt())
+    }
+
+    /// Messages waiting for `recipient`, oldest first.
+    pub async fn inbox(
+        &self,
+        recipient: &AgencyId,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, Problem> {
+        Ok(self.store.inbox(recipient, after, limit).await?)
+    }
+
+    /// How many messages wait for `recipient`.
+    pub async fn waiting(&self, recipient: &AgencyId) -> Result<u64, Problem> {
+        Ok(self.store.waiting(recipient).await?)
+    }
+
+    /// One exchange, for a party to it; to anybody else it does not exist.
+    pub async fn exchange(&self, reader: &AgencyId, id: &ExchangeId) -> Result<Exchange, Problem> {
+        let exchange = self.store.exchange(id).await?;
+        exchange.party(reader).map(|_| exchange.clone()).ok_or_else(not_found)
+    }
+
+    /// The reader's exchanges, newest first.
+    pub async fn exchanges(
+        &self,
+        reader: &AgencyId,
+        before: Option<ExchangeId>,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, Problem> {
+        Ok(self.store.exchanges(reader, before, limit).await?)
+    }
+
+    /// Everything that was logged about an exchange, for a party to it.
+    pub async fn timeline(
+        &self,
+        reader: &AgencyId,
+        id: &ExchangeId,
+    ) -> Result<Vec<StoredEntry>, Problem> {
+        self.exchange(reader, id).await?;
+        Ok(self.store.timeline(id).await?)
+    }
+
+    /// An enquiry's exchanges, for the hub that opened it.
+    pub async fn enquiry(
+        &self,
+        reader: &AgencyId,
+        id: &EnquiryId,
+    ) -> Result<Vec<Exchange>, Problem> {
+        let exchanges = self.store.enquiry(id).await?;
+        if exchanges.is_empty() || exchanges.iter().any(|exchange| exchange.hub != *reader) {
+            return Err(not_found());
+        }
+        Ok(exchanges)
+    }
+
+    /// Whether `agency` is the hub.
+    pub fn is_hub(&self, agency: &AgencyId) -> bool {
+        self.directory().hub().id == *agency
+    }
+
+    /// The log's latest checkpoint.
+    pub async fn head(&self) -> Result<Head, Problem> {
+        self.store.head().await?.ok_or_else(not_found)
+    }
+
+    /// The log's public key.
+    pub fn log(&self) -> &LogVerifier {
+        &self.log
+    }
+
+    /// Log entries from `from`. Who reads them is decided entry by entry, by the caller's page.
+    pub async fn entries(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, Problem> {
+        Ok(self.store.entries(from, limit).await?)
+    }
+
+    /// The proof that entry `index` is in the log of `size` entries.
+    pub async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, Problem> {
+        if index >= size || size > self.head().await?.size {
+            return Err(out_of_range());
+        }
+        self.proof(&Plan::inclusion(index, size)).await
+    }
+
+    /// The proof that the log of `to` entries begins with the log of `from` entries.
+    pub async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Hash>, Problem> {
+        if from == 0 || from > to || to > self.head().await?.size {
+            return Err(out_of_range());
+        }
+        self.proof(&Plan::consistency(from, to)).await
+    }
+
+    /// Logs a refusal. The refused caller does not wait for it.
+    pub fn note(&self, event: &Event, now: Timestamp) -> bool {
+        self.ledger.note(event, now)
+    }
+
+    /// A message as the document it is delivered in. Callers log what becomes of it.
+    pub async fn event(&self, stored: &StoredMessage) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let sealed = self.store.sealed_payload(&stored.envelope.id).await?;
+        let payload = if stored.envelope.is_sealed_to_agency {
+            Payload::Sealed(sealed.ciphertext.ok_or(OpenError::Purged)?)
+        } else {
+            Payload::Opened(self.sealer.open(&stored.envelope, &sealed)?)
+        };
+        Ok(event::document(&stored.envelope, &self.domain, &payload))
+    }
+
+    /// The directory as of now.
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.borrow())
+    }
+
+    /// Takes a new directory into use at once. It has been parsed, so it can be routed by.
+    pub fn replace_directory(&self, directory: Directory) {
+        self.directory.send_replace(Arc::new(directory));
+    }
+
+    /// What is kept.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The way in to the log.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The contract.
+    pub fn schemas(&self) -> &Schemas {
+        &self.schemas
+    }
+
+    /// Told whenever something is queued to be pushed.
+    pub fn push_queued(&self) -> &Notify {
+        &self.push_queued
+    }
+
+    /// Goes the real path once: writes, syncs and reads back; seals and opens; checks that the log
+    /// still signs what its public key verifies.
+    pub async fn check(&self, now: Timestamp) -> Result<(), Problem> {
+        if self.ledger.is_halted() {
+            return Err(LedgerError::Halted.into());
+        }
+        self.store.probe(now).await?;
+        self.sealer.self_test()?;
+        if let Some(head) = self.store.head().await? {
+            self.log.open(&head.note).map_err(|error| {
+                Problem::new(ProblemType::Internal, "The latest checkpoint does not verify.")
+                    .because(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &self,
+        event: &Event,
+        now: Timestamp,
+        stored: &StoredMessage,
+        effect: Effect,
+    ) -> Result<Logged, Problem> {
+        let exchange = Some(stored.envelope.exchange);
+        match self.ledger.record(event, now, exchange, effect).await? {
+            Applied::Recorded(logged) => Ok(logged),
+            Applied::NotCollected => Err(Problem::new(
+                ProblemType::NotCollected,
+                "The message has not been collected, so it cannot have been saved.",
+            )),
+            Applied::Accepted(_)
+            | Applied::KeyReused
+            | Applied::NotFound
+            | Applied::Replayed(_)
+            | Applied::Untimely(_) => Err(not_found()),
+        }
+    }
+
+    async fn proof(&self, plan: &Plan) -> Result<Vec<Hash>, Problem> {
+        Ok(plan.proof(&self.store.nodes(plan.wanted()).await?))
+    }
+}
+
+// The answer is rendered from the entries alone, the first time and every time after.
+fn answer(applied: Applied) -> Result<String, Problem> {
+    match applied {
+        Applied::Accepted(logged) | Applied::Replayed(logged) => Ok(receipt::answer(&logged)),
+        Applied::KeyReused => Err(Problem::new(
+            ProblemType::IdempotencyKeyReused,
+            "A submission with this key and another body, or to another path, was accepted before.",
+        )),
+        Applied::Untimely(untimely) => Err(untimely.into()),
+        Applied::NotCollected | Applied::NotFound | Applied::Recorded(_) => Err(not_found()),
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
+}
+
+fn out_of_range() -> Problem {
+    Problem::new(ProblemType::InvalidParameter, "The log has no such range.")
+}
+
+fn year(now: Timestamp) -> i16 {
+    now.to_zoned(jiff::tz::TimeZone::UTC).year()
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotJson(fault) => Self::new(ProblemType::NotJson, fault.to_string()),
+            Refusal::Violations(errors) => {
+                let detail = match errors.len() {
+                    1 => "1 field needs attention.".to_owned(),
+                    count => format!("{count} fields need attention."),
+                };
+                Self::new(ProblemType::Schema, detail).with_errors(errors)
+            }
+        }
+    }
+}
+
+impl From<RouteError> for Problem {
+    fn from(error: RouteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RouteError::NotTheHub | RouteError::WrongParty => {
+                Self::new(ProblemType::WrongParty, detail)
+            }
+            RouteError::Recipients(errors) => {
+                Self::new(ProblemType::Recipient, detail).with_errors(errors)
+            }
+            RouteError::SenderInactive => Self::new(ProblemType::AgencyInactive, detail),
+        }
+    }
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        Self::new(ProblemType::Internal, "The message could not be sealed.").because(error)
+    }
+}
+
+impl From<OpenError> for Problem {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Purged => {
+                Self::new(ProblemType::Gone, "This message's payload has been destroyed.")
+            }
+            _ => Self::new(ProblemType::Internal, "The message could not be opened.").because(error),
+        }
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        match &error {
+            LedgerError::Full => {
+                Self::new(ProblemType::Busy, "More is waiting to be written than we take on.")
+            }
+            LedgerError::Halted => {
+                Self::new(ProblemType::Unavailable, "The log needs a person; nothing is accepted.")
+            }
+            LedgerError::Store(inner) => match &**inner {
+                StoreError::Corrupt(_) | StoreError::NotFound => {
+                    Self::new(ProblemType::Unavailable, "The log could not be written.")
+                }
+                StoreError::Full { .. } => {
+                    Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
+                }
+                StoreError::Unavailable { .. } => {
+                    Self::new(ProblemType::Unavailable, "The store cannot be written now.")
+                }
+            },
+        }
+        .because(error)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::NotFound => not_found(),
+            StoreError::Corrupt(_) => {
+                Self::new(ProblemType::Internal, "What is stored contradicts itself.")
+                    .because(error)
+            }
+            StoreError::Full { .. } => {
+                Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
+                    .because(error)
+            }
+            StoreError::Unavailable { .. } => {
+                Self::new(ProblemType::Unavailable, "The store cannot be read now.").because(error)
+            }
+        }
+    }
+}
+
+impl From<Untimely> for Problem {
+    fn from(untimely: Untimely) -> Self {
+        match untimely {
+            Untimely::AlreadyAnswered => Self::new(
+                ProblemType::AlreadyAnswered,
+                "A full response has been accepted in this exchange.",
+            ),
+            Untimely::NotYetAnswered => Self::new(
+                ProblemType::NotYetAnswered,
+                "No response has been accepted in this exchange.",
+            ),
+            Untimely::OutcomeAlreadySent => Self::new(
+                ProblemType::OutcomeAlreadySent,
+                "An outcome has been accepted in this exchange.",
+            ),
+        }
+    }
+}

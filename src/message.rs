@@ -556,3 +556,10 @@ pub fn now() -> Timestamp {
 pub fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }
+
+/// SHA-256 of these bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    hash
+}

@@ -1,8 +1,238 @@
-//! The command line.
+//! The command line: one binary, noun then verb.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
+//! 2 misused, 3 verification failed, 4 not found, 5 unhealthy.
 
+#![expect(clippy::print_stdout, reason = "results belong on standard output")]
+
+mod cert;
+mod client;
+mod demo;
+mod exchange;
+mod inbox;
+mod init;
+mod log;
+mod open;
+mod partner;
+mod receipt;
+mod schema;
+pub mod serve;
+
+use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the command line.
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Home;
+
+/// Runs the command line and returns its exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let context = Context { home: Home::new(&cli.global.home), global: cli.global };
+    crate::telemetry::install_panic_hook();
+    match cli.command.run(&context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.exit.into()
+        }
+    }
+}
+
+/// The gateway through which a safeguarding hub asks its partners what they know about a child at
+/// risk, and gets their answers back, safely.
+#[derive(Parser)]
+#[command(
+    name = "mash-gateway",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  mash-gateway demo                                    see the whole thing work on this machine
+  mash-gateway init --gateway-host localhost --home H  make a new home
+  mash-gateway serve --home H                          run the gateway
+  mash-gateway receipt verify my.receipt               check a receipt, offline
+
+Exit codes: 0 done, 1 failed, 2 misused, 3 verification failed, 4 not found, 5 unhealthy."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone)]
+struct Global {
+    /// The folder that holds settings, directory, certificates, keys and data
+    #[arg(long, global = true, env = "MASH_GATEWAY_HOME", default_value = ".", value_name = "DIR")]
+    home: PathBuf,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print results only
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// Never ask; fail instead
+    #[arg(long, global = true)]
+    no_input: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the whole job on this machine, with invented people and real mutual TLS
+    Demo(demo::Demo),
+    /// Make a new home: authorities, certificates, keys, settings, directory
+    Init(init::Init),
+    /// Run the gateway until SIGTERM; SIGHUP takes changed files into use
+    Serve(serve::Serve),
+    /// The directory of agencies
+    #[command(subcommand)]
+    Partner(partner::Partner),
+    /// Certificates: issue, list, revoke
+    #[command(subcommand)]
+    Cert(cert::Cert),
+    /// The hub's requests for information
+    #[command(subcommand)]
+    Rfi(exchange::Rfi),
+    /// Answer a request
+    Respond(exchange::Reply),
+    /// Add to an answer, or correct it
+    Supplement(exchange::Reply),
+    /// The hub's outcomes
+    #[command(subcommand)]
+    Outcome(exchange::Outcome),
+    /// Messages waiting for your agency
+    #[command(subcommand)]
+    Inbox(inbox::Inbox),
+    /// Receipts, checked offline
+    #[command(subcommand)]
+    Receipt(receipt::Receipt),
+    /// The tamper-evident log
+    #[command(subcommand)]
+    Log(log::Log),
+    /// The contract, offline
+    #[command(subcommand)]
+    Schema(schema::Schema),
+    /// Open a sealed payload, as its custodian
+    Open(open::Open),
+    /// Print the API's description (OpenAPI 3.1)
+    Openapi,
+}
+
+impl Command {
+    fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Cert(command) => command.run(context),
+            Self::Demo(command) => command.run(context),
+            Self::Inbox(command) => command.run(context),
+            Self::Init(command) => command.run(context),
+            Self::Log(command) => command.run(context),
+            Self::Open(command) => command.run(context),
+            Self::Openapi => {
+                println!("{}", crate::http::api::OPENAPI.trim_end());
+                Ok(())
+            }
+            Self::Outcome(command) => command.run(context),
+            Self::Partner(command) => command.run(context),
+            Self::Receipt(command) => command.run(context),
+            Self::Respond(command) => command.run(context, crate::message::Kind::Response),
+            Self::Rfi(command) => command.run(context),
+            Self::Schema(command) => command.run(context),
+            Self::Serve(command) => command.run(context),
+            Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),
+        }
+    }
+}
+
+/// What every command knows.
+struct Context {
+    home: Home,
+    global: Global,
+}
+
+impl Context {
+    // A sentence for the person, not for a program: left out with --quiet and --json.
+    fn say(&self, text: impl fmt::Display) {
+        if !self.global.quiet && !self.global.json {
+            println!("{text}");
+        }
+    }
+
+    // A result: as JSON when asked for, else as text.
+    fn result(&self, json: &serde_json::Value, text: impl fmt::Display) {
+        if self.global.json {
+            println!("{json:#}");
+        } else {
+            println!("{text}");
+        }
+    }
+}
+
+/// A command that did not do what it was asked.
+struct Failure {
+    error: anyhow::Error,
+    hint: Option<String>,
+    exit: Exit,
+}
+
+/// How a command ends when it fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Exit {
+    Failed,
+    Misused,
+    NotFound,
+    VerificationFailed,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Failed => 1,
+            Exit::Misused => 2,
+            Exit::VerificationFailed => 3,
+            Exit::NotFound => 4,
+        })
+    }
+}
+
+impl Failure {
+    fn new(exit: Exit, error: impl fmt::Display) -> Self {
+        Self { error: anyhow::anyhow!("{error}"), hint: None, exit }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    fn print(&self) {
+        eprintln!("error: {:#}", self.error);
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), hint: None, exit: Exit::Failed }
+    }
+}
+
+// Commands that talk to a gateway or a store need a runtime; the others do not start one.
+fn block_on<T>(
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+// The text of a file, or why not, with its name.
+fn read_text(path: &std::path::Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let exit =
+            if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
+        Failure::new(exit, format!("cannot read {}: {error}", path.display()))
+    })
 }

@@ -1,1 +1,7 @@
-//! Not written yet.
+//! The doors. They decide nothing: they say who is there, hand over what was sent, and render what
+//! came back.
+
+pub mod api;
+pub mod client;
+pub mod health;
+pub mod server;

@@ -1,1 +1,3 @@
-//! Not written yet.
+//! Workers: what the gateway does unasked. Each can be killed at any instruction.
+
+pub mod deliver;

@@ -1,0 +1,140 @@
+//! The client side: one connection's worth of settings, and requests over mutual TLS.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use hyper::{Method, Uri};
+use serde_json::Value;
+
+use super::{Exit, Failure, read_text};
+use crate::http::client::{AddressPolicy, Client, ClientError, Limits, Response};
+use crate::pki::tls;
+
+/// How to reach the gateway, and as whom.
+#[derive(Args, Clone)]
+pub(super) struct Connection {
+    /// The gateway's address
+    #[arg(long, env = "MASH_GATEWAY_URL", default_value = "https://localhost:8443", value_name = "URL")]
+    gateway: String,
+    /// Your agency's certificate (PEM)
+    #[arg(long, env = "MASH_GATEWAY_CERT", value_name = "FILE")]
+    cert: PathBuf,
+    /// Its key (PEM)
+    #[arg(long, env = "MASH_GATEWAY_KEY", value_name = "FILE")]
+    key: PathBuf,
+    /// The authority that vouches for the gateway (PEM)
+    #[arg(long, env = "MASH_GATEWAY_CA", value_name = "FILE")]
+    ca: PathBuf,
+}
+
+/// A gateway that can be asked.
+pub(super) struct Gateway {
+    client: Client,
+    base: String,
+    key_pem: zeroize::Zeroizing<String>,
+}
+
+impl Connection {
+    pub(super) fn open(&self) -> Result<Gateway, Failure> {
+        let key_pem = zeroize::Zeroizing::new(read_text(&self.key)?);
+        let material = tls::ClientMaterial {
+            certificate_pem: &read_text(&self.cert)?,
+            key_pem: &key_pem,
+            roots_pem: &read_text(&self.ca)?,
+        };
+        let config = tls::client_config(&material)?;
+        let base = self.gateway.trim_end_matches('/').to_owned();
+        Ok(Gateway { client: Client::new(config), base, key_pem })
+    }
+}
+
+impl Gateway {
+    pub(super) async fn get(&self, path: &str) -> Result<Response, Failure> {
+        self.request(Method::GET, path, &[], Vec::new()).await
+    }
+
+    pub(super) async fn get_json(&self, path: &str) -> Result<Value, Failure> {
+        Ok(serde_json::from_slice(&self.get(path).await?.body)?)
+    }
+
+    /// Posts a message. Without a key of the caller's own, the same body to the same path is the
+    /// same submission: running a command twice sends once and shows the first receipt.
+    pub(super) async fn post_message(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        idempotency_key: Option<uuid::Uuid>,
+    ) -> Result<String, Failure> {
+        let key = idempotency_key.unwrap_or_else(|| self.idempotency_key(path, &body));
+        let headers = [
+            ("content-type", "application/json".to_owned()),
+            ("idempotency-key", key.to_string()),
+        ];
+        let response = self.request(Method::POST, path, &headers, body).await?;
+        Ok(String::from_utf8(response.body)?)
+    }
+
+    pub(super) async fn post(&self, path: &str) -> Result<Value, Failure> {
+        let response = self.request(Method::POST, path, &[], Vec::new()).await?;
+        Ok(serde_json::from_slice(&response.body)?)
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+    ) -> Result<Response, Failure> {
+        let uri: Uri = format!("{}{path}", self.base).parse().map_err(|_| {
+            Failure::new(Exit::Misused, "the gateway's address is not a URL")
+                .hint("for example --gateway https://mash.example.org:8443")
+        })?;
+        let limits = Limits {
+            connect: Duration::from_secs(10),
+            total: Duration::from_secs(60),
+            response_bytes_max: 64 << 20,
+        };
+        let sent = self.client.send(method, &uri, headers, body, limits, AddressPolicy::AllowAny);
+        let response = sent.await.map_err(unreachable)?;
+        if response.status < 300 { Ok(response) } else { Err(refused(&response)) }
+    }
+
+    // Keyed by our own private key, so that nobody who sees the id can test a guess of the contents.
+    fn idempotency_key(&self, path: &str, body: &[u8]) -> uuid::Uuid {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, self.key_pem.as_bytes());
+        let mut context = ring::hmac::Context::with_key(&key);
+        context.update(path.as_bytes());
+        context.update(&[0]);
+        context.update(body);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&context.sign().as_ref()[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
+
+fn unreachable(error: ClientError) -> Failure {
+    Failure::new(Exit::Failed, format!("the gateway could not be asked: {error}"))
+        .hint("check --gateway, --cert, --key and --ca; the gateway's log names its reason")
+}
+
+fn refused(response: &Response) -> Failure {
+    let problem: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let text = |name: &str| problem[name].as_str().unwrap_or_default();
+    let mut message = format!("refused: {} {}", response.status, text("title"));
+    if !text("detail").is_empty() {
+        message.push_str(&format!("\n  {}", text("detail")));
+    }
+    for error in problem["errors"].as_array().into_iter().flatten() {
+        let part = |name: &str| error[name].as_str().unwrap_or_default();
+        let pointer = if part("pointer").is_empty() { "(the whole)" } else { part("pointer") };
+        message.push_str(&format!("\n  {pointer}  {}  [{}]", part("message"), part("code")));
+    }
+    if !text("instance").is_empty() {
+        message.push_str(&format!("\n  {}", text("instance")));
+    }
+    let exit = if response.status == 404 { Exit::NotFound } else { Exit::Failed };
+    let failure = Failure::new(exit, message);
+    if text("remedy").is_empty() { failure } else { failure.hint(text("remedy")) }
+}

@@ -1,0 +1,75 @@
+//! `schema`: the contract, offline.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Context, Exit, Failure};
+use crate::message::now;
+use crate::problem::Problem;
+use crate::schema::Schemas;
+
+/// The contract, offline.
+#[derive(Subcommand)]
+pub(super) enum Schema {
+    /// Name the schemas
+    List,
+    /// Check a payload; exit 3 if it is not valid
+    Validate(Validate),
+}
+
+#[derive(Args)]
+pub(super) struct Validate {
+    /// rfi, dispatch, response, acknowledgement, outcome or supplement
+    kind: String,
+    /// The payload, JSON
+    file: PathBuf,
+}
+
+impl Schema {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::List => {
+                let names: Vec<_> = Schemas::names().into_iter().collect();
+                context.result(&json!({ "schemas": names }), names.join("\n"));
+                Ok(())
+            }
+            Self::Validate(validate) => validate.run(context),
+        }
+    }
+}
+
+impl Validate {
+    fn run(self, context: &Context) -> Result<(), Failure> {
+        let body = std::fs::read(&self.file).map_err(|error| {
+            Failure::new(Exit::NotFound, format!("cannot read {}: {error}", self.file.display()))
+        })?;
+        let verdict = Schemas::compiled().validate(&self.kind, &body, now());
+        let Some(verdict) = verdict else {
+            return Err(Failure::new(Exit::Misused, "there is no schema for that kind")
+                .hint("mash-gateway schema list"));
+        };
+        match verdict.map_err(Problem::from) {
+            Ok(()) => {
+                context.result(&json!({ "valid": true }), "valid");
+                Ok(())
+            }
+            Err(problem) => {
+                let document: serde_json::Value = serde_json::from_str(&problem.document(""))?;
+                let errors = document["errors"].clone();
+                let mut lines = vec![format!("{}: {}", document["title"], problem.detail)];
+                for error in &problem.errors {
+                    lines.push(format!("  {}  {}  [{}]", error.pointer, error.message, error.code));
+                }
+                if context.global.json {
+                    println!(
+                        "{:#}",
+                        json!({ "errors": errors, "type": document["type"], "valid": false })
+                    );
+                }
+                Err(Failure::new(Exit::VerificationFailed, lines.join("\n")))
+            }
+        }
+    }
+}

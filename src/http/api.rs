@@ -1,0 +1,757 @@
+//! The partner API: every route, in the order a reader would ask about them, and thin handlers.
+//!
+//! The sender is whoever the certificate names. A message that is not yours does not exist.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::audit::entry::{Event, Fields};
+use crate::event;
+use crate::exchange::Gateway;
+use crate::http::server::Guest;
+use crate::message::{
+    AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
+    Submission, Target, now, rfc3339, sha256,
+};
+use crate::pki::identity::{Peer, Registry, Standing};
+use crate::problem::{Problem, ProblemType};
+use crate::schema::Schemas;
+use crate::store::{StoredEntry, StoredMessage};
+use crate::telemetry::Metrics;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Api {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The certificates that are good, asked on every request.
+    pub registry: watch::Receiver<Arc<Registry>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How refusals are thinned out before they reach the log.
+    pub refusals: Arc<Refusals>,
+    /// The largest body taken, in bytes.
+    pub body_bytes_max: usize,
+    /// The longest a request may take, from its header to its answer.
+    pub request_timeout: Duration,
+    /// The most items on one page.
+    pub page_max: usize,
+}
+
+/// The partner API's routes.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/v1/whoami", get(whoami))
+        .route("/v1/rfis", post(send_rfi))
+        .route("/v1/enquiries", get(enquiries))
+        .route("/v1/enquiries/{id}", get(enquiry))
+        .route("/v1/exchanges", get(exchanges))
+        .route("/v1/exchanges/{id}", get(exchange))
+        .route("/v1/exchanges/{id}/{kind}", post(say))
+        .route("/v1/inbox", get(inbox))
+        .route("/v1/messages/{id}", get(collect))
+        .route("/v1/messages/{id}/saved", post(saved))
+        .route("/v1/messages/{id}/receipt", get(receipt))
+        .route("/v1/log/checkpoint", get(checkpoint))
+        .route("/v1/log/entries", get(entries))
+        .route("/v1/log/key", get(log_key))
+        .route("/v1/log/proof", get(proof))
+        .route("/v1/schemas", get(schemas))
+        .route("/v1/schemas/{name}", get(schema))
+        .route("/openapi.json", get(openapi))
+        .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such path.") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(ProblemType::MethodNotAllowed, "This path does not take this method.")
+        })
+        .layer(middleware::from_fn_with_state(api.clone(), around))
+        .with_state(api)
+}
+
+// Around every request: who is it, how long may it take, what is said and counted when it fails.
+async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let at = now();
+    let method = request.method().clone();
+    let route = route(&request);
+    let guest = request.extensions().get::<Guest>().cloned();
+    let peer = admit(&api, guest.as_ref(), at);
+    let agency = peer.as_ref().ok().map(|peer| peer.agency.clone());
+    let mut response = match peer {
+        Ok(peer) => {
+            request.extensions_mut().insert(Sender { peer, at });
+            match tokio::time::timeout(api.request_timeout, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => Problem::new(
+                    ProblemType::Timeout,
+                    "The request took longer than this gateway waits.",
+                )
+                .into_response(),
+            }
+        }
+        Err(problem) => {
+            let mut response = problem.into_response();
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let instance = MessageId::new(at).to_string();
+        note(&api, &problem, &instance, agency.as_ref(), &method, route, at);
+        *response.body_mut() = Body::from(problem.document(&instance));
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn admit(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
+    let refused = |detail: &str| Problem::new(ProblemType::CertificateRefused, detail);
+    match guest {
+        Some(Guest::Named(peer)) => match api.registry.borrow().standing(&peer.sha256, at) {
+            Standing::Active => Ok(Arc::clone(peer)),
+            Standing::Revoked => {
+                Err(Problem::new(ProblemType::CertificateRevoked, "It was revoked."))
+            }
+            Standing::Expired => Err(refused("The certificate has expired.")),
+            Standing::Unknown => Err(refused("The certificate is not on this gateway's register.")),
+        },
+        Some(Guest::Refused(code)) => Err(refused(&format!(
+            "The certificate does not name exactly one agency of this gateway ({code})."
+        ))),
+        None => Err(refused("There is no certificate.")),
+    }
+}
+
+// Once per failure, here, where it is handled: our faults as errors, callers' as information.
+fn note(
+    api: &Api,
+    problem: &Problem,
+    instance: &str,
+    agency: Option<&AgencyId>,
+    method: &axum::http::Method,
+    route: &'static str,
+    at: Timestamp,
+) {
+    let facts = problem.kind.facts();
+    api.metrics.problem(facts.code);
+    let agency_id = agency.map(AgencyId::as_str);
+    if facts.status >= 500 {
+        tracing::error!(
+            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
+            problem.internal = problem.internal.as_deref(), "a request failed"
+        );
+    } else {
+        let rules: Vec<_> = problem.errors.iter().map(|error| error.code.as_str()).collect();
+        tracing::info!(
+            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
+            problem.rules = ?rules, "a request was refused"
+        );
+        for event in api.refusals.admit(agency, facts.code, instance, route) {
+            api.gateway.note(&event, at);
+        }
+    }
+}
+
+// The pattern that matched, never the path itself: a path is whatever the caller typed.
+fn route(request: &Request) -> &'static str {
+    let path = request.uri().path();
+    let mut parts = path.trim_start_matches('/').split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("v1"), Some("rfis"), None, None) => "/v1/rfis",
+        (Some("v1"), Some("exchanges"), Some(_), Some(kind)) => match Kind::from_path(kind) {
+            Some(Kind::Acknowledgement) => "/v1/exchanges/{id}/acknowledgements",
+            Some(Kind::Outcome) => "/v1/exchanges/{id}/outcomes",
+            Some(Kind::Response) => "/v1/exchanges/{id}/responses",
+            Some(Kind::Supplement) => "/v1/exchanges/{id}/supplements",
+            Some(Kind::Rfi) | None => "/v1/exchanges/{id}/{kind}",
+        },
+        (Some("v1"), Some("exchanges"), _, _) => "/v1/exchanges",
+        (Some("v1"), Some("enquiries"), _, _) => "/v1/enquiries",
+        (Some("v1"), Some("inbox"), _, _) => "/v1/inbox",
+        (Some("v1"), Some("messages"), _, _) => "/v1/messages",
+        (Some("v1"), Some("log"), _, _) => "/v1/log",
+        (Some("v1"), Some("schemas"), _, _) => "/v1/schemas",
+        (Some("v1"), Some("whoami"), _, _) => "/v1/whoami",
+        _ => "other",
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let facts = self.kind.facts();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() =
+            StatusCode::from_u16(facts.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = facts.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        // The body is written where the instance is known, once, in `around`.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Who sends this request, and when it arrived. Only [`around`] makes one.
+#[derive(Clone)]
+struct Sender {
+    peer: Arc<Peer>,
+    at: Timestamp,
+}
+
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            Problem::new(ProblemType::CertificateRefused, "There is no certificate.")
+        })
+    }
+}
+
+async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Problem> {
+    let agency = &sender.peer.agency;
+    let directory = api.gateway.directory();
+    let name = directory.get(agency).map(|partner| partner.name.clone());
+    let role = if api.gateway.is_hub(agency) { "hub" } else { "partner" };
+    Ok(json_response(&json!({
+        "agency": agency,
+        "bodyBytesMax": api.body_bytes_max,
+        "certificate": {
+            "expires": rfc3339(sender.peer.not_after),
+            "serial": sender.peer.serial,
+        },
+        "name": name,
+        "role": role,
+        "waiting": api.gateway.waiting(agency).await?,
+    })))
+}
+
+async fn send_rfi(
+    State(api): State<Api>,
+    sender: Sender,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    submit(&api, &sender, Target::Rfis, &headers, body).await
+}
+
+async fn say(
+    State(api): State<Api>,
+    sender: Sender,
+    Path((id, kind)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let kind = Kind::from_path(&kind)
+        .ok_or_else(|| Problem::new(ProblemType::NotFound, "There is no such path."))?;
+    let target = Target::Exchange(parse(&id)?, kind);
+    submit(&api, &sender, target, &headers, body).await
+}
+
+async fn submit(
+    api: &Api,
+    sender: &Sender,
+    target: Target,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let idempotency_key = idempotency_key(headers)?;
+    require_json(headers)?;
+    let body = read(body, api.body_bytes_max).await?;
+    check_digest(headers, &body)?;
+    let new = Submission {
+        sender: sender.peer.agency.clone(),
+        idempotency_key,
+        target,
+        body,
+        traceparent: traceparent(headers),
+    };
+    let answer = api.gateway.submit(new, sender.at).await?;
+    let mut response = text_response("application/json", answer);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+async fn enquiries(
+    State(api): State<Api>,
+    sender: Sender,
+    Query(page): Query<ExchangePage>,
+) -> Result<Response, Problem> {
+    hub_only(&api, &sender)?;
+    let before = page.before.as_deref().map(parse).transpose()?;
+    let limit = api.page(page.limit);
+    let exchanges = api.gateway.exchanges(&sender.peer.agency, before, limit).await?;
+    let next = next_link("/v1/enquiries", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
+    let mut board: Vec<(EnquiryId, Vec<Value>)> = Vec::new();
+    for exchange in &exchanges {
+        let view = exchange_view(exchange, sender.at);
+        match board.iter_mut().find(|(id, _)| *id == exchange.enquiry) {
+            Some((_, views)) => views.push(view),
+            None => board.push((exchange.enquiry, vec![view])),
+        }
+    }
+    let board: Vec<_> =
+        board.into_iter().map(|(id, views)| json!({ "exchanges": views, "id": id })).collect();
+    Ok(with_link(json_response(&json!({ "enquiries": board })), next))
+}
+
+async fn enquiry(
+    State(api): State<Api>,
+    sender: Sender,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: EnquiryId = parse(&id)?;
+    let exchanges = api.gateway.enquiry(&sender.peer.agency, &id).await?;
+    let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, sender.at)).collect();
+    Ok(json_response(&json!({ "exchanges": views, "id": id })))
+}
+
+async fn exchanges(
+    State(api): State<Api>,
+    sender: Sender,
+    Query(page): Query<ExchangePage>,
+) -> Result<Response, Problem> {
+    let before = page.before.as_deref().map(parse).transpose()?;
+    let limit = api.page(page.limit);
+    let exchanges = api.gateway.exchanges(&sender.peer.agency, before, limit).await?;
+    let next = next_link("/v1/exchanges", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
+    let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, sender.at)).collect();
+    Ok(with_link(json_response(&json!({ "exchanges": views })), next))
+}
+
+async fn exchange(
+    State(api): State<Api>,
+    sender: Sender,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: ExchangeId = parse(&id)?;
+    let reader = &sender.peer.agency;
+    let exchange = api.gateway.exchange(reader, &id).await?;
+    let timeline = api.gateway.timeline(reader, &id).await?;
+    let mut view = exchange_view(&exchange, sender.at);
+    view["timeline"] = timeline.iter().map(timeline_view).collect();
+    Ok(json_response(&view))
+}
+
+async fn inbox(
+    State(api): State<Api>,
+    sender: Sender,
+    Query(page): Query<InboxPage>,
+) -> Result<Response, Problem> {
+    let after = page.after.as_deref().map(parse).transpose()?;
+    let limit = api.page(page.limit);
+    let messages = api.gateway.inbox(&sender.peer.agency, after, limit).await?;
+    let last = messages.last().map(|message| message.envelope.id);
+    let next = next_link("/v1/inbox", "after", last, &messages, limit);
+    let views: Vec<_> = messages.iter().map(message_view).collect();
+    let is_empty = views.is_empty();
+    let mut response = with_link(json_response(&json!({ "messages": views })), next);
+    if is_empty {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(POLL_AFTER_S));
+    }
+    Ok(response)
+}
+
+async fn collect(
+    State(api): State<Api>,
+    sender: Sender,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let document = api.gateway.collect(&sender.peer.agency, &parse(&id)?, sender.at).await?;
+    let digest = event::content_digest(&sha256(&document));
+    let mut response = Response::new(Body::from(document.to_vec()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(event::MEDIA_TYPE));
+    if let Ok(digest) = HeaderValue::from_str(&digest) {
+        headers.insert("content-digest", digest);
+    }
+    Ok(response)
+}
+
+async fn saved(
+    State(api): State<Api>,
+    sender: Sender,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: MessageId = parse(&id)?;
+    let logged = api.gateway.save(&sender.peer.agency, &id, sender.at).await?;
+    Ok(json_response(&json!({
+        "entry": logged.index,
+        "message": id,
+        "savedAt": rfc3339(sender.at),
+    })))
+}
+
+async fn receipt(
+    State(api): State<Api>,
+    sender: Sender,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let receipt = api.gateway.receipt(&sender.peer.agency, &parse(&id)?).await?;
+    Ok(text_response(TEXT, receipt))
+}
+
+async fn checkpoint(State(api): State<Api>, _: Sender) -> Result<Response, Problem> {
+    Ok(text_response(TEXT, api.gateway.head().await?.note.to_string()))
+}
+
+async fn entries(
+    State(api): State<Api>,
+    sender: Sender,
+    Query(page): Query<EntryPage>,
+) -> Result<Response, Problem> {
+    let limit = api.page(page.limit);
+    let from = page.after.map_or(0, |after| after.saturating_add(1));
+    let entries = api.gateway.entries(from, limit).await?;
+    let next = next_link(
+        "/v1/log/entries",
+        "after",
+        entries.last().map(|entry| entry.index),
+        &entries,
+        limit,
+    );
+    let views: Vec<_> =
+        entries.iter().map(|entry| entry_view(entry, &sender.peer.agency)).collect();
+    Ok(with_link(json_response(&json!({ "entries": views })), next))
+}
+
+async fn log_key(State(api): State<Api>, _: Sender) -> Response {
+    text_response(TEXT, format!("{}\n", api.gateway.log()))
+}
+
+async fn proof(
+    State(api): State<Api>,
+    _: Sender,
+    Query(range): Query<ProofRange>,
+) -> Result<Response, Problem> {
+    let hashes = match (range.entry, range.size, range.from, range.to) {
+        (Some(entry), Some(size), None, None) => api.gateway.inclusion(entry, size).await?,
+        (None, None, Some(from), Some(to)) => api.gateway.consistency(from, to).await?,
+        _ => {
+            return Err(Problem::new(
+                ProblemType::InvalidParameter,
+                "Give entry and size for an inclusion proof, or from and to for a consistency proof.",
+            ));
+        }
+    };
+    let hashes: Vec<_> = hashes.iter().map(|hash| STANDARD.encode(hash.as_bytes())).collect();
+    Ok(json_response(&json!({ "hashes": hashes })))
+}
+
+async fn schemas(_: Sender) -> Response {
+    json_response(&json!({ "schemas": Schemas::names() }))
+}
+
+async fn schema(_: Sender, Path(name): Path<String>) -> Result<Response, Problem> {
+    Schemas::source(&name)
+        .map(|source| text_response("application/schema+json", source.to_owned()))
+        .ok_or_else(|| Problem::new(ProblemType::NotFound, "There is no such schema."))
+}
+
+async fn openapi(_: Sender) -> Response {
+    text_response("application/json", OPENAPI.to_owned())
+}
+
+/// The API's description, as served.
+pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
+
+/// One exchange as JSON: what it is, how it stands, and, where there is none, that there is no answer.
+pub fn exchange_view(exchange: &Exchange, at: Timestamp) -> Value {
+    let mut view = json!({
+        "agency": exchange.agency,
+        "categories": exchange.categories,
+        "enquiry": exchange.enquiry,
+        "hub": exchange.hub,
+        "id": exchange.id,
+        "isOverdue": is_overdue(exchange, at),
+        "openedAt": rfc3339(exchange.opened_at),
+        "priority": exchange.priority,
+        "reference": exchange.reference,
+        "responseRequiredBy": rfc3339(exchange.response_required_by),
+        "rfi": exchange.rfi,
+        "state": exchange.state,
+    });
+    if let Some(result) = exchange.result {
+        view["result"] = json!(result);
+    }
+    if let Some(outcome_at) = exchange.outcome_at {
+        view["outcomeAt"] = json!(rfc3339(outcome_at));
+    }
+    match exchange.state {
+        ExchangeState::Requested => view["silence"] = json!("not-collected"),
+        ExchangeState::Received => view["silence"] = json!("collected-no-reply"),
+        ExchangeState::Accepted
+        | ExchangeState::Completed
+        | ExchangeState::InProgress
+        | ExchangeState::Rejected => {}
+    }
+    view
+}
+
+fn is_overdue(exchange: &Exchange, at: Timestamp) -> bool {
+    at > exchange.response_required_by
+        && !matches!(exchange.state, ExchangeState::Completed | ExchangeState::Rejected)
+}
+
+fn timeline_view(entry: &StoredEntry) -> Value {
+    let mut view = fields_object(entry);
+    view.insert("index".to_owned(), json!(entry.index));
+    Value::Object(view)
+}
+
+fn entry_view(entry: &StoredEntry, reader: &AgencyId) -> Value {
+    let mut view = Map::new();
+    view.insert("index".to_owned(), json!(entry.index));
+    if let Some(hash) = entry.nodes.first() {
+        view.insert("leafHash".to_owned(), json!(STANDARD.encode(hash.as_bytes())));
+    }
+    let is_readers = entry
+        .fields
+        .as_deref()
+        .and_then(|fields| Fields::parse(fields).ok())
+        .is_some_and(|fields| fields.parties().any(|party| party == reader.as_str()));
+    if let (true, Some(salt)) = (is_readers, entry.salt) {
+        view.insert("fields".to_owned(), Value::Object(fields_object(entry)));
+        view.insert("salt".to_owned(), json!(STANDARD.encode(salt)));
+    }
+    Value::Object(view)
+}
+
+fn fields_object(entry: &StoredEntry) -> Map<String, Value> {
+    let parsed = entry.fields.as_deref().and_then(|fields| serde_json::from_str(fields).ok());
+    match parsed {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+fn message_view(message: &StoredMessage) -> Value {
+    let envelope = &message.envelope;
+    json!({
+        "contentDigest": event::content_digest(&envelope.digest),
+        "exchange": envelope.exchange,
+        "id": envelope.id,
+        "kind": envelope.kind,
+        "priority": envelope.priority,
+        "reference": envelope.reference,
+        "sender": envelope.sender,
+        "sizeBytes": envelope.size_bytes,
+        "state": message.delivery.as_str(),
+        "time": rfc3339(envelope.time),
+    })
+}
+
+#[derive(Deserialize)]
+struct ExchangePage {
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct InboxPage {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct EntryPage {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct ProofRange {
+    entry: Option<u64>,
+    from: Option<u64>,
+    size: Option<u64>,
+    to: Option<u64>,
+}
+
+impl Api {
+    fn page(&self, asked: Option<usize>) -> usize {
+        asked.unwrap_or(self.page_max).clamp(1, self.page_max)
+    }
+}
+
+/// An axum query that answers with our problem when it does not parse.
+struct Query<T>(T);
+
+impl<S: Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        axum::extract::Query::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(|_| {
+            Problem::new(ProblemType::InvalidParameter, "The query does not have the right form.")
+        })
+    }
+}
+
+fn hub_only(api: &Api, sender: &Sender) -> Result<(), Problem> {
+    if api.gateway.is_hub(&sender.peer.agency) {
+        Ok(())
+    } else {
+        Err(Problem::new(ProblemType::NotFound, "Only the hub has a board of enquiries."))
+    }
+}
+
+// An id that does not parse is an id that does not exist: the answers must not differ.
+fn parse<T: std::str::FromStr>(id: &str) -> Result<T, Problem> {
+    id.parse().map_err(|_| {
+        Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+    let missing = |detail: &str| Problem::new(ProblemType::IdempotencyKeyMissing, detail);
+    let mut values = headers.get_all("idempotency-key").iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(missing("Exactly one Idempotency-Key header is needed."));
+    };
+    let text = value.to_str().unwrap_or_default();
+    // The draft writes it as a quoted string; most programs do not.
+    let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+    text.to_ascii_lowercase().parse().map_err(|_| missing("The Idempotency-Key is not a UUID."))
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Problem::new(ProblemType::ContentType, "The Content-Type is not application/json."))
+    }
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            ProblemType::BodyTooLarge,
+            format!("The body may have {bytes_max} bytes at most."),
+        )),
+        Err(_) => Err(Problem::new(
+            ProblemType::InvalidParameter,
+            "The body broke off before its end.",
+        )),
+    }
+}
+
+fn check_digest(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+    let Some(given) = headers.get("content-digest") else { return Ok(()) };
+    let given = given.to_str().unwrap_or_default();
+    // Other algorithms may stand beside it; this is the one we check.
+    match given.split(',').map(str::trim).find(|item| item.starts_with("sha-256=")) {
+        Some(item) if item == event::content_digest(&sha256(body)) => Ok(()),
+        Some(_) => Err(Problem::new(
+            ProblemType::ContentDigestMismatch,
+            "The body's SHA-256 is not the one given.",
+        )),
+        None => Ok(()),
+    }
+}
+
+// Passed on as a hint only, and only when it has the W3C form: it is a sender's text.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    let lengths: Vec<_> = text.split('-').map(str::len).collect();
+    let good = lengths == [2, 32, 16, 2] && text.bytes().all(|c| is_hex(c) || c == b'-');
+    good.then(|| text.to_owned())
+}
+
+fn json_response(value: &Value) -> Response {
+    text_response("application/json", value.to_string())
+}
+
+fn text_response(media_type: &'static str, text: String) -> Response {
+    ([(header::CONTENT_TYPE, media_type)], text).into_response()
+}
+
+fn next_link<T: std::fmt::Display, I>(
+    path: &str,
+    parameter: &str,
+    last: Option<T>,
+    page: &[I],
+    limit: usize,
+) -> Option<String> {
+    let last = last.filter(|_| page.len() == limit)?;
+    Some(format!("<{path}?{parameter}={last}&limit={limit}>; rel=\"next\""))
+}
+
+fn with_link(mut response: Response, link: Option<String>) -> Response {
+    if let Some(Ok(link)) = link.map(|link| HeaderValue::from_str(&link)) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
+/// Thins refusals out: single entries up to a rate per agency and problem, then one entry with a
+/// count, so that no caller can fill the log.
+pub struct Refusals {
+    limiter: governor::DefaultKeyedRateLimiter<RefusalKey>,
+    skipped: std::sync::Mutex<std::collections::HashMap<RefusalKey, u64>>,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct RefusalKey {
+    agency: Option<AgencyId>,
+    code: &'static str,
+}
+
+impl Refusals {
+    /// At most `per_minute` entries a minute for each agency and problem.
+    pub fn new(per_minute: std::num::NonZeroU32) -> Self {
+        Self {
+            limiter: governor::RateLimiter::keyed(governor::Quota::per_minute(per_minute)),
+            skipped: std::sync::Mutex::default(),
+        }
+    }
+
+    // The entries to log now: none, this one, or this one after a count of those left out.
+    fn admit(
+        &self,
+        agency: Option<&AgencyId>,
+        code: &'static str,
+        instance: &str,
+        route: &'static str,
+    ) -> Vec<Event> {
+        let key = RefusalKey { agency: agency.cloned(), code };
+        let mut skipped =
+            self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.limiter.check_key(&key).is_err() {
+            *skipped.entry(key).or_insert(0) += 1;
+            return Vec::new();
+        }
+        let count = skipped.remove(&key);
+        let mut events = Vec::with_capacity(2);
+        if let Some(count) = count {
+            events.push(Event::refused_repeatedly(agency, code, count));
+        }
+        events.push(Event::refused(agency, code, instance, route));
+        events
+    }
+}
+
+
+const POLL_AFTER_S: u32 = 30;
+const TEXT: &str = "text/plain; charset=utf-8";

@@ -1,0 +1,102 @@
+//! The local door: whether the gateway lives, whether it can take work, and its figures. Plain HTTP
+//! on the loopback address only.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::exchange::Gateway;
+use crate::message::now;
+use crate::telemetry::Metrics;
+
+/// What the local door shows.
+#[derive(Clone)]
+pub struct Local {
+    /// The gateway whose health it is.
+    pub gateway: Arc<Gateway>,
+    /// The figures.
+    pub metrics: Arc<Metrics>,
+    /// Where to say that files have changed; each message is answered when they are in use.
+    pub reload: mpsc::Sender<Reload>,
+    /// What the last reload refused, and other reasons for concern.
+    pub concerns: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+/// A request to take changed files into use, and where to say how it went.
+pub struct Reload(pub tokio::sync::oneshot::Sender<Result<String, String>>);
+
+/// The local door's routes.
+pub fn router(local: Local) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .route("/reload", post(reload))
+        .with_state(local)
+}
+
+async fn ready(State(local): State<Local>) -> Response {
+    let concerns =
+        local.concerns.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    match local.gateway.check(now()).await {
+        Ok(()) => {
+            let status = if concerns.is_empty() { "ready" } else { "ready-with-concerns" };
+            json_response(StatusCode::OK, json!({ "status": status, "concerns": concerns }))
+        }
+        Err(problem) => {
+            tracing::error!(
+                problem.code = problem.kind.facts().code,
+                problem.internal = problem.internal.as_deref(),
+                "the health check failed"
+            );
+            json_response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                json!({ "status": "not-ready", "reason": problem.detail, "concerns": concerns }),
+            )
+        }
+    }
+}
+
+async fn metrics(State(local): State<Local>) -> Response {
+    if let Ok(Some(head)) = local.gateway.store().head().await {
+        local.metrics.log_size(head.size);
+    }
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, media_type)], local.metrics.render()).into_response()
+}
+
+async fn version() -> Response {
+    json_response(StatusCode::OK, json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+async fn reload(State(local): State<Local>) -> Response {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    if local.reload.send(Reload(reply)).await.is_err() {
+        return json_response(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({ "error": "the gateway is stopping" }),
+        );
+    }
+    match answer.await {
+        Ok(Ok(changed)) => json_response(StatusCode::OK, json!({ "changed": changed })),
+        Ok(Err(error)) => {
+            json_response(StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": error }))
+        }
+        Err(_) => json_response(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({ "error": "the gateway is stopping" }),
+        ),
+    }
+}
+
+fn json_response(status: StatusCode, value: serde_json::Value) -> Response {
+    let body = format!("{value}\n");
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

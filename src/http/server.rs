@@ -1,0 +1,218 @@
+//! The partner API's door: accept, handshake, name the peer, serve, drain.
+//!
+//! Our own accept loop, because the peer must be named before any router runs, a handshake must not
+//! hold up the next one, and connections must be counted and cut.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::audit::entry::Event;
+use crate::exchange::Gateway;
+use crate::message::now;
+use crate::pki::identity::{self, Peer, Registry, Standing};
+use crate::pki::tls;
+use crate::telemetry::Metrics;
+
+/// Limits on connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections open at once, in total.
+    pub connections_max: usize,
+    /// From accept to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its header.
+    pub header_timeout: Duration,
+}
+
+/// What the door needs to let somebody in. Each part can change while it is open.
+pub struct Door {
+    /// TLS settings: our certificate, the agencies' authority, its revocation list.
+    pub tls: watch::Receiver<Arc<ServerConfig>>,
+    /// The certificates that are good.
+    pub registry: watch::Receiver<Arc<Registry>>,
+    /// The SPIFFE trust domain.
+    pub domain: String,
+    /// Where refusals are logged.
+    pub gateway: Arc<Gateway>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is allowed.
+    pub limits: Limits,
+}
+
+impl Door {
+    /// Serves `router` on `listener` until `stop`, then lets requests in hand finish.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        router: Router,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let door = Arc::new(self);
+        let permits = Arc::new(Semaphore::new(door.limits.connections_max));
+        let connections = TaskTracker::new();
+        loop {
+            let permit = tokio::select! {
+                () = stop.cancelled() => break,
+                permit = Arc::clone(&permits).acquire_owned() => permit,
+            };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (tcp, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or the peer left already: neither ends the door.
+                    tracing::warn!(error = %error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            };
+            let door = Arc::clone(&door);
+            let router = router.clone();
+            let stop = stop.clone();
+            connections.spawn(async move {
+                let _permit = permit;
+                door.metrics.connection_opened();
+                door.connection(tcp, from, router, stop).await;
+                door.metrics.connection_closed();
+            });
+        }
+        connections.close();
+        // Whoever sends nothing more is not waited for beyond what a request may take.
+        let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+        Ok(())
+    }
+
+    async fn connection(
+        &self,
+        tcp: TcpStream,
+        from: SocketAddr,
+        router: Router,
+        stop: CancellationToken,
+    ) {
+        let _ = tcp.set_nodelay(true);
+        let config = Arc::clone(&self.tls.borrow());
+        let handshake = TlsAcceptor::from(config).accept(tcp);
+        let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return self.refused(tls::refusal_reason(&error), from),
+            Err(_) => return self.refused("timeout", from),
+        };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        // A certificate that is good TLS but names no agency is told so in HTTP, by the router.
+        let peer = identity::peer(chain, &self.domain).map(Arc::new);
+        // Subscribed before the standing is read: a revocation in between is then seen as a change.
+        let mut registry = self.registry.clone();
+        let guest = match &peer {
+            Ok(peer) => Guest::Named(Arc::clone(peer)),
+            Err(error) => Guest::Refused(error.code()),
+        };
+        match &guest {
+            Guest::Named(_) => self.metrics.handshake("accepted"),
+            Guest::Refused(code) => self.metrics.handshake(code),
+        }
+        tokio::select! {
+            () = self.http(stream, guest, router, stop) => {}
+            // Dropping the connection ends requests in flight too: a revoked agency is cut off.
+            () = revoked(&mut registry, peer.as_deref().ok()) => {}
+        }
+    }
+
+    async fn http(
+        &self,
+        stream: TlsStream<TcpStream>,
+        guest: Guest,
+        router: Router,
+        stop: CancellationToken,
+    ) {
+        // Chosen by ALPN and not by sniffing, which has no timeout before the first byte.
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let service = TowerToHyperService::new(router.map_request(
+            move |mut request: Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(guest.clone());
+                request.map(Body::new)
+            },
+        ));
+        let io = TokioIo::new(stream);
+        if is_h2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(self.limits.header_timeout)
+                .keep_alive_timeout(self.limits.header_timeout)
+                .max_concurrent_streams(32)
+                .max_header_list_size(16 * 1024)
+                .serve_connection(io, service);
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.header_timeout)
+                .max_headers(64)
+                .max_buf_size(64 * 1024)
+                .serve_connection(io, service);
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        }
+    }
+
+    fn refused(&self, reason: &'static str, from: SocketAddr) {
+        self.metrics.handshake(reason);
+        tracing::info!(reason, peer.address = %from.ip(), "a TLS handshake was refused");
+        let at = now();
+        self.gateway.note(&Event::handshake_refused(reason), at);
+    }
+}
+
+/// Who is on the other end of a connection.
+#[derive(Clone, Debug)]
+pub enum Guest {
+    /// The one agency the certificate names.
+    Named(Arc<Peer>),
+    /// The certificate passed TLS but does not name exactly one agency of ours.
+    Refused(&'static str),
+}
+
+// Ends when the peer's certificate is no longer good.
+async fn revoked(registry: &mut watch::Receiver<Arc<Registry>>, peer: Option<&Peer>) {
+    let Some(peer) = peer else { return std::future::pending().await };
+    loop {
+        let standing = registry.borrow_and_update().standing(&peer.sha256, now());
+        if standing == Standing::Revoked {
+            return;
+        }
+        if registry.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// How long requests in hand may take to finish once the door closes.
+const DRAIN: Duration = Duration::from_secs(30);

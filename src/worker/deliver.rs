@@ -1,0 +1,350 @@
+//! Pushes messages to contact officers' endpoints: claim what is due, push it over mutual TLS,
+//! record the attempt.
+//!
+//! Accepted once, delivered at least once, each attempt logged. A push whose answer is lost is made
+//! again under the same message id when its lease runs out; the partner removes duplicates by id.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::{Method, Uri};
+use jiff::{SignedDuration, Timestamp};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::entry::{Event, Fault};
+use crate::directory::Endpoint;
+use crate::event;
+use crate::exchange::Gateway;
+use crate::http::client::{AddressPolicy, Client, ClientError, Limits};
+use crate::message::{now, sha256};
+use crate::pki::tls;
+use crate::problem::Problem;
+use crate::store::{Applied, Claim, DeliveryState, Effect, StoredMessage};
+use crate::telemetry::Metrics;
+
+/// How pushes are made and how often they are tried.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where relative paths of endpoint authorities start.
+    pub home: PathBuf,
+    /// The certificate chain the gateway shows, PEM.
+    pub certificate_pem: String,
+    /// Its key, PEM.
+    pub key_pem: Arc<zeroize::Zeroizing<String>>,
+    /// Whether endpoints on this machine may be pushed to.
+    pub allow_loopback: bool,
+    /// How long a claim lasts.
+    pub lease_s: u32,
+    /// How long one attempt may take.
+    pub attempt_timeout: Duration,
+    /// The first wait's ceiling; it doubles with each attempt.
+    pub retry_base_s: u32,
+    /// The longest wait's ceiling.
+    pub retry_cap_s: u32,
+    /// After this with no success, the next endpoint is tried, or else the message is returned.
+    pub give_up_after_s: u32,
+    /// After this the sender is told of the delay, and a fallback endpoint takes over if there is
+    /// one: an officer's mailbox now is better than a push that may come back in days.
+    pub delayed_after_s: u32,
+    /// Pushes under way at once.
+    pub concurrency_max: usize,
+}
+
+/// The delivery worker.
+pub struct Deliver {
+    gateway: Arc<Gateway>,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    clients: Mutex<HashMap<PathBuf, Arc<Client>>>,
+}
+
+impl Deliver {
+    /// A worker for this gateway.
+    pub fn new(gateway: Arc<Gateway>, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        Self { gateway, settings, metrics, clients: Mutex::new(HashMap::new()) }
+    }
+
+    /// Runs until `stop`: after each round it waits until something is queued or due.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let settled = Arc::clone(&self).run_once(now()).await;
+            if settled > 0 {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.gateway.push_queued().notified() => {}
+                () = tokio::time::sleep(self.wait().await) => {}
+            }
+        }
+    }
+
+    /// Pushes what is due at `at`, once each; returns how many attempts were settled.
+    pub async fn run_once(self: Arc<Self>, at: Timestamp) -> usize {
+        let limit = self.settings.concurrency_max;
+        let claims = match self.gateway.store().claim_due(at, self.settings.lease_s, limit).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                tracing::error!(error = %error, "due pushes could not be claimed");
+                return 0;
+            }
+        };
+        let mut attempts = JoinSet::new();
+        for claim in claims {
+            let worker = Arc::clone(&self);
+            attempts.spawn(async move { worker.attempt(claim, at).await });
+        }
+        let mut settled = 0;
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                Ok(Ok(())) => settled += 1,
+                Ok(Err(problem)) => tracing::error!(
+                    problem.code = problem.kind.facts().code,
+                    problem.internal = problem.internal.as_deref(),
+                    "an attempt could not be settled; its lease will run out"
+                ),
+                Err(error) => tracing::error!(error = %error, "an attempt panicked"),
+            }
+        }
+        settled
+    }
+
+    async fn wait(&self) -> Duration {
+        let next = self.gateway.store().next_due().await.ok().flatten();
+        let until = next.map_or(IDLE, |due| {
+            Duration::try_from(due.duration_since(now())).unwrap_or(Duration::ZERO)
+        });
+        until.clamp(Duration::from_millis(50), IDLE)
+    }
+
+    async fn attempt(&self, claim: Claim, at: Timestamp) -> Result<(), Problem> {
+        let stored = self.gateway.store().message(&claim.message).await?;
+        let endpoints = self.gateway.directory().endpoints(&stored.envelope.recipient);
+        let outcome = match endpoints.get(usize::from(claim.endpoint)) {
+            Some(Endpoint::Push { url, ca }) => self.push(&stored, &claim, url, ca).await,
+            // The directory changed since: the mailbox is where the officer collects now.
+            Some(Endpoint::Mailbox) => return self.hold(&stored, claim, at).await,
+            None => Err(Failure { fault: Fault::Failed, code: "no-endpoint", status: None }),
+        };
+        let (event, state, label) = match outcome {
+            Ok(()) => {
+                let event = Event::delivered(&stored.envelope, claim.endpoint, claim.attempts + 1);
+                (event, DeliveryState::Delivered, "delivered")
+            }
+            Err(failure) => self.after(&failure, &stored, &claim, &endpoints, at).await?,
+        };
+        self.metrics.delivery(label);
+        self.settle(&stored, claim, event, state, at).await
+    }
+
+    async fn push(
+        &self,
+        stored: &StoredMessage,
+        claim: &Claim,
+        url: &str,
+        ca: &str,
+    ) -> Result<(), Failure> {
+        let ours = |code| Failure { fault: Fault::Failed, code, status: None };
+        let document =
+            self.gateway.event(stored).await.map_err(|problem| ours(problem.kind.facts().code))?;
+        let client = self.client(Path::new(ca)).map_err(ours)?;
+        let uri: Uri = url.parse().map_err(|_| ours("endpoint-url"))?;
+        let attempt = claim.attempts + 1;
+        let headers = [
+            ("content-type", event::MEDIA_TYPE.to_owned()),
+            ("mash-message-id", stored.envelope.id.to_string()),
+            ("mash-attempt", attempt.to_string()),
+            ("content-digest", event::content_digest(&sha256(&document))),
+        ];
+        let policy = if self.settings.allow_loopback {
+            AddressPolicy::AllowAny
+        } else {
+            AddressPolicy::RefuseLocal
+        };
+        let limits = Limits {
+            connect: self.settings.attempt_timeout,
+            total: self.settings.attempt_timeout,
+            response_bytes_max: 64 * 1024,
+        };
+        let sent = client.send(Method::POST, &uri, &headers, document.to_vec(), limits, policy);
+        match sent.await {
+            Ok(response) => Failure::from_status(response.status),
+            Err(error) => Err(Failure::from(&error)),
+        }
+    }
+
+    async fn after(
+        &self,
+        failure: &Failure,
+        stored: &StoredMessage,
+        claim: &Claim,
+        endpoints: &[Endpoint],
+        at: Timestamp,
+    ) -> Result<(Event, DeliveryState, &'static str), Problem> {
+        let envelope = &stored.envelope;
+        let attempt = claim.attempts + 1;
+        let age_s = at.duration_since(envelope.time).as_secs();
+        let is_delayed = age_s >= i64::from(self.settings.delayed_after_s);
+        let is_given_up =
+            age_s >= i64::from(self.settings.give_up_after_s) || failure.fault == Fault::Refused;
+        let next_endpoint = endpoints.get(usize::from(claim.endpoint) + 1);
+        tracing::warn!(
+            message.id = %envelope.id,
+            agency.id = %envelope.recipient,
+            fault = failure.fault.as_str(),
+            code = failure.code,
+            attempt,
+            "a push was not taken"
+        );
+        let failed = |next| {
+            Event::attempt_failed(
+                envelope,
+                claim.endpoint,
+                attempt,
+                failure.fault,
+                failure.code,
+                failure.status,
+                next,
+            )
+        };
+        match next_endpoint {
+            Some(Endpoint::Mailbox) if is_delayed || is_given_up => {
+                Ok((failed(None), DeliveryState::Held, "fell-back"))
+            }
+            Some(Endpoint::Push { .. }) if is_delayed || is_given_up => {
+                let state =
+                    DeliveryState::Queued { endpoint: claim.endpoint + 1, at, attempts: 0 };
+                Ok((failed(Some(at)), state, "fell-back"))
+            }
+            _ if is_given_up => {
+                let event =
+                    Event::returned(envelope, attempt, failure.fault, failure.code);
+                Ok((event, DeliveryState::Returned, "returned"))
+            }
+            _ => {
+                if is_delayed {
+                    self.note_delay(stored, at).await?;
+                }
+                let next = at + self.backoff(claim.attempts);
+                let state =
+                    DeliveryState::Queued { endpoint: claim.endpoint, at: next, attempts: attempt };
+                Ok((failed(Some(next)), state, failure.fault.as_str()))
+            }
+        }
+    }
+
+    // Once per message: the timeline already says so after that.
+    async fn note_delay(&self, stored: &StoredMessage, at: Timestamp) -> Result<(), Problem> {
+        let event = Event::delayed(&stored.envelope);
+        let said = self.gateway.store().timeline(&stored.envelope.exchange).await?;
+        let is_said = said.iter().filter_map(|entry| entry.fields.as_deref()).any(|fields| {
+            event.is_of_same_message(fields)
+        });
+        if !is_said {
+            let exchange = Some(stored.envelope.exchange);
+            self.gateway.ledger().record(&event, at, exchange, Effect::Log).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold(
+        &self,
+        stored: &StoredMessage,
+        claim: Claim,
+        at: Timestamp,
+    ) -> Result<(), Problem> {
+        let event = Event::attempt_failed(
+            &stored.envelope,
+            claim.endpoint,
+            claim.attempts + 1,
+            Fault::Failed,
+            "endpoint-is-mailbox",
+            None,
+            None,
+        );
+        self.settle(stored, claim, event, DeliveryState::Held, at).await
+    }
+
+    async fn settle(
+        &self,
+        stored: &StoredMessage,
+        claim: Claim,
+        event: Event,
+        state: DeliveryState,
+        at: Timestamp,
+    ) -> Result<(), Problem> {
+        let message = claim.message;
+        let exchange = Some(stored.envelope.exchange);
+        let effect = Effect::Settle(claim, state);
+        match self.gateway.ledger().record(&event, at, exchange, effect).await? {
+            Applied::Recorded(_) => Ok(()),
+            _ => {
+                // Somebody else holds it now, or it was collected meanwhile: their word stands.
+                tracing::warn!(message.id = %message, "a lease was lost before it was settled");
+                Ok(())
+            }
+        }
+    }
+
+    fn client(&self, ca: &Path) -> Result<Arc<Client>, &'static str> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(ca) {
+            return Ok(Arc::clone(client));
+        }
+        let roots = std::fs::read_to_string(self.settings.home.join(ca))
+            .map_err(|_| "endpoint-authority-unreadable")?;
+        let material = tls::ClientMaterial {
+            certificate_pem: &self.settings.certificate_pem,
+            key_pem: &self.settings.key_pem,
+            roots_pem: &roots,
+        };
+        let config = tls::client_config(&material).map_err(|_| "endpoint-authority-unusable")?;
+        let client = Arc::new(Client::new(config));
+        clients.insert(ca.to_owned(), Arc::clone(&client));
+        Ok(client)
+    }
+
+    // Full jitter: a random wait under a ceiling that doubles, so that a partner who comes back is
+    // not met by everything at once.
+    fn backoff(&self, attempts: u32) -> SignedDuration {
+        let doubled = self.settings.retry_base_s.saturating_mul(1 << attempts.min(20));
+        let ceiling_ms = u64::from(doubled.min(self.settings.retry_cap_s)) * 1_000;
+        let mut random = [0; 8];
+        let drawn = SystemRandom::new().fill(&mut random).is_ok();
+        let share = if drawn { u64::from_le_bytes(random) % ceiling_ms.max(1) } else { ceiling_ms };
+        SignedDuration::from_millis(i64::try_from(share).unwrap_or(i64::MAX))
+    }
+}
+
+/// Why an attempt failed, and whose fault it was.
+struct Failure {
+    fault: Fault,
+    code: &'static str,
+    status: Option<u16>,
+}
+
+impl Failure {
+    fn from_status(status: u16) -> Result<(), Self> {
+        let failure = |fault, code| Err(Self { fault, code, status: Some(status) });
+        match status {
+            200..=299 => Ok(()),
+            408 | 425 | 429 => failure(Fault::Unreachable, "asked-to-wait"),
+            400..=499 => failure(Fault::Refused, "refused"),
+            300..=399 => failure(Fault::Unreachable, "redirected"),
+            _ => failure(Fault::Unreachable, "endpoint-failed"),
+        }
+    }
+}
+
+impl From<&ClientError> for Failure {
+    fn from(error: &ClientError) -> Self {
+        Self { fault: Fault::Unreachable, code: error.code(), status: None }
+    }
+}
+
+/// With nothing queued there is nothing to wait for but a change made by another process.
+const IDLE: Duration = Duration::from_secs(30);
