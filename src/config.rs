@@ -1,1 +1,551 @@
-//! Not written yet.
+//! `gateway.toml` → [`Config`], complete and checked, and the [`Home`] folder it is about.
+//!
+//! Every setting has a default that is safe, but one: the domain. What each setting is for is
+//! explained to its reader in the shipped `gateway.toml`; the tests hold that file to the defaults.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use crate::directory::document::{Document, Mistakes, Section};
+use crate::directory::parse::age_recipients;
+use crate::directory::shape::is_host_name;
+
+/// Every setting of a gateway.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The SPIFFE trust domain: what comes between `spiffe://` and `/agency/` in certificates.
+    pub domain: String,
+    /// Age recipients that can open everything if the gateway's own keys are lost.
+    pub recovery_recipients: Vec<String>,
+    /// How long a certificate is issued for.
+    pub certificate_days: u16,
+    /// Where to listen.
+    pub listen: Listen,
+    /// What every size, count and wait is bounded by.
+    pub limits: Limits,
+    /// The audit log.
+    pub log: LogSettings,
+    /// Where keys and certificates are, relative to the home folder.
+    pub paths: Paths,
+    /// Delivery to push endpoints.
+    pub push: PushSettings,
+    /// The database.
+    pub store: StoreSettings,
+    /// TLS.
+    pub tls: TlsSettings,
+}
+
+/// Where the gateway listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listen {
+    /// The partner API, over mutual TLS.
+    pub partner_api: SocketAddr,
+    /// Health and metrics, in plain HTTP: always a loopback address.
+    pub local: SocketAddr,
+}
+
+/// TLS, in both directions.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsSettings {
+    /// The oldest version spoken.
+    pub min: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Where keys and certificates are, relative to the home folder.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Paths {
+    /// The age identities that open what is sealed at rest; the first one is also sealed to.
+    pub at_rest_identities: Vec<PathBuf>,
+    /// The key that signs the audit log's checkpoints.
+    pub log_key: PathBuf,
+    /// The key of the partner API's TLS certificate.
+    pub tls_key: PathBuf,
+    /// The partner API's TLS certificate and its chain.
+    pub tls_certificate: PathBuf,
+    /// The key the gateway shows to push endpoints.
+    pub push_key: PathBuf,
+    /// The certificate the gateway shows to push endpoints.
+    pub push_certificate: PathBuf,
+    /// The authority whose certificates agencies must present.
+    pub agency_ca: PathBuf,
+    /// That authority's revocation list.
+    pub agency_crl: PathBuf,
+    /// The root above the authorities.
+    pub root: PathBuf,
+}
+
+/// What every size, count and wait is bounded by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The largest body taken.
+    pub body_bytes_max: u64,
+    /// How many connections are open at once.
+    pub connections_max: u32,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout_s: u32,
+    /// How long a request's headers may take to arrive.
+    pub header_timeout_s: u32,
+    /// How many messages one page of an inbox lists.
+    pub inbox_page_max: u32,
+    /// How long a whole request may take.
+    pub request_timeout_s: u32,
+}
+
+/// Delivery to push endpoints.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PushSettings {
+    /// Whether endpoints may be on this machine: for the demonstration and trials.
+    pub allow_loopback: bool,
+    /// How long one attempt may take.
+    pub attempt_timeout_s: u32,
+    /// How many attempts run at once.
+    pub concurrency_max: u32,
+    /// After how long the sender is told that a delivery is delayed.
+    pub delayed_after_s: u32,
+    /// After how long a delivery is given up and returned to its sender.
+    pub give_up_after_s: u32,
+    /// For how long a worker holds what it is delivering; always longer than an attempt.
+    pub lease_s: u32,
+    /// The first wait between attempts; it doubles from there.
+    pub retry_base_s: u32,
+    /// The longest wait between attempts.
+    pub retry_cap_s: u32,
+}
+
+/// The database.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoreSettings {
+    /// The SQLite file, relative to the home folder.
+    pub sqlite: PathBuf,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogSettings {
+    /// The name the log signs its checkpoints with. Never to be changed once it has signed one.
+    pub origin: String,
+}
+
+impl Config {
+    /// Reads the settings, or tells everything that is wrong with them.
+    pub fn parse(text: &str) -> Result<Self, Mistakes> {
+        let (document, table) = Document::parse("gateway.toml", text)?;
+        let mut root = document.root(&table);
+        let domain = domain(&mut root);
+        let config = Self {
+            recovery_recipients: age_recipients(&mut root, "recovery_recipients"),
+            certificate_days: number(&mut root, "certificate_days", 1..=398, 90),
+            listen: listen(root.section("listen")),
+            limits: limits(root.section("limits")),
+            log: log(root.section("log"), &domain),
+            paths: paths(root.section("paths")),
+            push: push(root.section("push")),
+            store: store(root.section("store")),
+            tls: tls(root.section("tls")),
+            domain,
+        };
+        root.finish();
+        document.finish()?;
+        Ok(config)
+    }
+}
+
+/// The folder a gateway lives in: its settings, directory, keys, certificates and data.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Home {
+    folder: PathBuf,
+}
+
+impl Home {
+    /// The home at `folder`, which need not exist yet. Made absolute once, so that it stays the
+    /// same folder whatever the process does later.
+    pub fn new(folder: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Self { folder: std::path::absolute(folder)? })
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The settings: `gateway.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("gateway.toml")
+    }
+
+    /// The directory of agencies: `partners.toml`.
+    pub fn partners(&self) -> PathBuf {
+        self.folder.join("partners.toml")
+    }
+
+    /// Certificates and revocation lists, and the authority's sealed keys.
+    pub fn certs(&self) -> PathBuf {
+        self.folder.join("certs")
+    }
+
+    /// The gateway's own keys; to be readable by its user only.
+    pub fn keys(&self) -> PathBuf {
+        self.folder.join("keys")
+    }
+
+    /// The database.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Where a path from the settings or the directory leads. An absolute path leads where it says,
+    /// so that a key can be kept on other media.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(path)
+    }
+}
+
+fn domain(root: &mut Section<'_>) -> String {
+    let domain = root.required_text(
+        "domain",
+        "Write the name every certificate will carry, such as domain = \"mash.example.org\"",
+    );
+    let domain = domain.unwrap_or_default();
+    // SPIFFE trust domains have no capitals.
+    let is_plain = is_host_name(domain) && !domain.contains(|c: char| c.is_ascii_uppercase());
+    if !domain.is_empty() && !is_plain {
+        root.wrong(
+            "domain",
+            "is not a domain name",
+            "Write small letters, digits, hyphens and dots only, such as \"mash.example.org\"",
+        );
+    }
+    domain.to_owned()
+}
+
+fn listen(mut section: Section<'_>) -> Listen {
+    let partner_api = address(&mut section, "partner_api", ([0, 0, 0, 0], 8443));
+    let local = address(&mut section, "local", ([127, 0, 0, 1], 8446));
+    if !local.ip().is_loopback() {
+        section.wrong(
+            "local",
+            "is not a loopback address: anybody could read it, in plain HTTP",
+            "Write \"127.0.0.1:8446\" or \"[::1]:8446\"; let a collector on this machine pass \
+             metrics on",
+        );
+    }
+    let is_shared = partner_api.port() == local.port()
+        && local.port() != 0
+        && (partner_api.ip() == local.ip() || partner_api.ip().is_unspecified());
+    if is_shared {
+        section.wrong("local", "is the port of partner_api too", "Give each its own port");
+    }
+    section.finish();
+    Listen { partner_api, local }
+}
+
+fn tls(mut section: Section<'_>) -> TlsSettings {
+    let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+    let min = section.choice("min", &versions).unwrap_or(TlsVersion::Tls13);
+    section.finish();
+    TlsSettings { min }
+}
+
+fn paths(mut section: Section<'_>) -> Paths {
+    let identities = section.texts("at_rest_identities");
+    let at_rest_identities = if section.has("at_rest_identities") {
+        identities.into_iter().map(|(_, path)| PathBuf::from(path)).collect()
+    } else {
+        vec![PathBuf::from("keys/at-rest-identity.txt")]
+    };
+    if section.is_empty_list("at_rest_identities") {
+        section.wrong(
+            "at_rest_identities",
+            "is empty: nothing could be opened for delivery",
+            "Name the file that holds the gateway's age identity, or remove the key",
+        );
+    }
+    let mut path = |key, default: &str| PathBuf::from(section.text(key).unwrap_or(default));
+    let paths = Paths {
+        at_rest_identities,
+        log_key: path("log_key", "keys/log-key.pem"),
+        tls_key: path("tls_key", "keys/tls-key.pem"),
+        tls_certificate: path("tls_certificate", "certs/gateway.pem"),
+        push_key: path("push_key", "keys/push-key.pem"),
+        push_certificate: path("push_certificate", "certs/push.pem"),
+        agency_ca: path("agency_ca", "certs/agency-ca.pem"),
+        agency_crl: path("agency_crl", "certs/agency-ca.crl.pem"),
+        root: path("root", "certs/root.pem"),
+    };
+    section.finish();
+    paths
+}
+
+fn limits(mut section: Section<'_>) -> Limits {
+    let limits = Limits {
+        body_bytes_max: number(&mut section, "body_bytes_max", 16_384..=104_857_600, 1_048_576),
+        connections_max: number(&mut section, "connections_max", 1..=65_536, 1_024),
+        handshake_timeout_s: number(&mut section, "handshake_timeout_s", 1..=120, 10),
+        header_timeout_s: number(&mut section, "header_timeout_s", 1..=120, 10),
+        inbox_page_max: number(&mut section, "inbox_page_max", 1..=1_000, 100),
+        request_timeout_s: number(&mut section, "request_timeout_s", 1..=600, 30),
+    };
+    if limits.header_timeout_s > limits.request_timeout_s {
+        section.wrong(
+            "header_timeout_s",
+            "is longer than request_timeout_s, and so would never be reached",
+            "Make it the shorter of the two",
+        );
+    }
+    section.finish();
+    limits
+}
+
+fn push(mut section: Section<'_>) -> PushSettings {
+    const DAY_S: u64 = 86_400;
+    let push = PushSettings {
+        allow_loopback: section.boolean("allow_loopback").unwrap_or(false),
+        attempt_timeout_s: number(&mut section, "attempt_timeout_s", 1..=600, 30),
+        concurrency_max: number(&mut section, "concurrency_max", 1..=256, 8),
+        delayed_after_s: number(&mut section, "delayed_after_s", 1..=DAY_S, 900),
+        give_up_after_s: number(&mut section, "give_up_after_s", 60..=30 * DAY_S, 432_000),
+        lease_s: number(&mut section, "lease_s", 2..=3_600, 60),
+        retry_base_s: number(&mut section, "retry_base_s", 1..=3_600, 5),
+        retry_cap_s: number(&mut section, "retry_cap_s", 1..=DAY_S, 3_600),
+    };
+    // Each would be found out only on a bad day: a message pushed twice, a wait that never ends.
+    if push.lease_s <= push.attempt_timeout_s {
+        section.wrong(
+            "lease_s",
+            "is not longer than attempt_timeout_s: two workers would push the same message",
+            "Make it at least twice as long",
+        );
+    }
+    if push.retry_base_s > push.retry_cap_s {
+        section.wrong(
+            "retry_base_s",
+            "is longer than retry_cap_s",
+            "Make the first wait the shorter of the two",
+        );
+    }
+    if push.retry_cap_s > push.give_up_after_s {
+        section.wrong(
+            "retry_cap_s",
+            "is longer than give_up_after_s",
+            "Make the longest wait shorter than the whole time a delivery is tried",
+        );
+    }
+    if push.delayed_after_s >= push.give_up_after_s {
+        section.wrong(
+            "delayed_after_s",
+            "is not before give_up_after_s: a delay would never be told",
+            "Tell the sender of a delay well before giving up",
+        );
+    }
+    section.finish();
+    push
+}
+
+fn store(mut section: Section<'_>) -> StoreSettings {
+    let sqlite = PathBuf::from(section.text("sqlite").unwrap_or("data/gateway.db"));
+    section.finish();
+    StoreSettings { sqlite }
+}
+
+fn log(mut section: Section<'_>, domain: &str) -> LogSettings {
+    let origin = match section.text("origin") {
+        Some(origin) => origin.to_owned(),
+        None => format!("{domain}/log/1"),
+    };
+    // Signed notes put the origin in a line and a key's name: neither survives these characters.
+    if origin.contains(|c: char| c.is_whitespace() || c == '+') {
+        section.wrong(
+            "origin",
+            "holds a space or a plus sign",
+            "Write a name like a URL without its scheme, such as \"mash.example.org/log/1\"",
+        );
+    }
+    section.finish();
+    LogSettings { origin }
+}
+
+fn address(
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: impl Into<SocketAddr>,
+) -> SocketAddr {
+    let default = default.into();
+    let Some(text) = section.text(key) else { return default };
+    text.parse().unwrap_or_else(|_| {
+        section.wrong(
+            key,
+            "is not an IP address and port",
+            format!("Write them with a colon between, such as \"{default}\""),
+        );
+        default
+    })
+}
+
+fn number<T: TryFrom<u64>>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    default: T,
+) -> T {
+    let number = section.number(key, range);
+    number.and_then(|number| T::try_from(number).ok()).unwrap_or(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::document::Mistake;
+
+    const SHIPPED: &str = include_str!("../gateway.toml");
+
+    fn mistakes(text: &str) -> Vec<Mistake> {
+        Config::parse(text).expect_err("there are mistakes in it").all().to_vec()
+    }
+
+    #[test]
+    fn the_shipped_file_parses() {
+        Config::parse(SHIPPED).unwrap();
+    }
+
+    // The shipped file shows every default as a comment: `# key = value`. Without the marks it must
+    // say the same as the file that says nothing but the domain.
+    #[test]
+    fn the_shipped_file_shows_every_setting_at_its_default() {
+        let is_setting = |line: &str| {
+            line.strip_prefix("# ").is_some_and(|rest| {
+                rest.split_once(" = ").is_some_and(|(key, _)| {
+                    key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
+                })
+            })
+        };
+        let spoken: String = SHIPPED
+            .lines()
+            .map(|line| if is_setting(line) { &line[2..] } else { line })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let spoken = Config::parse(&spoken).unwrap();
+        let domain = &spoken.domain;
+        let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
+        assert_eq!(spoken, silent);
+        let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
+        assert_eq!(settings, 30, "a setting was added or removed without its explanation");
+    }
+
+    #[test]
+    fn the_defaults_are_those_documented() {
+        let config = Config::parse("domain = \"mash.example.org\"").unwrap();
+        assert_eq!(config.listen.partner_api.to_string(), "0.0.0.0:8443");
+        assert_eq!(config.listen.local.to_string(), "127.0.0.1:8446");
+        assert_eq!(config.tls.min, TlsVersion::Tls13);
+        assert_eq!(config.log.origin, "mash.example.org/log/1");
+        assert_eq!(config.paths.at_rest_identities, [Path::new("keys/at-rest-identity.txt")]);
+        assert_eq!(config.store.sqlite, Path::new("data/gateway.db"));
+        assert!(!config.push.allow_loopback);
+        assert_eq!(config.push.give_up_after_s, 5 * 24 * 60 * 60);
+        assert_eq!(config.limits.body_bytes_max, 1024 * 1024);
+        assert_eq!(config.certificate_days, 90);
+    }
+
+    #[test]
+    fn every_mistake_says_where_what_and_what_to_do() {
+        // (text after the domain, line, field, part of the problem, part of the remedy)
+        let table = [
+            ("colour = 1", 2, "colour", "not a known", "Known here: domain"),
+            ("[push]\nlease = 3", 3, "push.lease", "not a known", "Did you mean `lease_s`?"),
+            ("[pusch]", 2, "pusch", "not a known", "Did you mean `push`?"),
+            ("push = 3", 2, "push", "wrong type (integer)", "a table"),
+            ("[listen]\nlocal = \"0.0.0.0:1\"", 3, "listen.local", "loopback", "127.0.0.1"),
+            ("[listen]\nlocal = \"here\"", 3, "listen.local", "IP address", "127.0.0.1:8446"),
+            ("[listen]\nlocal = \"127.0.0.1:8443\"", 3, "listen.local", "too", "its own port"),
+            ("[tls]\nmin = \"1.1\"", 3, "tls.min", "choices", "\"1.2\""),
+            ("[tls]\nmin = 1.3", 3, "tls.min", "wrong type (float)", "quotation marks"),
+            ("[paths]\nroot = \"\"", 3, "paths.root", "empty", "remove the key"),
+            ("[paths]\nat_rest_identities = []", 3, "paths.at_rest_identities", "empty", "Name"),
+            ("recovery_recipients = [\"age1\"]", 2, "recovery_recipients[0]", "age", "age-keygen"),
+            ("[limits]\nconnections_max = 0", 3, "limits.connections_max", "range", "1 to 65536"),
+            ("[limits]\nconnections_max = -1", 3, "limits.connections_max", "range", "1 to 65536"),
+            ("[limits]\nheader_timeout_s = 60", 3, "limits.header_timeout_s", "longer", "shorter"),
+            ("[push]\nlease_s = 30", 3, "push.lease_s", "two workers", "twice"),
+            ("[push]\nretry_cap_s = 4", 3, "push.retry_base_s", "longer", "shorter"),
+            ("[push]\ngive_up_after_s = 1800", 3, "push.retry_cap_s", "longer", "shorter"),
+            (
+                "[push]\ndelayed_after_s = 86400\ngive_up_after_s = 86400",
+                3,
+                "push.delayed_after_s",
+                "never be told",
+                "before giving up",
+            ),
+            (
+                "[push]\nallow_loopback = \"no\"",
+                3,
+                "push.allow_loopback",
+                "string",
+                "true or false",
+            ),
+            ("[log]\norigin = \"a b\"", 3, "log.origin", "space", "without its scheme"),
+            ("certificate_days = 1000", 2, "certificate_days", "range", "1 to 398"),
+        ];
+        for (text, line, field, problem, remedy) in table {
+            let found = mistakes(&format!("domain = \"mash.example.org\"\n{text}\n"));
+            let [found] = found.as_slice() else { panic!("{text}: {found:#?}") };
+            // A mistake about a key that was left at its default points at its section.
+            let is_default = found.line == 2 && text.starts_with('[');
+            assert!(found.line == line || is_default, "{text}: {found}");
+            assert_eq!(found.field, field, "{text}");
+            assert!(found.problem.contains(problem), "{text}: {found}");
+            assert!(found.remedy.contains(remedy), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_domain_is_required_and_plain() {
+        assert_eq!(mistakes("")[0].field, "domain");
+        for bad in ["Mash.example.org", "mash example", "spiffe://mash", "-a.b", "a..b", "a.b."] {
+            let found = mistakes(&format!("domain = \"{bad}\"\n[log]\norigin = \"x\""));
+            assert_eq!(found.len(), 1, "{bad}: {found:?}");
+            assert_eq!(found[0].problem, "is not a domain name");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_in_order() {
+        let text = concat!(
+            "domian = \"mash.example.org\"\n\n",
+            "[listen]\nlocal = \"0.0.0.0:8446\"\n\n",
+            "[limits]\nbody_bytes_max = 1\n\n",
+            "[zebra]\n",
+        );
+        let error = Config::parse(text).unwrap_err();
+        let lines: Vec<_> = error.all().iter().map(|found| (found.line, &*found.field)).collect();
+        let wanted = [
+            (1, "domain"),
+            (1, "domian"),
+            (4, "listen.local"),
+            (7, "limits.body_bytes_max"),
+            (9, "zebra"),
+        ];
+        assert_eq!(lines, wanted);
+        let printed = error.to_string();
+        assert!(printed.starts_with("gateway.toml has 5 mistakes\n  gateway.toml:1: domain: "));
+    }
+
+    #[test]
+    fn a_home_is_absolute_and_keeps_what_is_elsewhere_elsewhere() {
+        let home = Home::new("somewhere").unwrap();
+        assert!(home.folder().is_absolute());
+        assert!(home.config().ends_with("somewhere/gateway.toml"));
+        assert!(home.resolve("keys/tls-key.pem").starts_with(home.keys()));
+        assert_eq!(home.resolve("/media/key.txt"), Path::new("/media/key.txt"));
+    }
+}

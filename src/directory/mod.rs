@@ -1,0 +1,296 @@
+//! The directory of agencies: who may send what to whom, and where it goes.
+//!
+//! `parse` makes a [`Directory`] of `partners.toml`, or tells every mistake in it; `route` makes a
+//! `Valid` submission `Routed`. Nothing is ever sent to an address a person typed into a message:
+//! only what stands here can be reached (R44, R89).
+
+mod check;
+pub mod document;
+mod narrow;
+pub mod parse;
+pub mod route;
+pub(crate) mod shape;
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
+
+use crate::message::{
+    AgencyId, EnquiryId, Exchange, ExchangeId, IdempotencyKey, Kind, MessageId, Priority,
+    Reference, Said, Target,
+};
+
+/// Every agency the gateway knows, complete and checked: one active hub, no loose ends.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    partners: BTreeMap<AgencyId, Partner>,
+    by_ods: HashMap<String, AgencyId>,
+    hub: AgencyId,
+}
+
+impl Directory {
+    /// The agency with this id.
+    pub fn get(&self, id: &AgencyId) -> Option<&Partner> {
+        self.partners.get(id)
+    }
+
+    /// The agency with this ODS code.
+    pub fn by_ods(&self, code: &str) -> Option<&Partner> {
+        self.get(self.by_ods.get(code)?)
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Partner {
+        self.get(&self.hub).expect("a directory is only made with its hub in it")
+    }
+
+    /// Every agency, by id.
+    pub fn all(&self) -> impl Iterator<Item = &Partner> {
+        self.partners.values()
+    }
+
+    /// An agency's name.
+    pub fn name(&self, id: &AgencyId) -> Option<&str> {
+        self.get(id).map(|partner| partner.name.as_str())
+    }
+
+    /// Whether the agency may send and be sent to at `now`. An unknown agency is not active.
+    pub fn is_active(&self, id: &AgencyId, now: Timestamp) -> bool {
+        self.get(id).is_some_and(|partner| partner.is_active(now))
+    }
+}
+
+/// An agency as the directory records it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Partner {
+    /// Its id: also the name in its certificate.
+    pub id: AgencyId,
+    /// Its name, as people know it.
+    pub name: String,
+    /// What kind of agency it is.
+    pub kind: AgencyKind,
+    /// Where it stands, as written; [`Partner::status_at`] adds what its dates say.
+    pub status: Status,
+    /// The law under which it takes part (R1).
+    pub statutory_basis: String,
+    /// Whether it is a public authority, on which some lawful bases depend.
+    pub is_public_authority: bool,
+    /// Its code in the NHS Organisation Data Service.
+    pub ods_code: Option<String>,
+    /// For a surgery, the class it belongs to.
+    pub class: Option<AgencyId>,
+    /// Its Partnership Contact Officer (R4).
+    pub contact_officer: Option<Officer>,
+    /// Who stands in.
+    pub deputy: Option<Officer>,
+    /// Its telephone: urgent RFIs are also spoken about.
+    pub telephone: Option<String>,
+    /// Where its contact officer sits (R110).
+    pub location: Option<String>,
+    /// When it can be telephoned.
+    pub hours: Option<String>,
+    /// Its first day.
+    pub valid_from: Option<Date>,
+    /// Its last day.
+    pub valid_to: Option<Date>,
+    /// Who took over its work (R3).
+    pub successor: Option<AgencyId>,
+    /// Its own age recipients. Only their shape is checked here.
+    pub age_recipients: Vec<String>,
+    /// Who can open what is sealed for it.
+    pub custody: Custody,
+    /// Where its contact officer takes delivery, in the order they are tried.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Partner {
+    /// Where the agency stands at `now`, its first and last days (UTC) considered: a closing date
+    /// takes effect without anybody editing the file that day.
+    pub fn status_at(&self, now: Timestamp) -> Status {
+        let today = TimeZone::UTC.to_datetime(now).date();
+        if self.valid_to.is_some_and(|last| last < today) {
+            return Status::Closed;
+        }
+        let is_yet_to_begin = self.valid_from.is_some_and(|first| first > today);
+        if self.status == Status::Active && is_yet_to_begin { Status::Pending } else { self.status }
+    }
+
+    /// Whether it may send and be sent to at `now`. A class of agencies never may.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.kind != AgencyKind::GpSurgeryClass && self.status_at(now) == Status::Active
+    }
+}
+
+/// A person who answers for an agency.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Officer {
+    /// Who.
+    pub name: String,
+    /// Their telephone.
+    pub telephone: String,
+    /// Where to write that something waits, never what.
+    pub email: Option<String>,
+}
+
+/// Where a contact officer takes delivery.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Endpoint {
+    /// The agency collects.
+    Mailbox,
+    /// The gateway posts.
+    Push {
+        /// The endpoint: always https, never with credentials or a query.
+        url: String,
+        /// The PEM of the authority its certificate must come from, relative to the home folder.
+        ca: String,
+    },
+}
+
+/// What kind of agency a partner is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AgencyKind {
+    /// Adult social care.
+    AdultSocialCare,
+    /// Children's social care.
+    ChildrensSocialCare,
+    /// A community rehabilitation company.
+    CommunityRehabilitation,
+    /// Early help.
+    EarlyHelp,
+    /// One GP surgery.
+    GpSurgery,
+    /// GP surgeries as the agreement names them, all at once: has members, cannot be addressed.
+    GpSurgeryClass,
+    /// The MASH itself.
+    Hub,
+    /// A mental health trust.
+    MentalHealthTrust,
+    /// Any other NHS trust.
+    NhsTrust,
+    /// Anything else.
+    Other,
+    /// A police force.
+    Police,
+    /// Probation.
+    Probation,
+}
+
+impl AgencyKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::AdultSocialCare,
+        Self::ChildrensSocialCare,
+        Self::CommunityRehabilitation,
+        Self::EarlyHelp,
+        Self::GpSurgery,
+        Self::GpSurgeryClass,
+        Self::Hub,
+        Self::MentalHealthTrust,
+        Self::NhsTrust,
+        Self::Other,
+        Self::Police,
+        Self::Probation,
+    ];
+
+    /// The name used in `partners.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AdultSocialCare => "adult-social-care",
+            Self::ChildrensSocialCare => "childrens-social-care",
+            Self::CommunityRehabilitation => "community-rehabilitation",
+            Self::EarlyHelp => "early-help",
+            Self::GpSurgery => "gp-surgery",
+            Self::GpSurgeryClass => "gp-surgery-class",
+            Self::Hub => "hub",
+            Self::MentalHealthTrust => "mental-health-trust",
+            Self::NhsTrust => "nhs-trust",
+            Self::Other => "other",
+            Self::Police => "police",
+            Self::Probation => "probation",
+        }
+    }
+}
+
+/// Where an agency stands.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Status {
+    /// Sends and is sent to.
+    Active,
+    /// No longer exists, or no longer takes part; its successor may be recorded.
+    Closed,
+    /// Not yet: something is still to be arranged.
+    Pending,
+    /// Stopped for now by an operator.
+    Suspended,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Closed, Self::Pending, Self::Suspended];
+
+    /// The name used in `partners.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Closed => "closed",
+            Self::Pending => "pending",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// A valid submission whose sender may send it and whose recipients can be reached.
+pub struct Routed {
+    pub(crate) sender: AgencyId,
+    pub(crate) idempotency_key: IdempotencyKey,
+    pub(crate) target: Target,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+    /// The enquiry that is opened, for an RFI.
+    pub(crate) opens: Option<EnquiryId>,
+    pub(crate) messages: Vec<RoutedMessage>,
+}
+
+/// One message to one agency.
+pub(crate) struct RoutedMessage {
+    pub(crate) id: MessageId,
+    pub(crate) kind: Kind,
+    pub(crate) enquiry: EnquiryId,
+    pub(crate) exchange: ExchangeId,
+    pub(crate) reference: Reference,
+    pub(crate) sender: AgencyId,
+    pub(crate) recipient: AgencyId,
+    pub(crate) time: Timestamp,
+    pub(crate) priority: Priority,
+    pub(crate) handling: Option<String>,
+    pub(crate) in_reply_to: Option<MessageId>,
+    pub(crate) traceparent: Option<String>,
+    /// What is to be sealed.
+    pub(crate) plaintext: Zeroizing<Vec<u8>>,
+    /// To whom it is sealed besides the enquiry's key.
+    pub(crate) custody: Custody,
+    /// Age recipients the agency registered.
+    pub(crate) age_recipients: Vec<String>,
+    /// Whether the recipient's first endpoint is a push.
+    pub(crate) is_pushed: bool,
+    pub(crate) step: RoutedStep,
+}
+
+/// What a routed message does to its exchange.
+pub(crate) enum RoutedStep {
+    /// Opens it; the sealing recipient is still to be made.
+    Open { categories: Vec<String>, persons: Vec<String>, response_required_by: Timestamp },
+    /// Is said in it.
+    Say { said: Said, exchange: Box<Exchange> },
+}
+
+/// Who can open what is sealed for an agency.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Custody {
+    /// Only the agency's own age recipients.
+    Agency,
+    /// The gateway, and the agency's recipients if it registered any.
+    Gateway,
+}
