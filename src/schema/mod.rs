@@ -1,0 +1,289 @@
+//! The compiled contract: a body becomes `Valid` here or nowhere.
+//!
+//! Three steps, each refusing what the next could misread: the strict reader (`json`), the schema
+//! (`contract`, and `explain` for what it refuses), and the rules a schema cannot say
+//! ([`crate::rule`]). A refusal says where and which rule, never what was found.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::message::{
+    AgencyId, Exchange, IdempotencyKey, Kind, MessageId, Priority, ResponseResult, Said,
+    Submission, Target,
+};
+use crate::rule;
+
+mod contract;
+mod explain;
+pub mod json;
+
+use contract::{Contract, Schema};
+use json::JsonFault;
+
+/// A submission whose body satisfies its schema and its rules.
+pub struct Valid {
+    pub(crate) sender: AgencyId,
+    pub(crate) idempotency_key: IdempotencyKey,
+    pub(crate) target: Target,
+    pub(crate) received_at: Timestamp,
+    pub(crate) traceparent: Option<String>,
+    /// The body as received, byte for byte.
+    pub(crate) body: Zeroizing<Vec<u8>>,
+    pub(crate) content: Content,
+}
+
+/// What a valid body says, as far as routing needs it.
+pub(crate) enum Content {
+    /// An RFI for one or more agencies.
+    Rfi(RfiContent),
+    /// Anything said in an exchange that exists.
+    Reply(ReplyContent),
+}
+
+/// An RFI's parts.
+pub(crate) struct RfiContent {
+    /// The RFI, to be narrowed to each recipient's categories.
+    pub(crate) rfi: Value,
+    /// Who is asked, why, and for what, in the order they were named: the first is `/recipients/0`.
+    pub(crate) recipients: Vec<Recipient>,
+    /// Its `personId`s.
+    pub(crate) persons: Vec<String>,
+    pub(crate) priority: Priority,
+    pub(crate) response_required_by: Timestamp,
+}
+
+/// One agency to be asked, as the hub named it.
+pub struct Recipient {
+    /// By id or, for a surgery, by ODS code.
+    pub address: Address,
+    /// Why this agency is asked (R109).
+    pub why: String,
+    /// What it is asked for: some or all of the RFI's categories.
+    pub categories: Vec<String>,
+}
+
+/// How an RFI names its recipient.
+pub enum Address {
+    /// By its id in the directory.
+    Agency(AgencyId),
+    /// By its ODS code.
+    OdsCode(String),
+}
+
+/// A message in an exchange.
+pub(crate) struct ReplyContent {
+    pub(crate) exchange: Exchange,
+    pub(crate) kind: Kind,
+    pub(crate) said: Said,
+    /// What the family may be told, when the message says so.
+    pub(crate) handling: Option<String>,
+    pub(crate) in_reply_to: MessageId,
+}
+
+/// Why a body was not taken.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The submission is aimed at no exchange that exists, or says what no exchange carries.
+    #[error("there is no such exchange")]
+    NoExchange,
+    /// It is not JSON we read.
+    #[error("the body is not JSON this gateway reads")]
+    NotJson(#[source] JsonFault),
+    /// It breaks its schema or the rules: never empty, at most 50, by pointer.
+    #[error("the body does not follow the contract")]
+    Violations(Vec<Violation>),
+}
+
+/// One thing wrong with a body: where, which rule, and what to do. Never what was found there.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct Violation {
+    /// Where, as a JSON Pointer; cut short before a name that is not the contract's own.
+    pub pointer: String,
+    /// Which rule: stable, in kebab-case.
+    pub code: String,
+    /// A sentence for the person who can put it right.
+    pub message: String,
+}
+
+/// The contract, ready to check with.
+pub struct Schemas {
+    contract: Contract,
+    dispatch: Schema,
+    /// By kind, in the order of `Kind::ALL`, which is that of its variants.
+    kinds: [Schema; 5],
+}
+
+impl Schemas {
+    /// Compiles the built-in schemas: some milliseconds, so once.
+    pub fn compiled() -> Self {
+        let contract = Contract::new(contract::SOURCES);
+        let dispatch = contract.compile("urn:mash:schema:dispatch:1");
+        let kinds = Kind::ALL.map(|kind| contract.compile(&kind.schema()));
+        Self { contract, dispatch, kinds }
+    }
+
+    /// Checks a submission; `exchange` is the one it is aimed at, if there is one.
+    pub fn check(
+        &self,
+        new: Submission,
+        exchange: Option<Exchange>,
+        now: Timestamp,
+    ) -> Result<Valid, Refusal> {
+        let body = Zeroizing::new(new.body);
+        let content = match (new.target, exchange) {
+            (Target::Rfis, _) => Content::Rfi(self.rfi(&body, now)?),
+            (Target::Exchange(id, kind), Some(exchange)) if exchange.id == id => {
+                Content::Reply(self.reply(kind, &body, exchange, now)?)
+            }
+            (Target::Exchange(..), _) => return Err(Refusal::NoExchange),
+        };
+        Ok(Valid {
+            sender: new.sender,
+            idempotency_key: new.idempotency_key,
+            target: new.target,
+            received_at: now,
+            traceparent: new.traceparent,
+            body,
+            content,
+        })
+    }
+
+    /// Checks a body of this kind as far as that is possible without its exchange.
+    ///
+    /// An RFI stands here alone, without the recipients it is dispatched with.
+    pub fn validate(&self, kind: Kind, body: &[u8], now: Timestamp) -> Result<(), Refusal> {
+        let body = self.read(&self.kinds[kind as usize], body)?;
+        refuse(violations(kind, &body, now))
+    }
+
+    /// Checks what the hub posts: recipients and an RFI.
+    pub fn validate_dispatch(&self, body: &[u8], now: Timestamp) -> Result<(), Refusal> {
+        self.rfi(body, now).map(drop)
+    }
+
+    /// The text of a schema file, by its name: `rfi.v1.schema.json`.
+    pub fn source(name: &str) -> Option<&'static str> {
+        contract::source(name)
+    }
+
+    /// The names of the schema files.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        contract::SOURCES.iter().map(|(name, _)| *name)
+    }
+
+    /// SHA-256 of the text of a kind's schema file.
+    pub fn digest(kind: Kind) -> [u8; 32] {
+        contract::DIGESTS[kind as usize]
+    }
+
+    /// Reads a body and holds it to its schema.
+    fn read(&self, schema: &Schema, body: &[u8]) -> Result<Value, Refusal> {
+        let read = json::read(body).map_err(Refusal::NotJson)?;
+        refuse(explain::violations(&self.contract, schema, &read.value, read.values))?;
+        Ok(read.value)
+    }
+
+    fn rfi(&self, body: &[u8], now: Timestamp) -> Result<RfiContent, Refusal> {
+        let mut dispatch = self.read(&self.dispatch, body)?;
+        refuse(rule::dispatch::violations(&dispatch, now))?;
+        rfi_content(&mut dispatch).ok_or_else(unreadable)
+    }
+
+    fn reply(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        exchange: Exchange,
+        now: Timestamp,
+    ) -> Result<ReplyContent, Refusal> {
+        let body = self.read(&self.kinds[kind as usize], body)?;
+        let mut found = violations(kind, &body, now);
+        found.extend(match kind {
+            Kind::Acknowledgement => rule::acknowledgement::violations_in(&body, &exchange),
+            Kind::Outcome => rule::outcome::violations_in(&body, &exchange),
+            Kind::Response => rule::response::violations_in(&body, &exchange),
+            // An RFI opens an exchange; it is not said in one.
+            Kind::Rfi => return Err(Refusal::NoExchange),
+            Kind::Supplement => rule::supplement::violations_in(&body, &exchange),
+        });
+        refuse(found)?;
+        let said = said(kind, &body).ok_or_else(unreadable)?;
+        let handling = match kind {
+            Kind::Response | Kind::Supplement => {
+                rule::text(&body, "/onwardDisclosure").map(str::to_owned)
+            }
+            Kind::Acknowledgement | Kind::Outcome | Kind::Rfi => None,
+        };
+        Ok(ReplyContent { kind, said, handling, in_reply_to: exchange.rfi, exchange })
+    }
+}
+
+/// The rules that need no exchange.
+fn violations(kind: Kind, body: &Value, now: Timestamp) -> Vec<Violation> {
+    match kind {
+        Kind::Acknowledgement => rule::acknowledgement::violations(body, now),
+        Kind::Outcome => rule::outcome::violations(body, now),
+        Kind::Response => rule::response::violations(body, now),
+        Kind::Rfi => rule::rfi::violations(body, now),
+        Kind::Supplement => rule::supplement::violations(body, now),
+    }
+}
+
+fn refuse(violations: Vec<Violation>) -> Result<(), Refusal> {
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Violations(explain::listed(violations)))
+    }
+}
+
+/// The schema let through what we cannot read. Fail closed: the contract's tests should have seen it.
+fn unreadable() -> Refusal {
+    Refusal::Violations(vec![rule::violation(
+        "",
+        "unreadable",
+        "This gateway cannot read the form. Report this to the people who run it.",
+    )])
+}
+
+fn rfi_content(dispatch: &mut Value) -> Option<RfiContent> {
+    let rfi = dispatch.get_mut("rfi").map(Value::take)?;
+    let strings = |value: &Value, pointer| {
+        rule::texts(value, pointer).map(|(_, text)| text.to_owned()).collect::<Vec<_>>()
+    };
+    let recipient = |recipient: &Value| {
+        let address = match rule::text(recipient, "/agency") {
+            Some(agency) => Address::Agency(AgencyId::parse(agency).ok()?),
+            None => Address::OdsCode(rule::text(recipient, "/odsCode")?.to_owned()),
+        };
+        // Not said: everything the RFI asks.
+        let categories = match recipient.get("categories") {
+            Some(_) => strings(recipient, "/categories"),
+            None => strings(&rfi, "/informationRequired/categories"),
+        };
+        Some(Recipient { address, why: rule::text(recipient, "/why")?.to_owned(), categories })
+    };
+    let recipients = rule::items(dispatch, "/recipients")
+        .map(|(_, each)| recipient(each))
+        .collect::<Option<Vec<_>>>()?;
+    Some(RfiContent {
+        recipients,
+        persons: rule::rfi::person_ids(&rfi).map(str::to_owned).collect(),
+        priority: Priority::parse(rule::text(&rfi, "/priority")?)?,
+        response_required_by: rule::instant(&rfi, "/responseRequiredBy")?,
+        rfi,
+    })
+}
+
+fn said(kind: Kind, body: &Value) -> Option<Said> {
+    Some(match kind {
+        Kind::Acknowledgement => {
+            Said::Acknowledgement { will_reply: body.get("willReplyBy").is_some() }
+        }
+        Kind::Outcome => Said::Outcome,
+        Kind::Response => Said::Response(ResponseResult::parse(rule::text(body, "/result")?)?),
+        Kind::Rfi => return None,
+        Kind::Supplement => Said::Supplement,
+    })
+}
