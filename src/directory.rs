@@ -35,6 +35,8 @@ pub(crate) struct RoutedMessage {
     pub(crate) traceparent: Option<String>,
     /// What is to be sealed.
     pub(crate) plaintext: Zeroizing<Vec<u8>>,
+    /// SHA-256 of the schema the plaintext satisfies, sealed in with it.
+    pub(crate) schema_digest: [u8; 32],
     /// To whom it is sealed besides the enquiry's key.
     pub(crate) custody: Custody,
     /// Age recipients the agency registered.
