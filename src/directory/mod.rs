@@ -267,6 +267,8 @@ pub(crate) struct RoutedMessage {
     pub(crate) handling: Option<String>,
     pub(crate) in_reply_to: Option<MessageId>,
     pub(crate) traceparent: Option<String>,
+    /// SHA-256 of the schema the payload satisfies.
+    pub(crate) schema_digest: [u8; 32],
     /// What is to be sealed.
     pub(crate) plaintext: Zeroizing<Vec<u8>>,
     /// To whom it is sealed besides the enquiry's key.
