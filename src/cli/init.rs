@@ -1,0 +1,245 @@
+//! `init`: a new home.
+
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::{Context, Exit, Failure};
+use crate::audit::checkpoint::LogKey;
+use crate::config::{Config, Home};
+use crate::directory::Directory;
+use crate::directory::parse::ParseOptions;
+use crate::message::{AgencyId, now};
+use crate::pki::ca::{Authority, IssuingFor, Profile, Validity, generate_key};
+use crate::pki::crl;
+use crate::seal;
+
+/// Make a new home: authorities, certificates, keys, settings, directory.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  mash-gateway init --home H --gateway-host localhost
+  mash-gateway init --home /srv/mash --gateway-host mash.example.org --domain mash.example.org
+
+An existing home is never overwritten.")]
+pub(super) struct Init {
+    /// A name or address by which agencies reach the gateway; may be given more than once
+    #[arg(long, required = true, value_name = "NAME", num_args = 1..)]
+    gateway_host: Vec<String>,
+    /// The hub's id in the directory
+    #[arg(long, default_value = DEFAULT_HUB, value_name = "ID")]
+    hub: String,
+    /// The trust domain that every certificate names [default: the first host with a dot in it]
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+}
+
+impl Init {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let made = make(&context.home, &self.gateway_host, &self.hub, self.domain.as_deref(), now())?;
+        let home = context.home.folder().display();
+        context.result(
+            &json!({
+                "certificateAuthority": made.root_sha256,
+                "domain": made.domain,
+                "home": context.home.folder(),
+                "recoveryIdentity": context.home.resolve(RECOVERY_IDENTITY),
+            }),
+            format!(
+                "Made a new home in {home} for the domain {domain}.\n\
+                 \x20 root certificate  SHA256 {root}\n\
+                 \x20 settings          {home}/gateway.toml\n\
+                 \x20 directory         {home}/partners.toml\n\n\
+                 Do now: move {home}/{RECOVERY_IDENTITY} to a safe that is not this machine.\n\
+                 It opens everything if this machine is lost, and it alone opens the root's key.\n\n\
+                 Next:\n\
+                 \x20 edit {home}/partners.toml, then  mash-gateway partner check --home {home}\n\
+                 \x20 mash-gateway cert issue AGENCY --csr FILE --home {home}\n\
+                 \x20 mash-gateway serve --home {home}",
+                domain = made.domain,
+                root = made.root_sha256,
+            ),
+        );
+        Ok(())
+    }
+}
+
+/// What [`make`] made.
+pub(super) struct Made {
+    pub(super) domain: String,
+    pub(super) root_sha256: String,
+}
+
+/// Makes a new home. Everything is made before anything is written, and `gateway.toml` is written
+/// last: a home without it was never finished, and making it again is safe.
+pub(super) fn make(
+    home: &Home,
+    hosts: &[String],
+    hub: &str,
+    domain: Option<&str>,
+    now: Timestamp,
+) -> Result<Made, Failure> {
+    if home.config().exists() {
+        let message = format!("{} is a home already; it was not touched", home.folder().display());
+        return Err(Failure::new(Exit::Misused, message)
+            .hint("choose another folder with --home, or remove that one yourself"));
+    }
+    AgencyId::parse(hub).map_err(|error| Failure::new(Exit::Misused, format!("--hub: {error}")))?;
+    let domain = domain.map_or_else(|| default_domain(hosts), str::to_owned);
+    let settings = Config::template().replace(Config::TEMPLATE_DOMAIN, &domain);
+
+    let root = Authority::new_root(&format!("{domain} root"), now)?;
+    let agencies =
+        root.new_issuing(IssuingFor::Agencies, &format!("{domain} agencies"), now)?;
+    let servers = root.new_issuing(
+        IssuingFor::GatewayServers { names: hosts.to_vec() },
+        &format!("{domain} gateways"),
+        now,
+    )?;
+    let validity = Validity::days(90, now);
+    let (tls_key, tls_key_pem) = generate_key()?;
+    let tls = servers.issue(
+        &Profile::GatewayServer { names: hosts.to_vec() },
+        &domain,
+        &tls_key,
+        validity,
+    )?;
+    let (push_key, push_key_pem) = generate_key()?;
+    let push = agencies.issue(&Profile::GatewayClient, &domain, &push_key, validity)?;
+
+    let (at_rest, _) = seal::generate_identity("mash-gateway at-rest identity: opens payloads");
+    let (authority, authority_recipient) =
+        seal::generate_identity("mash-gateway authority identity: opens the issuing keys");
+    let (recovery, recovery_recipient) = seal::generate_identity(
+        "mash-gateway recovery identity: opens everything. Keep it off this machine.",
+    );
+    let settings = settings.replace(
+        "recovery_recipients = []",
+        &format!("recovery_recipients = [\"{recovery_recipient}\"]"),
+    );
+    let config = Config::parse(&settings)?;
+    let partners = Directory::template().replace(DEFAULT_HUB, hub);
+    Directory::parse(&partners, ParseOptions::default(), now)?;
+
+    let log_key = LogKey::generate(&config.log.origin)?;
+    let sealed = |recipient: &str, authority: &Authority| {
+        seal::wrap_secret(&[recipient.to_owned()], authority.key_pem().as_bytes())
+    };
+    let crl = |authority: &Authority, days| crl::build(authority, &[], crl::number(now), now, days);
+    let chain = |leaf: &str, issuer: &Authority| format!("{leaf}{}", issuer.certificate_pem());
+
+    let mut files = Files::new(home);
+    files.secret(RECOVERY_IDENTITY, recovery);
+    files.secret(AUTHORITY_IDENTITY, authority);
+    files.secret("keys/at-rest-identity.txt", at_rest);
+    files.secret("keys/tls-key.pem", SecretString::from(tls_key_pem.as_str()));
+    files.secret("keys/push-key.pem", SecretString::from(push_key_pem.as_str()));
+    files.secret("keys/log-key.pem", SecretString::from(log_key.to_pem().as_str()));
+    files.public("certs/root.pem", root.certificate_pem());
+    files.public("certs/root.crl.pem", &crl(&root, 180)?);
+    files.bytes("certs/root.key.age", sealed(&recovery_recipient, &root)?);
+    files.public("certs/agency-ca.pem", agencies.certificate_pem());
+    files.public("certs/agency-ca.crl.pem", &crl(&agencies, CRL_DAYS)?);
+    files.bytes(AGENCY_CA_KEY, sealed(&authority_recipient, &agencies)?);
+    files.public("certs/server-ca.pem", servers.certificate_pem());
+    files.public("certs/server-ca.crl.pem", &crl(&servers, CRL_DAYS)?);
+    files.bytes("certs/server-ca.key.age", sealed(&authority_recipient, &servers)?);
+    files.public("certs/gateway.pem", &chain(&tls.pem, &servers));
+    files.public("certs/push.pem", &chain(&push.pem, &agencies));
+    files.public("certs/log-key.txt", &format!("{}\n", log_key.verifier()));
+    files.public("partners.toml", &partners);
+    files.public("gateway.toml", &settings);
+    files.write()?;
+    Ok(Made { domain, root_sha256: fingerprint(&root.certificate_sha256()) })
+}
+
+/// A SHA-256 as people compare it: pairs of hex with colons.
+pub(super) fn fingerprint(sha256: &[u8; 32]) -> String {
+    sha256.map(|byte| format!("{byte:02X}")).join(":")
+}
+
+/// The authority identity's place in a home: opens the issuing authorities' keys.
+pub(super) const AUTHORITY_IDENTITY: &str = "keys/authority-identity.txt";
+
+/// The sealed key of the agencies' authority.
+pub(super) const AGENCY_CA_KEY: &str = "certs/agency-ca.key.age";
+
+/// How long a revocation list is good for.
+pub(super) const CRL_DAYS: u16 = 7;
+
+const RECOVERY_IDENTITY: &str = "keys/recovery-identity.txt";
+const DEFAULT_HUB: &str = "sefton-mash";
+
+fn default_domain(hosts: &[String]) -> String {
+    let named = |host: &&String| host.contains('.') && host.parse::<std::net::IpAddr>().is_err();
+    hosts.iter().find(named).map_or_else(|| "mash.internal".to_owned(), |host| host.to_lowercase())
+}
+
+// What is to be written, in order, with who may read it.
+struct Files {
+    folder: PathBuf,
+    files: Vec<(String, Contents)>,
+}
+
+enum Contents {
+    Public(Vec<u8>),
+    Secret(SecretString),
+}
+
+impl Files {
+    fn new(home: &Home) -> Self {
+        Self { folder: home.folder().to_owned(), files: Vec::new() }
+    }
+
+    fn public(&mut self, path: &str, text: &str) {
+        self.files.push((path.to_owned(), Contents::Public(text.as_bytes().to_vec())));
+    }
+
+    fn bytes(&mut self, path: &str, bytes: Vec<u8>) {
+        self.files.push((path.to_owned(), Contents::Public(bytes)));
+    }
+
+    fn secret(&mut self, path: &str, text: SecretString) {
+        self.files.push((path.to_owned(), Contents::Secret(text)));
+    }
+
+    fn write(self) -> Result<(), Failure> {
+        let mut folders = std::fs::DirBuilder::new();
+        folders.recursive(true).mode(0o700);
+        for folder in ["keys", "certs", "data"] {
+            folders.create(self.folder.join(folder))?;
+        }
+        for (path, contents) in &self.files {
+            let path = self.folder.join(path);
+            match contents {
+                Contents::Public(bytes) => write_synced(&path, bytes, 0o644)?,
+                Contents::Secret(text) => {
+                    write_synced(&path, text.expose_secret().as_bytes(), 0o600)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a file as a whole: readers see the old one or the new one, also after a power cut.
+pub(super) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let partial = path.with_added_extension("partial");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)?;
+    if let Some(folder) = path.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! `serve`: the gateway, running. Also how tests, benchmarks and the demo start one.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::{Context, Failure};
+use crate::audit::checkpoint::LogKey;
+use crate::audit::entry::Event;
+use crate::config::{Config, Home, TlsVersion};
+use crate::directory::Directory;
+use crate::directory::parse::ParseOptions;
+use crate::exchange::{Gateway, Parts};
+use crate::http::api::{self, Api, Refusals};
+use crate::http::health::{self, Local, Reload};
+use crate::http::server::{Door, Limits};
+use crate::ledger::Ledger;
+use crate::message::now;
+use crate::pki::identity::Registry;
+use crate::pki::{crl, tls};
+use crate::schema::Schemas;
+use crate::seal::{Identities, Sealer};
+use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+use crate::telemetry::{self, LogFormat, Metrics};
+use crate::worker::deliver::{Deliver, Settings};
+
+/// Run the gateway until SIGTERM; SIGHUP takes changed files into use.
+#[derive(Args)]
+#[command(after_help = "Example:
+  mash-gateway serve --home H
+
+Certificates, revocation lists and partners.toml are taken into use on SIGHUP, and by the
+commands that change them; a bad new file keeps the last good one and says so in /readyz.")]
+pub(super) struct Serve {
+    /// Threads that serve [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl Serve {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        telemetry::init_logging(LogFormat::detect())?;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        if let Some(threads) = self.threads {
+            runtime.worker_threads(threads.max(1));
+        }
+        runtime.enable_all().build()?.block_on(async {
+            let running = Running::start(&context.home).await?;
+            context.say(format!(
+                "Listening on https://{} (partners) and http://{} (local)",
+                running.partner_api, running.local
+            ));
+            running.until_stopped().await;
+            Ok(())
+        })
+    }
+}
+
+/// A gateway that is running.
+pub struct Running {
+    /// Where the partner API listens.
+    pub partner_api: SocketAddr,
+    /// Where the local door listens.
+    pub local: SocketAddr,
+    /// The gateway behind the doors.
+    pub gateway: Arc<Gateway>,
+    /// Its delivery worker, for tests that give it the time.
+    pub deliver: Arc<Deliver>,
+    reload: mpsc::Sender<Reload>,
+    stop: CancellationToken,
+    tasks: tokio::task::JoinSet<()>,
+    ledger: thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts the gateway whose home this is: checks everything it depends on, then opens its doors.
+    pub async fn start(home: &Home) -> anyhow::Result<Self> {
+        let config = Config::parse(&read(&home.config())?)?;
+        let metrics = Arc::new(Metrics::new());
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&home.resolve(&config.store.sqlite))?);
+        let log_key = log_key(home, &config)?;
+        let log = log_key.verifier();
+        if let Some(head) = store.head().await? {
+            log.open(&head.note).context("the latest checkpoint was not signed by this log key")?;
+        }
+        let (ledger, ledger_thread) =
+            Ledger::start(Arc::clone(&store), log_key, Arc::clone(&metrics))?;
+        let gateway = Arc::new(Gateway::new(Parts {
+            domain: config.domain.clone(),
+            schemas: Schemas::compiled(),
+            directory: directory(home, &config)?,
+            sealer: sealer(home, &config)?,
+            ledger,
+            store: Arc::clone(&store),
+            log,
+        }));
+        let (tls, tls_now) = watch::channel(server_tls(home, &config)?);
+        let (registry, registry_now) = watch::channel(registry(&*store).await?);
+        let concerns = Arc::new(Mutex::new(Vec::new()));
+        let (reload, reloads) = mpsc::channel(16);
+
+        let api = api::router(Api {
+            gateway: Arc::clone(&gateway),
+            registry: registry_now.clone(),
+            metrics: Arc::clone(&metrics),
+            refusals: Arc::new(Refusals::new(REFUSALS_PER_MINUTE)),
+            body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
+            request_timeout: seconds(config.limits.request_timeout_s),
+            page_max: config.limits.inbox_page_max as usize,
+        });
+        let door = Door {
+            tls: tls_now,
+            registry: registry_now,
+            domain: config.domain.clone(),
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            limits: Limits {
+                connections_max: config.limits.connections_max as usize,
+                handshake_timeout: seconds(config.limits.handshake_timeout_s),
+                header_timeout: seconds(config.limits.header_timeout_s),
+            },
+        };
+        let local_router = health::router(Local {
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            reload: reload.clone(),
+            concerns: Arc::clone(&concerns),
+        });
+        let deliver = Arc::new(Deliver::new(
+            Arc::clone(&gateway),
+            push_settings(home, &config)?,
+            Arc::clone(&metrics),
+        ));
+        let partner_listener = listen(config.listen.partner_api).await?;
+        let local_listener = listen(config.listen.local).await?;
+        let partner_api = partner_listener.local_addr()?;
+        let local = local_listener.local_addr()?;
+
+        let at = now();
+        gateway
+            .ledger()
+            .record(&Event::started(env!("CARGO_PKG_VERSION")), at, None, crate::store::Effect::Log)
+            .await?;
+        let stop = CancellationToken::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let door_stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = door.serve(partner_listener, api, door_stop).await {
+                tracing::error!(error = %error, "the partner door ended");
+            }
+        });
+        let local_stop = stop.clone();
+        tasks.spawn(async move {
+            let served = axum::serve(local_listener, local_router)
+                .with_graceful_shutdown(async move { local_stop.cancelled().await });
+            if let Err(error) = served.await {
+                tracing::error!(error = %error, "the local door ended");
+            }
+        });
+        tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
+        let changing = Changing {
+            home: home.clone(),
+            config,
+            gateway: Arc::clone(&gateway),
+            tls,
+            registry,
+            concerns,
+        };
+        tasks.spawn(changing.run(reloads, stop.clone()));
+        tracing::info!(partner_api = %partner_api, local = %local, "the gateway is listening");
+        Ok(Self { partner_api, local, gateway, deliver, reload, stop, tasks, ledger: ledger_thread })
+    }
+
+    /// Takes changed files into use, and says what was.
+    pub async fn reload(&self) -> Result<String, String> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let _ = self.reload.send(Reload(reply)).await;
+        answer.await.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()))
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops. SIGHUP takes changed files into use.
+    pub async fn until_stopped(self) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut term), Ok(mut hup)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        else {
+            tracing::error!("signals cannot be received");
+            return self.stop().await;
+        };
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = tokio::signal::ctrl_c() => break,
+                _ = hup.recv() => match self.reload().await {
+                    Ok(changed) => tracing::info!(changed, "changed files are in use"),
+                    Err(error) => tracing::error!(error, "changed files were not taken into use"),
+                },
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Closes the doors, lets what is in hand finish, writes what is queued, and ends.
+    pub async fn stop(mut self) {
+        tracing::info!("the gateway is stopping");
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        let event = Event::stopped(env!("CARGO_PKG_VERSION"));
+        let recorded =
+            self.gateway.ledger().record(&event, now(), None, crate::store::Effect::Log).await;
+        if let Err(error) = recorded {
+            tracing::error!(error = %error, "the stop could not be logged");
+        }
+        // The ledger's thread ends when nothing holds the way in to it any more.
+        drop((self.gateway, self.deliver));
+        let ledger = self.ledger;
+        let _ = tokio::task::spawn_blocking(move || ledger.join()).await;
+    }
+}
+
+// Takes changed files into use: all of them, or none.
+struct Changing {
+    home: Home,
+    config: Config,
+    gateway: Arc<Gateway>,
+    tls: watch::Sender<Arc<ServerConfig>>,
+    registry: watch::Sender<Arc<Registry>>,
+    concerns: Arc<Mutex<Vec<String>>>,
+}
+
+impl Changing {
+    async fn run(self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                reload = reloads.recv() => reload,
+                // A certificate issued or revoked while nobody could tell us is noticed all the same.
+                () = tokio::time::sleep(POLL) => None,
+            };
+            match asked {
+                Some(Reload(reply)) => {
+                    let done = self.reload().await;
+                    let _ = reply.send(done.map_err(|error| format!("{error:#}")));
+                }
+                None => {
+                    if let Err(error) = self.refresh_registry().await {
+                        tracing::error!(error = %error, "the register could not be read");
+                    }
+                    self.note_crl_age();
+                }
+            }
+        }
+    }
+
+    async fn reload(&self) -> anyhow::Result<String> {
+        let reloaded = self.try_reload().await;
+        let mut concerns = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
+        concerns.retain(|concern| !concern.starts_with(RELOAD_CONCERN));
+        if let Err(error) = &reloaded {
+            concerns.push(format!("{RELOAD_CONCERN}: {error:#}"));
+        }
+        reloaded
+    }
+
+    async fn try_reload(&self) -> anyhow::Result<String> {
+        // Everything is built before anything is swapped.
+        let tls = server_tls(&self.home, &self.config)?;
+        let directory = directory(&self.home, &self.config)?;
+        let registry = registry(&*self.gateway.store().clone()).await?;
+        self.tls.send_replace(tls);
+        self.registry.send_replace(registry);
+        self.gateway.replace_directory(directory);
+        Ok("directory, certificates, revocation list, register".to_owned())
+    }
+
+    async fn refresh_registry(&self) -> anyhow::Result<()> {
+        let registry = registry(&*self.gateway.store().clone()).await?;
+        self.registry.send_if_modified(|current| {
+            let is_new = **current != *registry;
+            if is_new {
+                *current = registry;
+            }
+            is_new
+        });
+        Ok(())
+    }
+
+    // An expired list cuts every agency off, so its age is a safety matter.
+    fn note_crl_age(&self) {
+        let path = self.home.resolve(&self.config.paths.agency_crl);
+        let at = now();
+        let is_half_gone = read(&path)
+            .ok()
+            .and_then(|pem| crl::Facts::parse(&pem).ok())
+            .is_none_or(|facts| facts.is_past_half_life(at));
+        let mut concerns = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
+        concerns.retain(|concern| concern != CRL_CONCERN);
+        if is_half_gone {
+            concerns.push(CRL_CONCERN.to_owned());
+        }
+    }
+}
+
+/// The log's signing key, as a home has it.
+pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
+    let pem = Zeroizing::new(read(&home.resolve(&config.paths.log_key))?);
+    Ok(LogKey::from_pem(&config.log.origin, &pem)?)
+}
+
+/// The directory, as a home has it.
+pub(super) fn directory(home: &Home, config: &Config) -> anyhow::Result<Directory> {
+    let options = ParseOptions { allow_loopback: config.push.allow_loopback };
+    Ok(Directory::parse(&read(&home.partners())?, options, now())?)
+}
+
+fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
+    let mut all = Zeroizing::new(String::new());
+    for path in &config.paths.at_rest_identities {
+        all.push_str(&Zeroizing::new(read(&home.resolve(path))?));
+        all.push('\n');
+    }
+    let identities = Identities::parse(&SecretString::from(all.as_str()))?;
+    Ok(Sealer::new(identities, &config.recovery_recipients)?)
+}
+
+fn server_tls(home: &Home, config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
+    let paths = &config.paths;
+    let key = Zeroizing::new(read(&home.resolve(&paths.tls_key))?);
+    let material = tls::ServerMaterial {
+        certificate_pem: &read(&home.resolve(&paths.tls_certificate))?,
+        key_pem: &key,
+        agency_ca_pem: &read(&home.resolve(&paths.agency_ca))?,
+        agency_crl_pem: &read(&home.resolve(&paths.agency_crl))?,
+    };
+    let min = match config.tls.min {
+        TlsVersion::Tls12 => tls::MinTls::Tls12,
+        TlsVersion::Tls13 => tls::MinTls::Tls13,
+    };
+    Ok(tls::server_config(&material, min)?)
+}
+
+async fn registry(store: &dyn Store) -> anyhow::Result<Arc<Registry>> {
+    Ok(Arc::new(Registry::new(&store.certificates().await?)))
+}
+
+fn push_settings(home: &Home, config: &Config) -> anyhow::Result<Settings> {
+    let push = &config.push;
+    Ok(Settings {
+        home: home.folder().to_owned(),
+        certificate_pem: read(&home.resolve(&config.paths.push_certificate))?,
+        key_pem: Arc::new(Zeroizing::new(read(&home.resolve(&config.paths.push_key))?)),
+        allow_loopback: push.allow_loopback,
+        lease_s: push.lease_s,
+        attempt_timeout: seconds(push.attempt_timeout_s),
+        retry_base_s: push.retry_base_s,
+        retry_cap_s: push.retry_cap_s,
+        give_up_after_s: push.give_up_after_s,
+        delayed_after_s: push.delayed_after_s,
+        concurrency_max: push.concurrency_max as usize,
+    })
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn read(path: &std::path::Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+const POLL: Duration = Duration::from_secs(1);
+const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not zero");
+const RELOAD_CONCERN: &str = "changed files were not taken into use";
+const CRL_CONCERN: &str =
+    "the agencies' revocation list is missing or past half its life; run mash-gateway cert crl";
