@@ -1,0 +1,383 @@
+//! `cert`: issue, list, revoke.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::init::{AGENCY_CA_KEY, AUTHORITY_IDENTITY, CRL_DAYS, fingerprint, write_synced};
+use super::{Context, Exit, Failure, block_on, read_text, serve};
+use crate::audit::entry::Event;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::ledger::Ledger;
+use crate::message::{AgencyId, now, rfc3339};
+use crate::pki::ca::{Authority, Profile, SubjectKey, Validity};
+use crate::pki::crl::{self, Reason, Revoked};
+use crate::seal::{self, Identities};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Applied, CertificateRecord, Effect, Store};
+use crate::telemetry::Metrics;
+
+/// Certificates: issue, list, revoke.
+#[derive(Subcommand)]
+pub(super) enum Cert {
+    /// Certify an agency's key; only the key is taken from the request
+    #[command(after_help = "Example, on the agency's machine and then here:
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
+      -keyout demo-surgery.key -out demo-surgery.csr -subj /CN=demo-surgery
+  mash-gateway cert issue demo-surgery --csr demo-surgery.csr --home H")]
+    Issue(Issue),
+    /// Every certificate ever issued, newest first
+    List(List),
+    /// Make certificates worthless, at once
+    Revoke(Revoke),
+    /// Sign a new revocation list
+    Crl,
+}
+
+#[derive(Args)]
+pub(super) struct Issue {
+    /// The agency, as the directory names it
+    agency: AgencyId,
+    /// The agency's signing request (PEM)
+    #[arg(long, value_name = "FILE")]
+    csr: PathBuf,
+    /// Where to write the certificate and what else the agency needs
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct List {
+    /// Only those that expire within so many days
+    #[arg(long, value_name = "DAYS")]
+    expiring: Option<u16>,
+}
+
+#[derive(Args)]
+pub(super) struct Revoke {
+    /// All certificates of this agency
+    #[arg(required_unless_present = "serial", conflicts_with = "serial")]
+    agency: Option<AgencyId>,
+    /// The one certificate with this serial
+    #[arg(long)]
+    serial: Option<String>,
+    /// key-compromise, affiliation-changed, superseded, cessation-of-operation or privilege-withdrawn
+    #[arg(long)]
+    reason: Reason,
+    /// The agency's id once more, so that nobody is cut off by a slip
+    #[arg(long, value_name = "AGENCY")]
+    confirm: AgencyId,
+}
+
+impl Cert {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        block_on(async {
+            match self {
+                Self::Crl => sign_crl(context).await,
+                Self::Issue(issue) => issue.run(context).await,
+                Self::List(list) => list.run(context).await,
+                Self::Revoke(revoke) => revoke.run(context).await,
+            }
+        })
+    }
+}
+
+impl Issue {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let office = Office::open(context)?;
+        let directory = office.directory()?;
+        let Some(partner) = directory.get(&self.agency) else {
+            return Err(Failure::new(Exit::NotFound, "there is no such agency in partners.toml")
+                .hint("mash-gateway partner list"));
+        };
+        let key = SubjectKey::from_csr_pem(&read_text(&self.csr)?)?;
+        let at = now();
+        let validity = Validity::days(office.config.certificate_days, at);
+        let profile = Profile::Agency(self.agency.clone());
+        let issued = office.authority()?.issue(&profile, &office.config.domain, &key, validity)?;
+        let record = CertificateRecord {
+            sha256: issued.sha256,
+            serial: issued.serial.clone(),
+            agency: self.agency.clone(),
+            issued_at: at,
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            revoked: None,
+            pem: issued.pem.clone(),
+        };
+        let event = Event::certificate_issued(&self.agency, &issued.serial, &issued.sha256);
+        office.record(&event, at, Effect::IssueCertificate(record)).await?;
+
+        // The certificate is on the register before anybody holds it; files come after.
+        std::fs::create_dir_all(&self.out)?;
+        let issuer = read_text(&context.home.resolve(&office.config.paths.agency_ca))?;
+        let certificate = self.out.join(format!("{}.pem", self.agency));
+        write_synced(&certificate, format!("{}{issuer}", issued.pem).as_bytes(), 0o644)?;
+        let root = read_text(&context.home.resolve(&office.config.paths.root))?;
+        write_synced(&self.out.join("ca.pem"), root.as_bytes(), 0o644)?;
+        let log_key = read_text(&context.home.resolve(LOG_KEY_PUBLIC))?;
+        write_synced(&self.out.join("log-key.txt"), log_key.as_bytes(), 0o644)?;
+        let told = office.tell_gateway().await;
+        context.result(
+            &json!({
+                "agency": self.agency,
+                "certificate": certificate,
+                "notAfter": rfc3339(issued.not_after),
+                "serial": issued.serial,
+                "sha256": fingerprint(&issued.sha256),
+            }),
+            format!(
+                "Issued to {} ({})  serial {}  valid to {}\n  fingerprint  SHA256 {}\n\
+                 Wrote {}, ca.pem and log-key.txt: safe to e-mail; the key never left the agency.{}",
+                self.agency,
+                partner.name,
+                issued.serial,
+                rfc3339(issued.not_after),
+                fingerprint(&issued.sha256),
+                certificate.display(),
+                match told {
+                    Told::InUse | Told::NotRunning => "",
+                    Told::Failed => "\nThe running gateway will notice within seconds.",
+                }
+            ),
+        );
+        Ok(())
+    }
+}
+
+impl List {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let office = Office::open(context)?;
+        let at = now();
+        let mut certificates = office.store.certificates().await?;
+        if let Some(days) = self.expiring {
+            let until = at + jiff::SignedDuration::from_hours(24 * i64::from(days));
+            certificates.retain(|certificate| {
+                certificate.revoked.is_none()
+                    && certificate.not_after > at
+                    && certificate.not_after <= until
+            });
+        }
+        let list: Vec<Value> = certificates.iter().map(|c| view(c, at)).collect();
+        let lines: Vec<_> = certificates
+            .iter()
+            .map(|c| {
+                format!(
+                    "{}  {:<8}  to {}  {}",
+                    c.serial,
+                    standing(c, at),
+                    rfc3339(c.not_after),
+                    c.agency
+                )
+            })
+            .collect();
+        let shown = if lines.is_empty() { "no certificates".to_owned() } else { lines.join("\n") };
+        context.result(&json!({ "certificates": list }), shown);
+        Ok(())
+    }
+}
+
+impl Revoke {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let office = Office::open(context)?;
+        let at = now();
+        let mut chosen = office.store.certificates().await?;
+        chosen.retain(|certificate| {
+            self.agency.as_ref().is_none_or(|agency| certificate.agency == *agency)
+                && self.serial.as_ref().is_none_or(|serial| certificate.serial == *serial)
+        });
+        if let Some(other) = chosen.iter().find(|certificate| certificate.agency != self.confirm) {
+            let message = format!("--confirm does not name {}; nothing was revoked", other.agency);
+            return Err(Failure::new(Exit::Misused, message));
+        }
+        chosen.retain(|certificate| certificate.revoked.is_none() && certificate.not_after > at);
+        let (Some(first), Some(agency)) = (chosen.first(), chosen.first().map(|c| c.agency.clone()))
+        else {
+            return Err(Failure::new(Exit::NotFound, "there is no such certificate in force")
+                .hint("mash-gateway cert list"));
+        };
+        let serials: Vec<_> = chosen.iter().map(|c| c.serial.clone()).collect();
+        let event = Event::certificate_revoked(&agency, &serials.join(" "), &first.sha256, self.reason);
+        let effect = Effect::RevokeCertificates {
+            sha256: chosen.iter().map(|c| c.sha256).collect(),
+            at,
+            reason: self.reason.as_str().to_owned(),
+        };
+        office.record(&event, at, effect).await?;
+        let next_update = office.write_crl(at).await?;
+        let told = office.tell_gateway().await;
+        context.result(
+            &json!({
+                "agency": agency,
+                "inForce": told == Told::InUse,
+                "revoked": serials,
+                "revokedAt": rfc3339(at),
+            }),
+            format!(
+                "Revoked {} of {} at {}: {}\n\
+                 Revocation list signed, next by {}.\n\
+                 Do now:\n  1. Tell the contact officer by telephone\n\
+                 \x20 2. Was personal data exposed? mash-gateway log show --home {}\n\
+                 \x20 3. New certificate: mash-gateway cert issue {agency} --csr new.csr",
+                serials.len(),
+                agency,
+                rfc3339(at),
+                serials.join(", "),
+                rfc3339(next_update),
+                context.home.folder().display(),
+            ),
+        );
+        match told {
+            Told::InUse => {
+                context.say("In force: the running gateway has confirmed.");
+                Ok(())
+            }
+            Told::NotRunning | Told::Failed => Err(Failure::new(
+                Exit::Failed,
+                "the revocation is recorded, but NO RUNNING GATEWAY HAS CONFIRMED IT",
+            )
+            .hint("start or restart the gateway; it takes the list into use when it starts")),
+        }
+    }
+}
+
+async fn sign_crl(context: &Context) -> Result<(), Failure> {
+    let office = Office::open(context)?;
+    let next_update = office.write_crl(now()).await?;
+    office.tell_gateway().await;
+    context.result(
+        &json!({ "nextUpdate": rfc3339(next_update) }),
+        format!("Signed a new revocation list; the next is due by {}.", rfc3339(next_update)),
+    );
+    Ok(())
+}
+
+/// Where certificates are issued from: the home's register, log and authority.
+struct Office<'a> {
+    context: &'a Context,
+    config: Config,
+    store: Arc<dyn Store>,
+    ledger: Ledger,
+}
+
+/// Whether a running gateway took what was changed into use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Told {
+    InUse,
+    Failed,
+    NotRunning,
+}
+
+impl<'a> Office<'a> {
+    fn open(context: &'a Context) -> Result<Self, Failure> {
+        let config = Config::parse(&read_text(&context.home.config()).map_err(no_home)?)?;
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&context.home.resolve(&config.store.sqlite))?);
+        let key = serve::log_key(&context.home, &config)?;
+        let (ledger, _) = Ledger::start(Arc::clone(&store), key, Arc::new(Metrics::new()))?;
+        Ok(Self { context, config, store, ledger })
+    }
+
+    fn directory(&self) -> Result<Directory, Failure> {
+        Ok(serve::directory(&self.context.home, &self.config)?)
+    }
+
+    fn authority(&self) -> Result<Authority, Failure> {
+        let home = &self.context.home;
+        let identity = read_text(&home.resolve(AUTHORITY_IDENTITY))?;
+        let identities = Identities::parse(&SecretString::from(identity))?;
+        let sealed = std::fs::read(home.resolve(AGENCY_CA_KEY))?;
+        let key = seal::unwrap_secret(&identities, &sealed)?;
+        let key = std::str::from_utf8(&key)?;
+        Ok(Authority::from_pem(&read_text(&home.resolve(&self.config.paths.agency_ca))?, key, now())?)
+    }
+
+    async fn record(&self, event: &Event, at: Timestamp, effect: Effect) -> Result<(), Failure> {
+        match self.ledger.record(event, at, None, effect).await? {
+            Applied::Recorded(_) => Ok(()),
+            _ => Err(Failure::new(Exit::Failed, "the register refused the change")),
+        }
+    }
+
+    // From the register, so that the list can never lack what the register knows.
+    async fn write_crl(&self, at: Timestamp) -> Result<Timestamp, Failure> {
+        let mut revoked = Vec::new();
+        for certificate in self.store.certificates().await? {
+            if let Some((when, reason)) = &certificate.revoked {
+                revoked.push(Revoked {
+                    serial: certificate.serial.clone(),
+                    at: *when,
+                    reason: reason.parse()?,
+                });
+            }
+        }
+        let pem = crl::build(&self.authority()?, &revoked, crl::number(at), at, CRL_DAYS)?;
+        let path = self.context.home.resolve(&self.config.paths.agency_crl);
+        write_synced(&path, pem.as_bytes(), 0o644)?;
+        Ok(crl::Facts::parse(&pem)?.next_update)
+    }
+
+    // The local door takes changed files into use and answers when they are.
+    async fn tell_gateway(&self) -> Told {
+        let address = self.config.listen.local;
+        let asked = tokio::time::timeout(Duration::from_secs(10), ask_to_reload(address)).await;
+        match asked {
+            Ok(Ok(true)) => Told::InUse,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Told::NotRunning
+            }
+            Ok(_) | Err(_) => Told::Failed,
+        }
+    }
+}
+
+async fn ask_to_reload(address: std::net::SocketAddr) -> std::io::Result<bool> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(io).await.map_err(std::io::Error::other)?;
+    tokio::spawn(connection);
+    let request = hyper::Request::post("/reload")
+        .header("host", address.to_string())
+        .body(http_body_util::Empty::<hyper::body::Bytes>::new())
+        .map_err(std::io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(std::io::Error::other)?;
+    Ok(response.status().is_success())
+}
+
+fn view(certificate: &CertificateRecord, at: Timestamp) -> Value {
+    let mut view = json!({
+        "agency": certificate.agency,
+        "issuedAt": rfc3339(certificate.issued_at),
+        "notAfter": rfc3339(certificate.not_after),
+        "notBefore": rfc3339(certificate.not_before),
+        "serial": certificate.serial,
+        "sha256": fingerprint(&certificate.sha256),
+        "standing": standing(certificate, at),
+    });
+    if let Some((when, reason)) = &certificate.revoked {
+        view["revokedAt"] = json!(rfc3339(*when));
+        view["reason"] = json!(reason);
+    }
+    view
+}
+
+fn standing(certificate: &CertificateRecord, at: Timestamp) -> &'static str {
+    match &certificate.revoked {
+        Some(_) => "revoked",
+        None if certificate.not_after < at => "expired",
+        None => "active",
+    }
+}
+
+fn no_home(failure: Failure) -> Failure {
+    failure.hint("make a home with: mash-gateway init --home DIR --gateway-host NAME")
+}
+
+const LOG_KEY_PUBLIC: &str = "certs/log-key.txt";

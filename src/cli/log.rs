@@ -1,0 +1,227 @@
+//! `log`: the tamper-evident log of a home, recomputed or shown. Works with the gateway stopped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::{Context, Exit, Failure, block_on, read_text};
+use crate::audit::checkpoint::LogVerifier;
+use crate::audit::verify::LogChecker;
+use crate::config::Config;
+use crate::message::{ExchangeId, Reference};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreError, StoredEntry};
+
+/// The tamper-evident log.
+#[derive(Subcommand)]
+pub(super) enum Log {
+    /// Recompute the whole log and compare it with every message; exit 3 if anything differs
+    Verify(Verify),
+    /// Show what was logged: of one exchange, or all
+    Show(Show),
+    /// Print the latest signed checkpoint
+    Checkpoint,
+}
+
+#[derive(Args)]
+pub(super) struct Verify {
+    /// The log's public key [default: certs/log-key.txt in the home]
+    #[arg(long, value_name = "FILE")]
+    log_key: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct Show {
+    /// An exchange, by reference or id [default: everything]
+    reference: Option<String>,
+}
+
+impl Log {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        block_on(async {
+            let store = open(context)?;
+            match self {
+                Self::Checkpoint => checkpoint(context, &*store).await,
+                Self::Show(show) => show.run(context, &*store).await,
+                Self::Verify(verify) => verify.run(context, &*store).await,
+            }
+        })
+    }
+}
+
+impl Verify {
+    async fn run(self, context: &Context, store: &dyn Store) -> Result<(), Failure> {
+        let path = self.log_key.unwrap_or_else(|| context.home.log_key_public());
+        let log = LogVerifier::parse(read_text(&path)?.trim())?;
+        let verified = verify(store, &log, !context.global.quiet).await.map_err(|error| {
+            Failure::new(Exit::VerificationFailed, format!("the log does not verify: {error}"))
+                .hint("stop the gateway, keep the database as it is, and compare with the last \
+                       backup and with partners' receipts")
+        })?;
+        context.result(
+            &json!({ "entries": verified.entries, "messages": verified.messages, "verified": true }),
+            format!(
+                "verified: {} entries, {} messages, every checkpoint, every payload's digest",
+                verified.entries, verified.messages
+            ),
+        );
+        Ok(())
+    }
+}
+
+/// What [`verify`] went through.
+pub(super) struct Verified {
+    pub(super) entries: u64,
+    pub(super) messages: u64,
+}
+
+/// Recomputes the whole log from what is stored, and holds every message's row against its entry.
+pub(super) async fn verify(
+    store: &dyn Store,
+    log: &LogVerifier,
+    show_progress: bool,
+) -> Result<Verified, anyhow::Error> {
+    let head = store.head().await.map_err(unreadable)?;
+    let size = head.as_ref().map_or(0, |head| head.size);
+    let bar = if show_progress { progress(size) } else { ProgressBar::hidden() };
+    let mut checker = LogChecker::new(log.clone());
+    let mut checkpoint_from = 0;
+    let mut checkpoints = std::collections::VecDeque::new();
+    let mut from = 0;
+    let mut messages = 0;
+    loop {
+        let entries = store.entries(from, PAGE).await.map_err(unreadable)?;
+        let Some(last) = entries.last().map(|entry| entry.index) else { break };
+        let mut digests = store.message_digests(from, last + 1).await.map_err(unreadable)?;
+        messages += digests.len() as u64;
+        digests.reverse();
+        for entry in &entries {
+            checker.entry(entry)?;
+            while digests.last().is_some_and(|digest| digest.entry <= entry.index) {
+                if let Some(digest) = digests.pop() {
+                    checker.message(entry, &digest)?;
+                }
+            }
+            if checkpoints.is_empty() {
+                checkpoints.extend(
+                    store.checkpoints(checkpoint_from, PAGE).await.map_err(unreadable)?,
+                );
+            }
+            while let Some(next) = checkpoints.front() {
+                if next.size > entry.index + 1 {
+                    break;
+                }
+                checker.checkpoint(next)?;
+                checkpoint_from = next.size + 1;
+                checkpoints.pop_front();
+            }
+        }
+        from = last + 1;
+        bar.set_position(from);
+    }
+    if checkpoints.is_empty() {
+        checkpoints.extend(store.checkpoints(checkpoint_from, PAGE).await.map_err(unreadable)?);
+    }
+    for left in &checkpoints {
+        checker.checkpoint(left)?;
+    }
+    checker.finish()?;
+    bar.finish_and_clear();
+    Ok(Verified { entries: from, messages })
+}
+
+impl Show {
+    async fn run(self, context: &Context, store: &dyn Store) -> Result<(), Failure> {
+        let entries = match &self.reference {
+            Some(text) => store.timeline(&find(store, text).await?).await?,
+            None => {
+                let mut all: Vec<StoredEntry> = Vec::new();
+                loop {
+                    let from = all.last().map_or(0, |entry| entry.index + 1);
+                    let page = store.entries(from, PAGE).await?;
+                    if page.is_empty() {
+                        break all;
+                    }
+                    all.extend(page);
+                }
+            }
+        };
+        let mut list = Vec::new();
+        let mut lines = Vec::new();
+        for entry in &entries {
+            let fields: Value = entry
+                .fields
+                .as_deref()
+                .and_then(|fields| serde_json::from_str(fields).ok())
+                .unwrap_or_default();
+            lines.push(line(entry.index, &fields));
+            list.push(json!({ "fields": fields, "index": entry.index }));
+        }
+        context.result(&json!({ "entries": list }), lines.join("\n"));
+        Ok(())
+    }
+}
+
+async fn checkpoint(context: &Context, store: &dyn Store) -> Result<(), Failure> {
+    let head = store
+        .head()
+        .await?
+        .ok_or_else(|| Failure::new(Exit::NotFound, "the log has no entries yet"))?;
+    context.result(&json!({ "note": &*head.note, "size": head.size }), head.note.trim_end());
+    Ok(())
+}
+
+async fn find(store: &dyn Store, text: &str) -> Result<ExchangeId, Failure> {
+    let missing = || Failure::new(Exit::NotFound, "there is no such exchange");
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let reference = Reference::parse(text).map_err(|error| {
+        Failure::new(Exit::Misused, error).hint("a reference looks like RFI-2026-000001-K")
+    })?;
+    match store.exchange_by_reference(&reference).await {
+        Ok(exchange) => Ok(exchange.id),
+        Err(StoreError::NotFound) => Err(missing()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open(context: &Context) -> Result<Arc<dyn Store>, Failure> {
+    let config = Config::parse(&read_text(&context.home.config())?)?;
+    let path = context.home.resolve(&config.store.sqlite);
+    if !path.exists() {
+        return Err(Failure::new(Exit::NotFound, "this home has no log yet")
+            .hint("it begins when the gateway first runs or a certificate is issued"));
+    }
+    Ok(Arc::new(SqliteStore::open_read_only(&path)?))
+}
+
+fn line(index: u64, fields: &Value) -> String {
+    let mut line = format!(
+        "{index:>6}  {}  {:<20}",
+        fields["time"].as_str().unwrap_or("(purged)"),
+        fields["event"].as_str().unwrap_or_default()
+    );
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        if !matches!(name.as_str(), "event" | "time" | "digest" | "schema" | "sha256") {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            line.push_str(&format!("  {name}={value}"));
+        }
+    }
+    line
+}
+
+// A row that cannot even be read is a log that does not verify.
+fn unreadable(error: StoreError) -> anyhow::Error {
+    anyhow::Error::new(error)
+}
+
+fn progress(size: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} entries {eta}");
+    ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+const PAGE: usize = 2_000;
