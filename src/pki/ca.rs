@@ -1,1 +1,713 @@
-//! Not written yet.
+//! The authorities, and the three kinds of certificate they issue.
+//!
+//! One root, kept off line, signs two issuing authorities: one for agencies, one for gateway
+//! servers. Neither can do the other's work. What a certificate says is decided here and nowhere
+//! else: of a request for one, only the public key is used.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use jiff::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber,
+};
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::CertificateDer;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
+use zeroize::Zeroizing;
+
+use crate::message::AgencyId;
+
+/// How long a leaf is good: short, because renewal is one command.
+pub const LEAF_VALID_FOR: Duration = Duration::from_secs(90 * DAY_S);
+/// How long an issuing authority is good.
+pub const ISSUING_VALID_FOR: Duration = Duration::from_secs(3 * 365 * DAY_S);
+/// How long a root is good.
+pub const ROOT_VALID_FOR: Duration = Duration::from_secs(3_652 * DAY_S);
+
+const DAY_S: u64 = 86_400;
+/// Validity starts this much before the signing, for clocks that are behind ours.
+const BACKDATE: Duration = Duration::from_secs(300);
+/// The longest common name RFC 5280 allows, in characters.
+const NAME_LENGTH_MAX: usize = 64;
+/// A request is under 1 KiB; more is something else.
+const CSR_BYTES_MAX: usize = 16 * 1024;
+
+/// The SPIFFE trust domain whose members we name, such as `mash.example.org`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Domain(String);
+
+impl Domain {
+    /// Parses a trust domain: a lower-case DNS name.
+    pub fn parse(text: &str) -> Result<Self, CaError> {
+        if is_dns_name(text) { Ok(Self(text.to_owned())) } else { Err(CaError::Domain) }
+    }
+
+    /// The domain itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name an agency's certificate carries.
+    pub fn agency_uri(&self, agency: &AgencyId) -> String {
+        format!("spiffe://{}/agency/{agency}", self.0)
+    }
+
+    /// The name the gateway carries when it is the client.
+    pub fn gateway_uri(&self) -> String {
+        format!("spiffe://{}/gateway", self.0)
+    }
+}
+
+/// Where certificates say that their authority's certificate and CRL are to be had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Published(String);
+
+impl Published {
+    /// Parses the base URL. Only `http`: a list fetched over TLS would need itself to be trusted.
+    pub fn parse(base_url: &str) -> Result<Self, CaError> {
+        let base = base_url.trim_end_matches('/');
+        let good = base.strip_prefix("http://").is_some_and(|rest| {
+            !rest.is_empty()
+                && rest.bytes().all(|c| c.is_ascii_graphic() && !b"?#\"<>".contains(&c))
+        });
+        if good { Ok(Self(base.to_owned())) } else { Err(CaError::PublishedUrl) }
+    }
+}
+
+/// What an issuing authority issues for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum IssuingFor {
+    /// Agencies, and the gateway when it is the client.
+    Agencies,
+    /// Gateway servers whose DNS names are these or below them; none means IP addresses only.
+    GatewayServers {
+        /// DNS names.
+        domains: Vec<String>,
+    },
+}
+
+/// The three kinds of certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Profile {
+    /// An agency's own.
+    Agency(AgencyId),
+    /// What the gateway shows an agency's endpoint when it pushes. Names no agency.
+    GatewayClient,
+    /// What the gateway's listeners show.
+    GatewayServer {
+        /// DNS names and IP addresses.
+        names: Vec<String>,
+    },
+}
+
+/// What an issue says besides whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The trust domain.
+    pub domain: &'a Domain,
+    /// Where the authority's certificate and CRL are; when none, the certificate does not say.
+    pub published: Option<&'a Published>,
+    /// From the backdated start to the end.
+    pub valid_for: Duration,
+}
+
+/// A certificate just issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The DER.
+    pub der: CertificateDer<'static>,
+    /// The same, armoured.
+    pub pem: String,
+    /// The serial, lower-case hex.
+    pub serial: String,
+    /// SHA-256 of the DER.
+    pub sha256: [u8; 32],
+    /// The first second it is good.
+    pub not_before: Timestamp,
+    /// The last second it is good.
+    pub not_after: Timestamp,
+}
+
+/// A certificate that may sign, and its key.
+pub struct Authority {
+    certificate: CertificateDer<'static>,
+    key: Zeroizing<KeyPair>,
+    facts: Facts,
+}
+
+impl Authority {
+    /// Makes a root. Its key belongs off line.
+    pub fn new_root(name: &str, now: Timestamp) -> Result<Self, CaError> {
+        let key = new_key(&rcgen::PKCS_ECDSA_P384_SHA384)?;
+        let validity = Validity::starting(now, ROOT_VALID_FOR)?;
+        let mut params = params(name, &key, validity)?;
+        // One issuing authority below, and nothing below that.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).map_err(CaError::Signing)?;
+        Self::assemble(certificate.into(), Zeroizing::new(key))
+    }
+
+    /// Makes an issuing authority under this root.
+    ///
+    /// Give each generation its own name: revocation lists are matched to authorities by name.
+    pub fn new_issuing(
+        &self,
+        issuing_for: &IssuingFor,
+        name: &str,
+        published: Option<&Published>,
+        now: Timestamp,
+    ) -> Result<Self, CaError> {
+        if self.facts.issuing_for.is_some() {
+            return Err(CaError::WrongAuthority("only a root signs an authority"));
+        }
+        let key = new_key(&rcgen::PKCS_ECDSA_P384_SHA384)?;
+        let validity = self.validity(now, ISSUING_VALID_FOR)?;
+        let mut params = params(name, &key, validity)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let every_dns_name = || vec![GeneralSubtree::DnsName(String::new())];
+        // DNS constraints only: address ranges are not read everywhere, and ranges of directory
+        // names or URIs make rustls refuse whatever is below. The key usage does the rest.
+        let (purpose, permitted_subtrees, excluded_subtrees) = match issuing_for {
+            IssuingFor::Agencies => {
+                (ExtendedKeyUsagePurpose::ClientAuth, Vec::new(), every_dns_name())
+            }
+            IssuingFor::GatewayServers { domains } => {
+                if let Some(bad) = domains.iter().find(|name| !is_dns_name(name)) {
+                    return Err(CaError::ServerName(bad.clone()));
+                }
+                let permitted = domains.iter().cloned().map(GeneralSubtree::DnsName).collect();
+                let excluded = if domains.is_empty() { every_dns_name() } else { Vec::new() };
+                (ExtendedKeyUsagePurpose::ServerAuth, permitted, excluded)
+            }
+        };
+        params.extended_key_usages = vec![purpose];
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
+        let certificate = self.sign(params, &key, published)?;
+        Self::assemble(certificate, Zeroizing::new(key))
+    }
+
+    /// Reads an authority back, and checks that the key is the certificate's and that it may sign.
+    pub fn from_pem(certificate_pem: &str, key_pkcs8_pem: &str) -> Result<Self, CaError> {
+        let (label, der) = one_pem_block(certificate_pem).ok_or(CaError::Certificate)?;
+        if label != "CERTIFICATE" {
+            return Err(CaError::Certificate);
+        }
+        let key = Zeroizing::new(KeyPair::from_pem(key_pkcs8_pem).map_err(|_| CaError::Key)?);
+        Self::assemble(CertificateDer::from(der), key)
+    }
+
+    /// Issues a certificate for a key.
+    pub fn issue(
+        &self,
+        profile: &Profile,
+        key: &SubjectKey,
+        terms: &Terms<'_>,
+        now: Timestamp,
+    ) -> Result<Issued, CaError> {
+        let (name, names, purpose) = match (profile, &self.facts.issuing_for) {
+            (Profile::Agency(agency), Some(IssuingFor::Agencies)) => {
+                let uri = terms.domain.agency_uri(agency);
+                (agency.as_str(), vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
+            }
+            (Profile::GatewayClient, Some(IssuingFor::Agencies)) => {
+                let uri = terms.domain.gateway_uri();
+                ("MASH gateway", vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
+            }
+            (Profile::GatewayServer { names }, Some(IssuingFor::GatewayServers { domains })) => {
+                let names = server_names(names, domains)?;
+                // Not the host name: OpenSSL holds a common name with dots to the DNS constraints.
+                ("MASH gateway", names, ExtendedKeyUsagePurpose::ServerAuth)
+            }
+            (Profile::Agency(_) | Profile::GatewayClient, _) => {
+                return Err(CaError::WrongAuthority("the agencies' authority issues this"));
+            }
+            (Profile::GatewayServer { .. }, _) => {
+                return Err(CaError::WrongAuthority("the gateway servers' authority issues this"));
+            }
+        };
+        let validity = self.validity(now, terms.valid_for)?;
+        let mut params = params(name, &key.0, validity)?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![purpose];
+        params.subject_alt_names = names;
+        let serial = params.serial_number.as_ref().map(|s| hex(s.as_ref())).unwrap_or_default();
+        let der = self.sign(params, &key.0, terms.published)?;
+        Ok(Issued {
+            pem: pem("CERTIFICATE", &der).to_string(),
+            serial,
+            sha256: sha256(&der),
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+            der,
+        })
+    }
+
+    /// The certificate.
+    pub fn certificate_der(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The certificate, armoured.
+    pub fn certificate_pem(&self) -> String {
+        pem("CERTIFICATE", &self.certificate).to_string()
+    }
+
+    /// The key, PKCS#8, armoured and in the clear: seal it before it is written.
+    pub fn key_pem(&self) -> Zeroizing<String> {
+        pem("PRIVATE KEY", self.key.serialized_der())
+    }
+
+    /// What it issues for; none when it is a root.
+    pub fn issuing_for(&self) -> Option<&IssuingFor> {
+        self.facts.issuing_for.as_ref()
+    }
+
+    /// The last second it may sign.
+    pub fn not_after(&self) -> Timestamp {
+        self.facts.validity.not_after
+    }
+
+    /// Its serial, lower-case hex.
+    pub fn serial(&self) -> &str {
+        &self.facts.serial
+    }
+
+    /// The name under which its certificate (`.crt`) and CRL (`.crl`) are published.
+    pub fn file_stem(&self) -> &'static str {
+        match self.facts.issuing_for {
+            None => "root",
+            Some(IssuingFor::Agencies) => "agencies",
+            Some(IssuingFor::GatewayServers { .. }) => "gateway-servers",
+        }
+    }
+
+    /// The issuer rcgen signs with, when the authority is within its own validity.
+    pub(crate) fn issuer(&self, now: Timestamp) -> Result<Issuer<'_, &KeyPair>, CaError> {
+        let Validity { not_before, not_after } = self.facts.validity;
+        if now < not_before || now > not_after {
+            return Err(CaError::NotNow { not_before, not_after });
+        }
+        Issuer::from_ca_cert_der(&self.certificate, &*self.key).map_err(CaError::Signing)
+    }
+
+    /// The identifier of its key, as its own certificate gives it.
+    pub(crate) fn key_id(&self) -> KeyIdMethod {
+        KeyIdMethod::PreSpecified(self.facts.key_id.clone())
+    }
+
+    fn assemble(
+        certificate: CertificateDer<'static>,
+        key: Zeroizing<KeyPair>,
+    ) -> Result<Self, CaError> {
+        let facts = Facts::read(&certificate)?;
+        if facts.public_key != key.subject_public_key_info() {
+            return Err(CaError::KeyMismatch);
+        }
+        Ok(Self { certificate, key, facts })
+    }
+
+    /// The validity of what is signed now: never outside our own, where nobody would accept it.
+    fn validity(&self, now: Timestamp, valid_for: Duration) -> Result<Validity, CaError> {
+        self.issuer(now)?;
+        let own = self.facts.validity;
+        let mut validity = Validity::starting(now, valid_for)?;
+        validity.not_before = validity.not_before.max(own.not_before);
+        if validity.not_after > own.not_after {
+            return Err(CaError::Outlives { until: own.not_after });
+        }
+        Ok(validity)
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        key: &impl PublicKeyData,
+        published: Option<&Published>,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        params.use_authority_key_identifier_extension = true;
+        if let Some(Published(base)) = published {
+            let stem = self.file_stem();
+            params.crl_distribution_points =
+                vec![CrlDistributionPoint { uris: vec![format!("{base}/{stem}.crl")] }];
+            params.custom_extensions = vec![authority_access(&format!("{base}/{stem}.crt"))];
+        }
+        // Whether now is a time to sign was decided with the validity.
+        let issuer =
+            Issuer::from_ca_cert_der(&self.certificate, &*self.key).map_err(CaError::Signing)?;
+        Ok(params.signed_by(key, &issuer).map_err(CaError::Signing)?.into())
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("serial", &self.facts.serial).finish_non_exhaustive()
+    }
+}
+
+/// A public key whose private half its holder has shown to hold, or that we made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SubjectKey(rcgen::SubjectPublicKeyInfo);
+
+impl SubjectKey {
+    /// Takes the key out of a certificate signing request, and nothing else.
+    pub fn from_csr_pem(text: &str) -> Result<Self, CsrError> {
+        if text.len() > CSR_BYTES_MAX {
+            return Err(CsrError::TooLarge);
+        }
+        if text.contains("PRIVATE KEY-----") {
+            return Err(CsrError::PrivateKey);
+        }
+        let (label, der) = one_pem_block(text).ok_or(CsrError::NotOneRequest)?;
+        // The second is what older Windows writes.
+        if !["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"].contains(&label.as_str()) {
+            return Err(CsrError::NotOneRequest);
+        }
+        Self::from_csr_der(&der)
+    }
+
+    /// The same, of a request without armour.
+    pub fn from_csr_der(der: &[u8]) -> Result<Self, CsrError> {
+        if der.len() > CSR_BYTES_MAX {
+            return Err(CsrError::TooLarge);
+        }
+        let (rest, csr) =
+            X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(CsrError::Malformed);
+        }
+        // The kind of key is read from the key itself: the request's signature may be of another.
+        let spki = csr.certification_request_info.subject_pki.raw;
+        let key = rcgen::SubjectPublicKeyInfo::from_der(spki).map_err(|_| CsrError::KeyType)?;
+        let kinds =
+            [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519];
+        if !kinds.contains(&key.algorithm()) {
+            return Err(CsrError::KeyType);
+        }
+        csr.verify_signature().map_err(|_| CsrError::NotProven)?;
+        Ok(Self(key))
+    }
+
+    /// SHA-256 of the public key's DER: to pin a key, or to see that it is a new one.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        sha256(&self.0.subject_public_key_info())
+    }
+}
+
+/// Makes a key pair for someone who cannot: P-256, which every client reads.
+pub fn generate_key() -> Result<(SubjectKey, Zeroizing<String>), CaError> {
+    let key = Zeroizing::new(new_key(&rcgen::PKCS_ECDSA_P256_SHA256)?);
+    let public = rcgen::SubjectPublicKeyInfo::from_der(&key.subject_public_key_info())
+        .map_err(CaError::Signing)?;
+    Ok((SubjectKey(public), pem("PRIVATE KEY", key.serialized_der())))
+}
+
+/// What the authority whose certificate this is issues for; none when it is a root.
+pub fn issuing_for(certificate_der: &[u8]) -> Result<Option<IssuingFor>, CaError> {
+    Facts::read(certificate_der).map(|facts| facts.issuing_for)
+}
+
+/// Why an authority was not made, or did not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// Not one certificate.
+    #[error("not one certificate in PEM")]
+    Certificate,
+    /// The trust domain is no lower-case DNS name.
+    #[error("the trust domain is not a lower-case DNS name")]
+    Domain,
+    /// Not a key we can sign with.
+    #[error("not an unencrypted PKCS#8 key in PEM")]
+    Key,
+    /// The key is another certificate's.
+    #[error("the key does not belong to the certificate")]
+    KeyMismatch,
+    /// The certificate is no authority's.
+    #[error("this certificate may not sign others: {0}")]
+    MayNotSign(&'static str),
+    /// A name that cannot be written.
+    #[error("a name is 1 to 64 characters, none of them a control character")]
+    Name,
+    /// The authority is not good at this time.
+    #[error("the authority is good from {not_before} to {not_after}, which is not now")]
+    NotNow {
+        /// The first second.
+        not_before: Timestamp,
+        /// The last second.
+        not_after: Timestamp,
+    },
+    /// The certificate would outlive its authority.
+    #[error("the authority ends at {until}, before the certificate would; make its successor")]
+    Outlives {
+        /// The authority's last second.
+        until: Timestamp,
+    },
+    /// The base URL cannot be used.
+    #[error("the URL where CRLs are published must begin with http:// and have no query")]
+    PublishedUrl,
+    /// The operating system gave no random bytes.
+    #[error("no random bytes to be had")]
+    Random,
+    /// Not a name a server can have, or not one this authority may give.
+    #[error("{0} is not a DNS name or IP address this authority may certify")]
+    ServerName(String),
+    /// The signature was not made.
+    #[error("the certificate could not be signed")]
+    Signing(#[source] rcgen::Error),
+    /// Nothing is good for that long, or for no time at all.
+    #[error("not a possible validity")]
+    Validity,
+    /// Another authority does this.
+    #[error("the wrong authority: {0}")]
+    WrongAuthority(&'static str),
+}
+
+/// Why a request for a certificate was refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CsrError {
+    /// The key is of a kind we do not certify.
+    #[error(
+        "the key must be P-256, P-384 or Ed25519; make a new one: openssl req -new -newkey ec \
+         -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout agency.key -out agency.csr -subj /CN=agency"
+    )]
+    KeyType,
+    /// The DER is wrong, or something follows it.
+    #[error("the request is damaged: it is not exactly one PKCS#10 request")]
+    Malformed,
+    /// No PEM block, several, or another kind.
+    #[error("not exactly one block BEGIN CERTIFICATE REQUEST; send the file openssl req wrote")]
+    NotOneRequest,
+    /// The signature is not by the key in the request.
+    #[error(
+        "the request's signature does not verify: it was altered, or signed otherwise than with \
+         SHA-256 or SHA-384; make it again: openssl req -new -sha256 -key agency.key -out agency.csr"
+    )]
+    NotProven,
+    /// Someone sent their private key.
+    #[error("this holds a private key, which must never be sent; make a new key and request")]
+    PrivateKey,
+    /// No request is this large.
+    #[error("the request is larger than 16 KiB")]
+    TooLarge,
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
+}
+
+/// The label and contents of the one PEM block in a text.
+pub(crate) fn one_pem_block(text: &str) -> Option<(String, Vec<u8>)> {
+    if text.matches("-----BEGIN ").count() != 1 {
+        return None;
+    }
+    let text = text.trim_start_matches('\u{feff}');
+    let (_, block) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
+    Some((block.label, block.contents))
+}
+
+/// PEM armour. No copy of the contents is left behind: it may be a key.
+pub(crate) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let base64 = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    let size_bytes = base64.len() + base64.len() / 64 + 2 * label.len() + 40;
+    let mut text = Zeroizing::new(String::with_capacity(size_bytes));
+    let mut rest = base64.as_str();
+    for part in ["-----BEGIN ", label, "-----\n"] {
+        text.push_str(part);
+    }
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    for part in ["-----END ", label, "-----\n"] {
+        text.push_str(part);
+    }
+    text
+}
+
+/// What an authority's certificate says of it.
+struct Facts {
+    issuing_for: Option<IssuingFor>,
+    key_id: Vec<u8>,
+    public_key: Vec<u8>,
+    serial: String,
+    validity: Validity,
+}
+
+impl Facts {
+    fn read(der: &[u8]) -> Result<Self, CaError> {
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|_| CaError::Certificate)?;
+        if !rest.is_empty() {
+            return Err(CaError::Certificate);
+        }
+        if !certificate.is_ca() {
+            return Err(CaError::MayNotSign("it is no authority's"));
+        }
+        let usage = certificate.key_usage().map_err(|_| CaError::Certificate)?;
+        if !usage.is_some_and(|u| u.value.key_cert_sign() && u.value.crl_sign()) {
+            return Err(CaError::MayNotSign("its key is not for certificates and CRLs"));
+        }
+        let key_id = certificate
+            .iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
+                _ => None,
+            })
+            .ok_or(CaError::MayNotSign("it does not identify its key"))?;
+        let purposes = certificate.extended_key_usage().map_err(|_| CaError::Certificate)?;
+        let issuing_for = match purposes.map(|p| (p.value.client_auth, p.value.server_auth)) {
+            None if certificate.subject() == certificate.issuer() => None,
+            Some((true, false)) => Some(IssuingFor::Agencies),
+            Some((false, true)) => {
+                Some(IssuingFor::GatewayServers { domains: permitted_domains(&certificate)? })
+            }
+            None | Some(_) => return Err(CaError::MayNotSign("its purpose is not one of ours")),
+        };
+        let second = |time: x509_parser::time::ASN1Time| {
+            Timestamp::from_second(time.timestamp()).map_err(|_| CaError::Certificate)
+        };
+        Ok(Self {
+            issuing_for,
+            key_id: key_id.to_vec(),
+            public_key: certificate.public_key().raw.to_vec(),
+            serial: hex(certificate.raw_serial()),
+            validity: Validity {
+                not_before: second(certificate.validity().not_before)?,
+                not_after: second(certificate.validity().not_after)?,
+            },
+        })
+    }
+}
+
+/// From the first to the last second, both included.
+#[derive(Clone, Copy)]
+struct Validity {
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Validity {
+    fn starting(now: Timestamp, valid_for: Duration) -> Result<Self, CaError> {
+        let lasting = valid_for.as_secs().checked_sub(1).ok_or(CaError::Validity)?;
+        let not_before = Timestamp::from_second(now.as_second())
+            .and_then(|second| second.checked_sub(BACKDATE))
+            .map_err(|_| CaError::Validity)?;
+        let not_after =
+            not_before.checked_add(Duration::from_secs(lasting)).map_err(|_| CaError::Validity)?;
+        Ok(Self { not_before, not_after })
+    }
+}
+
+/// Everything the three profiles and the authorities have in common.
+fn params(
+    name: &str,
+    key: &impl PublicKeyData,
+    validity: Validity,
+) -> Result<CertificateParams, CaError> {
+    if !(1..=NAME_LENGTH_MAX).contains(&name.chars().count()) || name.contains(char::is_control) {
+        return Err(CaError::Name);
+    }
+    let date = |at: Timestamp| {
+        let since_1970 = u64::try_from(at.as_second()).map_err(|_| CaError::Validity)?;
+        Ok(rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(since_1970))
+    };
+    let mut serial = [0; 20];
+    SystemRandom::new().fill(&mut serial).map_err(|_| CaError::Random)?;
+    // Positive, and of one length: no leading zero to be lost on the way.
+    serial[0] = (serial[0] & 0x3f) | 0x40;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.distinguished_name = subject;
+    params.not_before = date(validity.not_before)?;
+    params.not_after = date(validity.not_after)?;
+    // RFC 7093, method 1: of the key's bits alone. rcgen's own hashes their wrapping too.
+    params.key_identifier_method =
+        KeyIdMethod::PreSpecified(sha256(key.der_bytes())[..20].to_vec());
+    Ok(params)
+}
+
+fn new_key(algorithm: &'static rcgen::SignatureAlgorithm) -> Result<KeyPair, CaError> {
+    KeyPair::generate_for(algorithm).map_err(|_| CaError::Random)
+}
+
+fn uri_name(uri: String) -> Result<SanType, CaError> {
+    Ok(SanType::URI(uri.try_into().map_err(|_| CaError::Domain)?))
+}
+
+fn server_names(names: &[String], domains: &[String]) -> Result<Vec<SanType>, CaError> {
+    if names.is_empty() {
+        return Err(CaError::Name);
+    }
+    let below = |name: &str, domain: &str| {
+        name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let san = |name: &String| {
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return Ok(SanType::IpAddress(address));
+        }
+        let permitted = is_dns_name(name) && domains.iter().any(|domain| below(name, domain));
+        let refused = || CaError::ServerName(name.clone());
+        if !permitted {
+            return Err(refused());
+        }
+        Ok(SanType::DnsName(name.as_str().try_into().map_err(|_| refused())?))
+    };
+    names.iter().map(san).collect()
+}
+
+fn permitted_domains(certificate: &X509Certificate<'_>) -> Result<Vec<String>, CaError> {
+    let constraints = certificate.name_constraints().map_err(|_| CaError::Certificate)?;
+    let permitted = constraints.and_then(|c| c.value.permitted_subtrees.as_ref());
+    let names = permitted.into_iter().flatten().filter_map(|subtree| match subtree.base {
+        GeneralName::DNSName(name) => Some(name.to_owned()),
+        _ => None,
+    });
+    Ok(names.collect())
+}
+
+/// Where the issuer's certificate is (RFC 5280, 4.2.2.1).
+fn authority_access(url: &str) -> CustomExtension {
+    let ca_issuers = yasna::models::ObjectIdentifier::from_slice(&[1, 3, 6, 1, 5, 5, 7, 48, 2]);
+    let content = yasna::construct_der(|writer| {
+        writer.write_sequence_of(|writer| {
+            writer.next().write_sequence(|writer| {
+                writer.next().write_oid(&ca_issuers);
+                writer.next().write_tagged_implicit(yasna::Tag::context(6), |writer| {
+                    writer.write_ia5_string(url);
+                });
+            });
+        });
+    });
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], content)
+}
+
+fn is_dns_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label) && name.parse::<IpAddr>().is_err()
+}

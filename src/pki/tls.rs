@@ -1,1 +1,267 @@
-//! Not written yet.
+//! TLS settings for both directions, complete or refused: who is let in, and whom we trust.
+//!
+//! No session is ever resumed: a resumed session does not ask again whether its certificate was
+//! revoked. Settings are built anew and swapped whole, so the ones in use are never half changed.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
+
+use crate::pki::{ca, crl};
+
+/// The oldest TLS spoken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MinTls {
+    /// 1.2, for partners whose system has nothing newer.
+    Tls12,
+    /// 1.3 alone.
+    Tls13,
+}
+
+impl MinTls {
+    /// The version named `1.2` or `1.3`.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "1.2" => Some(Self::Tls12),
+            "1.3" => Some(Self::Tls13),
+            _ => None,
+        }
+    }
+
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        static BOTH: [&SupportedProtocolVersion; 2] =
+            [&rustls::version::TLS13, &rustls::version::TLS12];
+        match self {
+            Self::Tls12 => &BOTH,
+            Self::Tls13 => &BOTH[..1],
+        }
+    }
+}
+
+/// What a listener is made of, in PEM.
+#[derive(Clone, Copy)]
+pub struct ServerMaterial<'a> {
+    /// The server's certificate, then its issuing authority's.
+    pub chain: &'a str,
+    /// The certificate's key.
+    pub key: &'a str,
+    /// The authorities that issue to agencies: themselves the anchors, not the root above them, so
+    /// that the servers' authority can vouch for no agency.
+    pub agency_authorities: &'a str,
+    /// Exactly one revocation list of each of them.
+    pub crls: &'a str,
+}
+
+/// What a connection to someone else is made of, in PEM.
+#[derive(Clone, Copy)]
+pub struct ClientMaterial<'a> {
+    /// Our certificate, then its issuing authority's.
+    pub chain: &'a str,
+    /// The certificate's key.
+    pub key: &'a str,
+    /// Whom we trust to vouch for the server.
+    pub roots: &'a str,
+}
+
+/// The cryptography: ring's, and before its key exchanges one that a quantum computer does not undo.
+///
+/// What is recorded today about a child is still secret when one exists. Always passed on
+/// explicitly: with two providers compiled in, rustls would panic rather than choose.
+pub fn provider() -> Arc<CryptoProvider> {
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.kx_groups.insert(0, rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768);
+    Arc::new(provider)
+}
+
+/// The settings of a listener that lets in agencies and nobody else.
+pub fn server_config(
+    material: ServerMaterial<'_>,
+    min_tls: MinTls,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = provider();
+    let authorities = certificates(material.agency_authorities, "agencies' authority")?;
+    let crls = revocation_lists(material.crls, &authorities)?;
+    let mut anchors = RootCertStore::empty();
+    for authority in authorities {
+        match ca::issuing_for(&authority).map_err(TlsError::Authority)? {
+            Some(ca::IssuingFor::Agencies) => {}
+            Some(ca::IssuingFor::GatewayServers { .. }) | None => {
+                return Err(TlsError::WrongAuthority);
+            }
+        }
+        anchors.add(authority).map_err(TlsError::Settings)?;
+    }
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(&provider))
+            .with_crls(crls)
+            .enforce_revocation_expiration()
+            .build()
+            .map_err(TlsError::Verifier)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(min_tls.versions())
+        .map_err(TlsError::Settings)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(material.chain, "server")?, key(material.key)?)
+        .map_err(TlsError::Settings)?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_tls13_tickets = 0;
+    // Ours is the better order, and 1.2 leaves the choice to someone.
+    config.ignore_client_order = true;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The settings of connections we open: the command line's, and pushes to agencies.
+pub fn client_config(
+    material: ClientMaterial<'_>,
+    min_tls: MinTls,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(material.roots, "trusted root")? {
+        roots.add(root).map_err(TlsError::Settings)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(min_tls.versions())
+        .map_err(TlsError::Settings)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates(material.chain, "client")?, key(material.key)?)
+        .map_err(TlsError::Settings)?;
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Every code [`refusal_reason`] gives.
+pub const REFUSAL_REASONS: [&str; 14] = [
+    "certificate-expired",
+    "certificate-invalid",
+    "certificate-missing",
+    "certificate-not-yet-valid",
+    "certificate-revoked",
+    "certificate-status-unknown",
+    "certificate-unknown-authority",
+    "certificate-wrong-name",
+    "certificate-wrong-purpose",
+    "connection-closed",
+    "crl-expired",
+    "protocol-error",
+    "refused-by-peer",
+    "timeout",
+];
+
+/// Why a handshake came to nothing, as a short code.
+pub fn refusal_reason(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(inner) = inner {
+        return tls_refusal_reason(inner);
+    }
+    match error.kind() {
+        io::ErrorKind::TimedOut => "timeout",
+        io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::UnexpectedEof => "connection-closed",
+        _ => "protocol-error",
+    }
+}
+
+/// The same, of an error that rustls gave.
+pub fn tls_refusal_reason(error: &rustls::Error) -> &'static str {
+    let error = match error {
+        rustls::Error::NoCertificatesPresented => return "certificate-missing",
+        rustls::Error::AlertReceived(_) => return "refused-by-peer",
+        rustls::Error::InvalidCertificate(error) => error,
+        _ => return "protocol-error",
+    };
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "certificate-expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate-not-yet-valid"
+        }
+        CertificateError::Revoked => "certificate-revoked",
+        CertificateError::UnknownIssuer => "certificate-unknown-authority",
+        CertificateError::UnknownRevocationStatus => "certificate-status-unknown",
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => "crl-expired",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate-wrong-purpose"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "certificate-wrong-name"
+        }
+        _ => "certificate-invalid",
+    }
+}
+
+/// Why no settings were made. The ones in use stay.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// An agencies' authority is none.
+    #[error("the agencies' authority cannot be used")]
+    Authority(#[source] ca::CaError),
+    /// A revocation list cannot be read.
+    #[error("a revocation list cannot be read")]
+    Crl(#[source] crl::CrlError),
+    /// Not one revocation list for each authority. Without one, nothing would be checked.
+    #[error("each agencies' authority needs exactly one revocation list that it signed")]
+    CrlCount,
+    /// No key.
+    #[error("no private key in the PEM file")]
+    NoKey,
+    /// No certificate, or a damaged one.
+    #[error("no readable {0} certificate in the PEM file")]
+    NoCertificate(&'static str),
+    /// rustls refuses these settings; most often the key is another certificate's.
+    #[error("the certificate or key cannot be used for TLS")]
+    Settings(#[source] rustls::Error),
+    /// rustls refuses to verify with these.
+    #[error("client certificates cannot be verified with these authorities and lists")]
+    Verifier(#[source] VerifierBuilderError),
+    /// A root, or the servers' authority, in the place of the agencies'.
+    #[error("only the agencies' own issuing authority may vouch for agencies, not the root")]
+    WrongAuthority,
+}
+
+fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) | Err(_) => Err(TlsError::NoCertificate(what)),
+    }
+}
+
+fn key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| TlsError::NoKey)
+}
+
+/// One list for each authority, no more: of two, webpki would ask only the first, be it the older.
+fn revocation_lists(
+    pem: &str,
+    authorities: &[CertificateDer<'_>],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let found = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| TlsError::Crl(crl::CrlError::Unreadable))?;
+    let lists = found
+        .iter()
+        .map(|list| crl::parse_der(list.to_vec()).map_err(TlsError::Crl))
+        .collect::<Result<Vec<_>, _>>()?;
+    let one_each = authorities
+        .iter()
+        .all(|authority| lists.iter().filter(|list| list.is_signed_by(authority)).count() == 1);
+    if !one_each || lists.len() != authorities.len() {
+        return Err(TlsError::CrlCount);
+    }
+    Ok(found)
+}
