@@ -1,0 +1,252 @@
+//! How our words are written in columns, and read back.
+//!
+//! A value that does not read back is corruption: nothing but this program writes the file.
+
+use jiff::Timestamp;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
+use rusqlite::{Result, Row};
+
+use crate::audit::tree::Hash;
+use crate::message::{
+    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Priority,
+    Reference, ResponseResult,
+};
+use crate::store::{
+    CertificateRecord, DeliveryState, Head, MessageDigest, StoredEntry, StoredMessage,
+};
+
+/// The columns [`envelope`] reads, of `messages AS m`.
+macro_rules! envelope_columns {
+    () => {
+        "m.entry, m.id, m.kind, m.enquiry, m.exchange, m.reference, m.sender, m.recipient, \
+         m.time_ms, m.priority, m.handling, m.in_reply_to, m.digest, m.size_bytes, \
+         m.is_sealed_to_agency, m.traceparent"
+    };
+}
+pub(super) use envelope_columns;
+
+/// How many there are: the next column's index.
+const ENVELOPE_COLUMNS: usize = 16;
+
+/// The columns [`exchange`] reads.
+macro_rules! exchange_columns {
+    () => {
+        "id, enquiry, reference, hub, agency, rfi, categories, persons, priority, \
+         response_required_by_ms, opened_ms, state, result, outcome_ms, sealing_recipient"
+    };
+}
+pub(super) use exchange_columns;
+
+/// A number of ours as SQLite has them. None of ours comes near the sign bit.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A limit as SQLite has them.
+pub(super) fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+/// A number that cannot be negative.
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+/// An instant.
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+    let ms: i64 = row.get(column)?;
+    Timestamp::from_millisecond(ms)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, ms))
+}
+
+fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => time(row, column).map(Some),
+    }
+}
+
+/// A list of short names.
+pub(super) fn list(names: &[String]) -> String {
+    serde_json::Value::from(names.to_vec()).to_string()
+}
+
+fn names(row: &Row<'_>, column: usize) -> Result<Vec<String>> {
+    serde_json::from_str(row.get_ref(column)?.as_str()?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+}
+
+/// The envelope of a message, and the entry that accepted it.
+pub(super) fn envelope(row: &Row<'_>) -> Result<(u64, Envelope)> {
+    let envelope = Envelope {
+        id: row.get(1)?,
+        kind: row.get(2)?,
+        enquiry: row.get(3)?,
+        exchange: row.get(4)?,
+        reference: row.get(5)?,
+        sender: row.get(6)?,
+        recipient: row.get(7)?,
+        time: time(row, 8)?,
+        priority: row.get(9)?,
+        handling: row.get(10)?,
+        in_reply_to: row.get(11)?,
+        digest: row.get(12)?,
+        size_bytes: unsigned(row, 13)?,
+        is_sealed_to_agency: row.get(14)?,
+        traceparent: row.get(15)?,
+    };
+    Ok((unsigned(row, 0)?, envelope))
+}
+
+/// A message: the envelope's columns, then `state, endpoint, due_ms, attempts`.
+pub(super) fn message(row: &Row<'_>) -> Result<StoredMessage> {
+    let (entry, envelope) = envelope(row)?;
+    Ok(StoredMessage { envelope, delivery: delivery(row, ENVELOPE_COLUMNS)?, entry })
+}
+
+fn delivery(row: &Row<'_>, first: usize) -> Result<DeliveryState> {
+    match row.get_ref(first)?.as_str()? {
+        "collected" => Ok(DeliveryState::Collected),
+        "delivered" => Ok(DeliveryState::Delivered),
+        "held" => Ok(DeliveryState::Held),
+        "queued" => Ok(DeliveryState::Queued {
+            endpoint: row.get(first + 1)?,
+            at: time(row, first + 2)?,
+            attempts: row.get(first + 3)?,
+        }),
+        "returned" => Ok(DeliveryState::Returned),
+        "saved" => Ok(DeliveryState::Saved),
+        _ => Err(FromSqlError::InvalidType.into()),
+    }
+}
+
+/// What the columns `state, endpoint, due_ms, attempts` hold of a delivery.
+pub(super) fn delivery_columns(
+    delivery: &DeliveryState,
+) -> (&'static str, Option<u16>, Option<i64>, Option<u32>) {
+    match delivery {
+        DeliveryState::Queued { endpoint, at, attempts } => {
+            (delivery.as_str(), Some(*endpoint), Some(at.as_millisecond()), Some(*attempts))
+        }
+        DeliveryState::Collected
+        | DeliveryState::Delivered
+        | DeliveryState::Held
+        | DeliveryState::Returned
+        | DeliveryState::Saved => (delivery.as_str(), None, None, None),
+    }
+}
+
+/// An exchange.
+pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
+    Ok(Exchange {
+        id: row.get(0)?,
+        enquiry: row.get(1)?,
+        reference: row.get(2)?,
+        hub: row.get(3)?,
+        agency: row.get(4)?,
+        rfi: row.get(5)?,
+        categories: names(row, 6)?,
+        persons: names(row, 7)?,
+        priority: row.get(8)?,
+        response_required_by: time(row, 9)?,
+        opened_at: time(row, 10)?,
+        state: row.get(11)?,
+        result: row.get(12)?,
+        outcome_at: optional_time(row, 13)?,
+        sealing_recipient: row.get(14)?,
+    })
+}
+
+/// An entry: `idx, salt, fields, nodes`.
+pub(super) fn entry(row: &Row<'_>) -> Result<StoredEntry> {
+    let (nodes, rest) = row.get_ref(3)?.as_blob()?.as_chunks::<32>();
+    if !rest.is_empty() {
+        return Err(FromSqlError::InvalidType.into());
+    }
+    Ok(StoredEntry {
+        index: unsigned(row, 0)?,
+        salt: row.get(1)?,
+        fields: row.get(2)?,
+        nodes: nodes.iter().map(|node| Hash::from_bytes(*node)).collect(),
+    })
+}
+
+/// A checkpoint: `size, root, note`.
+pub(super) fn head(row: &Row<'_>) -> Result<Head> {
+    Ok(Head {
+        size: unsigned(row, 0)?,
+        root: row.get(1)?,
+        note: row.get_ref(2)?.as_str()?.into(),
+    })
+}
+
+/// A message's digests: the envelope's columns, then `ciphertext`.
+pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
+    let (entry, envelope) = envelope(row)?;
+    let ciphertext_sha256 =
+        row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
+            let digest = ring::digest::digest(&ring::digest::SHA256, ciphertext);
+            digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
+        });
+    Ok(MessageDigest { entry, id: envelope.id, envelope, ciphertext_sha256 })
+}
+
+/// A certificate: `sha256, serial, agency, issued_ms, not_before_ms, not_after_ms, revoked_ms,
+/// revoked_reason, pem`.
+pub(super) fn certificate(row: &Row<'_>) -> Result<CertificateRecord> {
+    Ok(CertificateRecord {
+        sha256: row.get(0)?,
+        serial: row.get(1)?,
+        agency: row.get(2)?,
+        issued_at: time(row, 3)?,
+        not_before: time(row, 4)?,
+        not_after: time(row, 5)?,
+        revoked: optional_time(row, 6)?.zip(row.get(7)?),
+        pem: row.get(8)?,
+    })
+}
+
+macro_rules! text_column {
+    ($name:ty, $parse:expr) => {
+        impl ToSql for $name {
+            fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                $parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+            }
+        }
+    };
+}
+
+text_column!(AgencyId, |text| AgencyId::parse(text).ok());
+text_column!(Reference, |text| Reference::parse(text).ok());
+text_column!(ExchangeState, ExchangeState::parse);
+text_column!(Kind, Kind::parse);
+text_column!(Priority, Priority::parse);
+text_column!(ResponseResult, ResponseResult::parse);
+
+macro_rules! bytes_column {
+    ($name:ty) => {
+        impl ToSql for $name {
+            fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+                Ok(self.as_bytes().as_slice().into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                FromSql::column_result(value).map(Self::from_bytes)
+            }
+        }
+    };
+}
+
+bytes_column!(EnquiryId);
+bytes_column!(ExchangeId);
+bytes_column!(Hash);
+bytes_column!(MessageId);
