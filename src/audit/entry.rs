@@ -1,6 +1,272 @@
-//! What an entry records.
+//! What an entry records, and what the tree holds of it.
+//!
+//! The fields are ids, instants, digests and codes from closed lists: never contents, never a name
+//! of a person. The tree holds only a commitment to them under a random salt, so that salt and
+//! fields can be destroyed at the end of their retention while every proof stays valid.
 
-use super::tree::Hash;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::{Map, Value};
+
+use super::tree::{Hash, leaf_hash};
+use crate::message::{AgencyId, Envelope, hex, rfc3339};
+use crate::pki::crl::Reason;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EventName {
+    /// A message was accepted: checked, sealed, durable.
+    Accepted,
+    /// A push was not taken.
+    AttemptFailed,
+    /// A certificate was issued.
+    CertificateIssued,
+    /// A certificate was revoked.
+    CertificateRevoked,
+    /// The recipient fetched the message.
+    Collected,
+    /// The sender can see that delivery takes longer than it should.
+    Delayed,
+    /// The recipient's endpoint took the message.
+    Delivered,
+    /// A connection was refused before anything was said.
+    HandshakeRefused,
+    /// A request was refused.
+    Refused,
+    /// More of the same refusals, counted.
+    RefusedRepeatedly,
+    /// Delivery was given up: the sender has to reach the recipient another way.
+    Returned,
+    /// The recipient has the message in its own record (R114).
+    Saved,
+    /// The gateway started.
+    Started,
+    /// The gateway stopped in order.
+    Stopped,
+}
+
+impl EventName {
+    /// The name used in entries and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::AttemptFailed => "attempt-failed",
+            Self::CertificateIssued => "certificate-issued",
+            Self::CertificateRevoked => "certificate-revoked",
+            Self::Collected => "collected",
+            Self::Delayed => "delayed",
+            Self::Delivered => "delivered",
+            Self::HandshakeRefused => "handshake-refused",
+            Self::Refused => "refused",
+            Self::RefusedRepeatedly => "refused-repeatedly",
+            Self::Returned => "returned",
+            Self::Saved => "saved",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Whose doing a failed attempt was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Ours: the attempt could not even be made.
+    Failed,
+    /// The endpoint said no, and will say no again.
+    Refused,
+    /// The endpoint could not be reached, or asked us to come back.
+    Unreachable,
+}
+
+impl Fault {
+    /// The name used in entries, logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// Something to be logged. Only the constructors below make one, so that what can be in the log is
+/// all on this page.
+#[derive(Clone, Debug)]
+pub struct Event {
+    name: EventName,
+    facts: BTreeMap<&'static str, Value>,
+}
+
+impl Event {
+    /// A message was accepted. `schema` is the SHA-256 of the schema it satisfied.
+    pub fn accepted(envelope: &Envelope, schema: &[u8; 32]) -> Self {
+        let event = Self::about(EventName::Accepted, envelope)
+            .with("digest", hex(&envelope.digest))
+            .with("enquiry", envelope.enquiry.to_string())
+            .with("priority", envelope.priority.as_str())
+            .with("schema", hex(schema))
+            .with("sizeBytes", envelope.size_bytes);
+        match envelope.in_reply_to {
+            Some(message) => event.with("inReplyTo", message.to_string()),
+            None => event,
+        }
+    }
+
+    /// The recipient fetched a message.
+    pub fn collected(envelope: &Envelope) -> Self {
+        Self::about(EventName::Collected, envelope)
+    }
+
+    /// The recipient has a message in its own record.
+    pub fn saved(envelope: &Envelope) -> Self {
+        Self::about(EventName::Saved, envelope)
+    }
+
+    /// The recipient's endpoint took a message at this attempt, counted from 1.
+    pub fn delivered(envelope: &Envelope, endpoint: u16, attempt: u32) -> Self {
+        Self::about(EventName::Delivered, envelope)
+            .with("attempt", attempt)
+            .with("endpoint", endpoint)
+    }
+
+    /// A push was not taken: by which endpoint, at which attempt, why, the status it answered with,
+    /// and when it is tried next if it is.
+    pub fn attempt_failed(
+        envelope: &Envelope,
+        endpoint: u16,
+        attempt: u32,
+        (fault, code): (Fault, &'static str),
+        status: Option<u16>,
+        next: Option<Timestamp>,
+    ) -> Self {
+        let mut event = Self::about(EventName::AttemptFailed, envelope)
+            .with("attempt", attempt)
+            .with("code", code)
+            .with("endpoint", endpoint)
+            .with("fault", fault.as_str());
+        if let Some(status) = status {
+            event = event.with("status", status);
+        }
+        if let Some(next) = next {
+            event = event.with("next", rfc3339(next));
+        }
+        event
+    }
+
+    /// Delivery was given up after this attempt.
+    pub fn returned(
+        envelope: &Envelope,
+        attempt: u32,
+        (fault, code): (Fault, &'static str),
+    ) -> Self {
+        Self::about(EventName::Returned, envelope)
+            .with("attempt", attempt)
+            .with("code", code)
+            .with("fault", fault.as_str())
+    }
+
+    /// Delivery takes longer than it should.
+    pub fn delayed(envelope: &Envelope) -> Self {
+        Self::about(EventName::Delayed, envelope)
+    }
+
+    /// A request was refused. `instance` is on the problem the caller was given.
+    pub fn refused(
+        agency: Option<&AgencyId>,
+        problem: &'static str,
+        instance: &str,
+        route: &'static str,
+    ) -> Self {
+        Self::of(EventName::Refused)
+            .by(agency)
+            .with("instance", instance)
+            .with("problem", problem)
+            .with("route", route)
+    }
+
+    /// More refusals like the last one, since the last entry about them.
+    pub fn refused_repeatedly(agency: Option<&AgencyId>, problem: &'static str, count: u64) -> Self {
+        Self::of(EventName::RefusedRepeatedly)
+            .by(agency)
+            .with("count", count)
+            .with("problem", problem)
+    }
+
+    /// A connection was refused in its TLS handshake.
+    pub fn handshake_refused(reason: &'static str) -> Self {
+        Self::of(EventName::HandshakeRefused).with("reason", reason)
+    }
+
+    /// A certificate was issued to an agency.
+    pub fn certificate_issued(agency: &AgencyId, serial: &str, sha256: &[u8; 32]) -> Self {
+        Self::of(EventName::CertificateIssued)
+            .by(Some(agency))
+            .with("serial", serial)
+            .with("sha256", hex(sha256))
+    }
+
+    /// An agency's certificate was revoked.
+    pub fn certificate_revoked(
+        agency: &AgencyId,
+        serial: &str,
+        sha256: &[u8; 32],
+        reason: Reason,
+    ) -> Self {
+        Self::of(EventName::CertificateRevoked)
+            .by(Some(agency))
+            .with("reason", reason.as_str())
+            .with("serial", serial)
+            .with("sha256", hex(sha256))
+    }
+
+    /// The gateway started.
+    pub fn started(version: &str) -> Self {
+        Self::of(EventName::Started).with("version", version)
+    }
+
+    /// The gateway stopped in order. A start without this before it follows a crash.
+    pub fn stopped(version: &str) -> Self {
+        Self::of(EventName::Stopped).with("version", version)
+    }
+
+    /// The canonical fields: compact JSON, keys sorted, as RFC 8785 writes it. Every text in it is
+    /// ASCII without control characters, so there is one way to write it.
+    pub fn fields(&self, at: Timestamp) -> String {
+        let mut fields = self.facts.clone();
+        fields.insert("event", self.name.as_str().into());
+        fields.insert("time", rfc3339(at).into());
+        serde_json::to_string(&fields).expect("texts and numbers always serialize")
+    }
+
+    fn of(name: EventName) -> Self {
+        Self { name, facts: BTreeMap::new() }
+    }
+
+    fn about(name: EventName, envelope: &Envelope) -> Self {
+        Self::of(name)
+            .with("exchange", envelope.exchange.to_string())
+            .with("kind", envelope.kind.as_str())
+            .with("message", envelope.id.to_string())
+            .with("recipient", envelope.recipient.as_str())
+            .with("reference", envelope.reference.as_str())
+            .with("sender", envelope.sender.as_str())
+    }
+
+    fn by(self, agency: Option<&AgencyId>) -> Self {
+        match agency {
+            Some(agency) => self.with("agency", agency.as_str()),
+            None => self,
+        }
+    }
+
+    fn with(mut self, name: &'static str, fact: impl Into<Value>) -> Self {
+        self.facts.insert(name, fact.into());
+        self
+    }
+}
 
 /// An entry ready to be appended.
 #[derive(Clone, Debug)]
@@ -11,4 +277,123 @@ pub struct NewEntry {
     pub salt: [u8; 32],
     /// What the tree holds of it.
     pub leaf_hash: Hash,
+}
+
+impl NewEntry {
+    /// The entry of an event, under a new salt.
+    ///
+    /// Panics if the system has no random bytes: a guessable salt would let anybody test what a
+    /// destroyed entry said.
+    pub fn new(event: &Event, at: Timestamp) -> Self {
+        let fields = event.fields(at);
+        let mut salt = [0; 32];
+        SystemRandom::new().fill(&mut salt).expect("the system gives random bytes");
+        let leaf_hash = commitment(&salt, &fields);
+        Self { fields, salt, leaf_hash }
+    }
+}
+
+/// What the tree holds of an entry: the hash of a leaf that is a version byte and HMAC-SHA256 over
+/// the fields, keyed by the salt.
+pub fn commitment(salt: &[u8; 32], fields: &str) -> Hash {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), fields.as_bytes());
+    let mut leaf = [LEAF_VERSION; 33];
+    leaf[1..].copy_from_slice(tag.as_ref());
+    leaf_hash(&leaf)
+}
+
+/// The fields of an entry, read back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Parses fields; none when they are not written in the one canonical way.
+    pub fn parse(text: &str) -> Option<Self> {
+        let Ok(Value::Object(map)) = serde_json::from_str(text) else { return None };
+        let fields = Self(map);
+        (fields.to_string() == text).then_some(fields)
+    }
+
+    /// Fields from JSON already parsed.
+    pub fn from_json(map: Map<String, Value>) -> Self {
+        Self(map)
+    }
+
+    /// The text under this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// The number under this name.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+
+    /// The agencies the entry is about, who may read it.
+    pub fn parties(&self) -> impl Iterator<Item = &str> {
+        ["agency", "recipient", "sender"].into_iter().filter_map(|name| self.get(name))
+    }
+
+    /// The fields as a JSON object.
+    pub fn to_json(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+}
+
+impl std::fmt::Display for Fields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // serde_json's map is sorted by key.
+        f.write_str(&serde_json::to_string(&self.0).expect("parsed JSON always serializes"))
+    }
+}
+
+/// So that another commitment can follow without the two being confused.
+const LEAF_VERSION: u8 = 0x01;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> Timestamp {
+        "2026-11-23T09:00:00.5Z".parse().unwrap()
+    }
+
+    #[test]
+    fn fields_are_sorted_compact_and_read_back() {
+        let agency = AgencyId::parse("demo-police").unwrap();
+        let event = Event::refused(Some(&agency), "schema", "i-1", "/v1/rfis");
+        let fields = event.fields(at());
+        assert_eq!(
+            fields,
+            r#"{"agency":"demo-police","event":"refused","instance":"i-1","problem":"schema","route":"/v1/rfis","time":"2026-11-23T09:00:00.500Z"}"#
+        );
+        let read = Fields::parse(&fields).unwrap();
+        assert_eq!(read.get("problem"), Some("schema"));
+        assert_eq!(read.parties().collect::<Vec<_>>(), ["demo-police"]);
+        assert_eq!(read.to_string(), fields);
+    }
+
+    #[test]
+    fn fields_spelled_otherwise_are_not_fields() {
+        for text in [
+            r#"{"time":"t","event":"e"}"#,
+            r#"{"event": "e"}"#,
+            r#"{"event":"\u0065"}"#,
+            r#"{"event":"e","event":"e"}"#,
+            "[]",
+            "",
+        ] {
+            assert_eq!(Fields::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_event_commits_differently_each_time_and_verifiably() {
+        let event = Event::started("1.0.0");
+        let (first, second) = (NewEntry::new(&event, at()), NewEntry::new(&event, at()));
+        assert_eq!(first.fields, second.fields);
+        assert_ne!(first.leaf_hash, second.leaf_hash);
+        assert_eq!(commitment(&first.salt, &first.fields), first.leaf_hash);
+        assert_ne!(commitment(&second.salt, &first.fields), first.leaf_hash);
+    }
 }

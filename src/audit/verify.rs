@@ -1,1 +1,291 @@
-//! Not written yet.
+//! Recomputes a whole log from what is stored: entry by entry, in order, naming the first that is
+//! wrong.
+//!
+//! It trusts nothing but the log's public key. What it is fed may have been edited by someone with
+//! the database in their hands.
+
+use super::checkpoint::{CheckpointError, LogVerifier};
+use super::entry::{EventName, Fields, commitment};
+use super::tree::Tree;
+use crate::message::{hex, rfc3339};
+use crate::store::{Head, MessageDigest, StoredEntry};
+
+/// Checks a log as it is read, oldest entry first.
+#[derive(Debug)]
+pub struct LogChecker {
+    log: LogVerifier,
+    tree: Tree,
+    /// The size the last checkpoint signed.
+    signed: u64,
+}
+
+/// The first thing that is wrong.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("entry {entry}: {fault}")]
+pub struct LogFault {
+    /// Which entry it shows at.
+    pub entry: u64,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What can be wrong with a log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Fault {
+    /// An accepted message's row is gone.
+    #[error("the message it accepted is missing")]
+    MessageMissing,
+    /// The checkpoint's columns are not what its note says.
+    #[error("the checkpoint over it is not what its signed note says")]
+    CheckpointColumns,
+    /// The note is refused.
+    #[error("the checkpoint over it is refused: {0}")]
+    Checkpoint(CheckpointError),
+    /// Salt and fields are not what was committed to.
+    #[error("its text is not what was logged")]
+    Commitment,
+    /// Half of it is missing.
+    #[error("its salt or its text is missing")]
+    Half,
+    /// A message's row differs from the entry that accepted it.
+    #[error("the stored message's {0} is not what was logged")]
+    Message(&'static str),
+    /// It is not there.
+    #[error("it is missing")]
+    Missing,
+    /// The stored hashes are not those of the log so far.
+    #[error("its stored hashes are not those of the log so far")]
+    Nodes,
+    /// The stored message claims an entry that accepted no message.
+    #[error("a message claims it, and it accepted none")]
+    NotAccepted,
+    /// The log so far is not what was signed.
+    #[error("the log up to here is not what was signed: something before was changed, added or removed")]
+    Root,
+    /// No checkpoint covers it.
+    #[error("no signed checkpoint covers it")]
+    Unsigned,
+}
+
+impl LogChecker {
+    /// A checker for the log with this public key.
+    pub fn new(log: LogVerifier) -> Self {
+        Self { log, tree: Tree::empty(), signed: 0 }
+    }
+
+    /// The next entry.
+    pub fn entry(&mut self, entry: &StoredEntry) -> Result<(), LogFault> {
+        let expected = self.tree.size();
+        if entry.index != expected {
+            return Err(LogFault { entry: expected, fault: Fault::Missing });
+        }
+        let wrong = |fault| Err(LogFault { entry: entry.index, fault });
+        let Some(leaf) = entry.nodes.first() else { return wrong(Fault::Nodes) };
+        match (&entry.salt, &entry.fields) {
+            // Destroyed together at the end of retention: the leaf hash still stands in the tree.
+            (None, None) => {}
+            (Some(salt), Some(fields)) => {
+                if commitment(salt, fields) != *leaf {
+                    return wrong(Fault::Commitment);
+                }
+            }
+            _ => return wrong(Fault::Half),
+        }
+        let extension = self.tree.extend(&[*leaf]);
+        if extension.nodes(0) != entry.nodes {
+            return wrong(Fault::Nodes);
+        }
+        self.tree = extension.tree().clone();
+        Ok(())
+    }
+
+    /// The message that an entry accepted, as its row and ciphertext are now; none when there is no
+    /// such row.
+    pub fn message(
+        &self,
+        entry: &StoredEntry,
+        message: Option<&MessageDigest>,
+    ) -> Result<(), LogFault> {
+        let wrong = |fault| Err(LogFault { entry: entry.index, fault });
+        let fields = entry.fields.as_deref().and_then(Fields::parse);
+        let accepted = fields
+            .as_ref()
+            .filter(|fields| fields.get("event") == Some(EventName::Accepted.as_str()));
+        let (fields, message) = match (accepted, message) {
+            (None, None) => return Ok(()),
+            // Purged: what the row says can no longer be compared.
+            (None, Some(_)) if entry.fields.is_none() => return Ok(()),
+            (None, Some(_)) => return wrong(Fault::NotAccepted),
+            (Some(_), None) => return wrong(Fault::MessageMissing),
+            (Some(fields), Some(message)) => (fields, message),
+        };
+        let envelope = &message.envelope;
+        let in_reply_to = envelope.in_reply_to.map(|id| id.to_string());
+        let compared = [
+            ("id", Some(message.id.to_string()), fields.get("message")),
+            ("kind", Some(envelope.kind.as_str().to_owned()), fields.get("kind")),
+            ("sender", Some(envelope.sender.to_string()), fields.get("sender")),
+            ("recipient", Some(envelope.recipient.to_string()), fields.get("recipient")),
+            ("exchange", Some(envelope.exchange.to_string()), fields.get("exchange")),
+            ("enquiry", Some(envelope.enquiry.to_string()), fields.get("enquiry")),
+            ("reference", Some(envelope.reference.to_string()), fields.get("reference")),
+            ("priority", Some(envelope.priority.as_str().to_owned()), fields.get("priority")),
+            ("time", Some(rfc3339(envelope.time)), fields.get("time")),
+            ("digest", Some(hex(&envelope.digest)), fields.get("digest")),
+            ("in-reply-to", in_reply_to, fields.get("inReplyTo")),
+        ];
+        for (name, stored, logged) in &compared {
+            if stored.as_deref() != *logged {
+                return wrong(Fault::Message(name));
+            }
+        }
+        if fields.number("sizeBytes") != Some(envelope.size_bytes) {
+            return wrong(Fault::Message("size"));
+        }
+        match message.ciphertext_sha256 {
+            Some(digest) if digest != envelope.digest => wrong(Fault::Message("sealed payload")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next checkpoint, once every entry it covers has been seen.
+    pub fn checkpoint(&mut self, head: &Head) -> Result<(), LogFault> {
+        let last = head.size.saturating_sub(1);
+        let wrong = |entry, fault| Err(LogFault { entry, fault });
+        let said = match self.log.open(&head.note) {
+            Ok(said) => said,
+            Err(error) => return wrong(last, Fault::Checkpoint(error)),
+        };
+        if (said.size, said.root) != (head.size, head.root) {
+            return wrong(last, Fault::CheckpointColumns);
+        }
+        if head.size > self.tree.size() {
+            return wrong(self.tree.size(), Fault::Missing);
+        }
+        if head.size != self.tree.size() || head.root != self.tree.root() {
+            return wrong(last, Fault::Root);
+        }
+        self.signed = head.size;
+        Ok(())
+    }
+
+    /// The end: every entry must be covered by a checkpoint.
+    pub fn finish(&self) -> Result<(), LogFault> {
+        if self.signed < self.tree.size() {
+            return Err(LogFault { entry: self.signed, fault: Fault::Unsigned });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::checkpoint::LogKey;
+    use crate::audit::entry::{Event, NewEntry};
+    use crate::audit::tree::Hash;
+
+    /// A log of `count` entries, signed after each third.
+    fn log(key: &LogKey, count: usize) -> (Vec<StoredEntry>, Vec<Head>) {
+        let at = "2026-11-23T09:00:00Z".parse().unwrap();
+        let mut tree = Tree::empty();
+        let (mut entries, mut heads) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let entry = NewEntry::new(&Event::started("1"), at);
+            let extension = tree.extend(&[entry.leaf_hash]);
+            tree = extension.tree().clone();
+            entries.push(StoredEntry {
+                index: index as u64,
+                salt: Some(entry.salt),
+                fields: Some(entry.fields),
+                nodes: extension.nodes(0).to_vec(),
+            });
+            if index % 3 == 2 {
+                let note = key.sign(tree.size(), &tree.root()).into();
+                heads.push(Head { size: tree.size(), root: tree.root(), note });
+            }
+        }
+        (entries, heads)
+    }
+
+    fn check(
+        key: &LogKey,
+        entries: &[StoredEntry],
+        heads: &[Head],
+    ) -> Result<(), LogFault> {
+        let mut checker = LogChecker::new(key.verifier());
+        let mut heads = heads.iter().peekable();
+        for entry in entries {
+            checker.entry(entry)?;
+            checker.message(entry, None)?;
+            while let Some(head) = heads.next_if(|head| head.size <= entry.index + 1) {
+                checker.checkpoint(head)?;
+            }
+        }
+        for head in heads {
+            checker.checkpoint(head)?;
+        }
+        checker.finish()
+    }
+
+    fn fault(entry: u64, fault: Fault) -> Result<(), LogFault> {
+        Err(LogFault { entry, fault })
+    }
+
+    #[test]
+    fn a_whole_log_verifies_and_so_does_one_with_destroyed_entries() {
+        let key = LogKey::generate("log").unwrap();
+        let (mut entries, heads) = log(&key, 9);
+        assert_eq!(check(&key, &entries, &heads), Ok(()));
+        (entries[4].salt, entries[4].fields) = (None, None);
+        assert_eq!(check(&key, &entries, &heads), Ok(()));
+    }
+
+    #[test]
+    fn what_was_changed_is_named() {
+        let key = LogKey::generate("log").unwrap();
+        let (entries, heads) = log(&key, 9);
+
+        let mut edited = entries.clone();
+        edited[4].fields = Some(r#"{"event":"stopped"}"#.to_owned());
+        assert_eq!(check(&key, &edited, &heads), fault(4, Fault::Commitment));
+
+        let mut half = entries.clone();
+        half[4].salt = None;
+        assert_eq!(check(&key, &half, &heads), fault(4, Fault::Half));
+
+        let mut dropped = entries.clone();
+        dropped.remove(4);
+        assert_eq!(check(&key, &dropped, &heads), fault(4, Fault::Missing));
+
+        let mut swapped = entries.clone();
+        swapped.swap(4, 5);
+        (swapped[4].index, swapped[5].index) = (4, 5);
+        assert_eq!(check(&key, &swapped, &heads), fault(4, Fault::Nodes));
+
+        let truncated = &entries[..7];
+        assert_eq!(check(&key, truncated, &heads), fault(7, Fault::Missing));
+
+        // Whoever also cuts the checkpoint leaves entries that nobody signed, or a log that is
+        // merely shorter: that is found by comparing with receipts and kept checkpoints.
+        assert_eq!(check(&key, truncated, &heads[..2]), fault(6, Fault::Unsigned));
+        assert_eq!(check(&key, &entries[..6], &heads[..2]), Ok(()));
+    }
+
+    #[test]
+    fn a_log_rewritten_with_the_hashes_recomputed_is_not_what_was_signed() {
+        let key = LogKey::generate("log").unwrap();
+        let (_, heads) = log(&key, 9);
+        let (others, _) = log(&key, 9);
+        assert_eq!(check(&key, &others, &heads), fault(2, Fault::Root));
+        let other_key = LogKey::generate("log").unwrap();
+        let (entries, resigned) = log(&other_key, 9);
+        assert_eq!(
+            check(&key, &entries, &resigned),
+            fault(2, Fault::Checkpoint(CheckpointError::NotOurs))
+        );
+        let (entries, mut heads) = log(&key, 9);
+        heads[1].root = Hash::from_bytes([0; 32]);
+        assert_eq!(check(&key, &entries, &heads), fault(5, Fault::CheckpointColumns));
+    }
+}
