@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::directory::document::{Document, Mistakes, Section};
 use crate::directory::parse::age_recipients;
 use crate::directory::shape::is_host_name;
+use crate::pki::tls::MinTls;
 
 /// Every setting of a gateway.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,16 +51,7 @@ pub struct Listen {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TlsSettings {
     /// The oldest version spoken.
-    pub min: TlsVersion,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    Tls12,
-    /// TLS 1.3.
-    Tls13,
+    pub min: MinTls,
 }
 
 /// Where keys and certificates are, relative to the home folder.
@@ -138,6 +130,11 @@ pub struct LogSettings {
 }
 
 impl Config {
+    /// The text of the `gateway.toml` that `init` writes.
+    pub fn template() -> &'static str {
+        include_str!("../gateway.toml")
+    }
+
     /// Reads the settings, or tells everything that is wrong with them.
     pub fn parse(text: &str) -> Result<Self, Mistakes> {
         let (document, table) = Document::parse("gateway.toml", text)?;
@@ -160,6 +157,9 @@ impl Config {
         Ok(config)
     }
 }
+
+/// The domain in the shipped settings, to be replaced by the gateway's own.
+pub const TEMPLATE_DOMAIN: &str = "mash.example.org";
 
 /// The folder a gateway lives in: its settings, directory, keys, certificates and data.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -192,6 +192,11 @@ impl Home {
     /// Certificates and revocation lists, and the authority's sealed keys.
     pub fn certs(&self) -> PathBuf {
         self.folder.join("certs")
+    }
+
+    /// The log's public key, to be given to everyone who is to check receipts.
+    pub fn log_key_public(&self) -> PathBuf {
+        self.folder.join("certs/log-key.txt")
     }
 
     /// The gateway's own keys; to be readable by its user only.
@@ -251,8 +256,8 @@ fn listen(mut section: Section<'_>) -> Listen {
 }
 
 fn tls(mut section: Section<'_>) -> TlsSettings {
-    let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
-    let min = section.choice("min", &versions).unwrap_or(TlsVersion::Tls13);
+    let versions = [("1.2", MinTls::Tls12), ("1.3", MinTls::Tls13)];
+    let min = section.choice("min", &versions).unwrap_or(MinTls::Tls13);
     section.finish();
     TlsSettings { min }
 }
@@ -447,7 +452,7 @@ mod tests {
         let config = Config::parse("domain = \"mash.example.org\"").unwrap();
         assert_eq!(config.listen.partner_api.to_string(), "0.0.0.0:8443");
         assert_eq!(config.listen.local.to_string(), "127.0.0.1:8446");
-        assert_eq!(config.tls.min, TlsVersion::Tls13);
+        assert_eq!(config.tls.min, MinTls::Tls13);
         assert_eq!(config.log.origin, "mash.example.org/log/1");
         assert_eq!(config.paths.at_rest_identities, [Path::new("keys/at-rest-identity.txt")]);
         assert_eq!(config.store.sqlite, Path::new("data/gateway.db"));

@@ -14,15 +14,18 @@ use crate::audit::checkpoint::LogVerifier;
 use crate::audit::entry::Event;
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
-use crate::directory::{Directory, RouteError};
+use crate::directory::Directory;
+use crate::directory::route::{
+    RecipientProblem, RouteError, reference_year, references_wanted,
+};
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
-use crate::schema::{Refusal, Schemas};
-use crate::seal::{OpenError, SealError, Sealer};
+use crate::schema::{Refusal, Schemas, Violation};
+use crate::seal::{self, OpenError, SealError, Sealer};
 use crate::store::{Applied, Effect, Head, Store, StoreError, StoredEntry, StoredMessage};
 
 /// The gateway, without its doors.
@@ -73,7 +76,7 @@ impl Gateway {
     /// Takes a submission: checked, routed, sealed, and accepted durably under a signed checkpoint.
     /// The answer holds the receipts; a submission sent again gets the first answer, byte for byte.
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
-        let token = crate::seal::token(&new);
+        let token = seal::idempotency_token(&new);
         // Before anything that depends on today: a repeat gets its first answer however much later,
         // even when a deadline has passed or the directory has changed.
         if let Some(first) = self.store.replay(&token).await? {
@@ -84,9 +87,9 @@ impl Gateway {
             Target::Rfis => None,
         };
         let valid = self.schemas.check(new, exchange, now)?;
-        let references = match valid.references_needed() {
+        let references = match references_wanted(&valid) {
             0 => 0,
-            count => self.store.allocate_references(year(now), count).await?,
+            count => self.store.allocate_references(reference_year(now), count).await?,
         };
         let routed = self.directory().route(valid, references, now)?;
         let is_pushed = routed.is_pushed();
@@ -239,7 +242,7 @@ impl Gateway {
     pub async fn event(&self, stored: &StoredMessage) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let sealed = self.store.sealed_payload(&stored.envelope.id).await?;
         let payload = if stored.envelope.is_sealed_to_agency {
-            Payload::Sealed(sealed.ciphertext.ok_or(OpenError::Purged)?)
+            Payload::Sealed(seal::intact_ciphertext(&stored.envelope, &sealed)?.to_vec())
         } else {
             Payload::Opened(self.sealer.open(&stored.envelope, &sealed)?)
         };
@@ -341,13 +344,10 @@ fn out_of_range() -> Problem {
     Problem::new(ProblemType::InvalidParameter, "The log has no such range.")
 }
 
-fn year(now: Timestamp) -> i16 {
-    now.to_zoned(jiff::tz::TimeZone::UTC).year()
-}
-
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::NoExchange => not_found(),
             Refusal::NotJson(fault) => Self::new(ProblemType::NotJson, fault.to_string()),
             Refusal::Violations(errors) => {
                 let detail = match errors.len() {
@@ -364,13 +364,23 @@ impl From<RouteError> for Problem {
     fn from(error: RouteError) -> Self {
         let detail = error.to_string();
         match error {
-            RouteError::NotTheHub | RouteError::WrongParty => {
+            RouteError::NotYours => not_found(),
+            RouteError::OnlyHub | RouteError::WrongParty { .. } => {
                 Self::new(ProblemType::WrongParty, detail)
             }
-            RouteError::Recipients(errors) => {
-                Self::new(ProblemType::Recipient, detail).with_errors(errors)
+            RouteError::OtherPartyUnknown => Self::new(ProblemType::Recipient, detail),
+            RouteError::Recipients(problems) => {
+                let violation = |problem: RecipientProblem| Violation {
+                    code: problem.fault.code().to_owned(),
+                    message: problem.fault.to_string(),
+                    pointer: problem.pointer,
+                };
+                Self::new(ProblemType::Recipient, detail)
+                    .with_errors(problems.into_iter().map(violation).collect())
             }
-            RouteError::SenderInactive => Self::new(ProblemType::AgencyInactive, detail),
+            RouteError::SenderInactive(_) | RouteError::SenderUnknown => {
+                Self::new(ProblemType::AgencyInactive, detail)
+            }
         }
     }
 }

@@ -167,7 +167,7 @@ impl Writer {
                 LedgerError::Store(Arc::new(error))
             })
         };
-        self.metrics.batch_written(replies.len(), started.elapsed());
+        self.metrics.ledger_batch(replies.len(), started.elapsed());
         match written {
             Ok(applied) => {
                 for (reply, applied) in replies.into_iter().zip(applied) {

@@ -7,14 +7,11 @@
 
 // The message: no I/O, no async, no clock.
 pub mod message;
-
 pub mod schema;
-
 pub mod rule;
-
 pub mod directory;
-
 pub mod seal;
+pub mod event;
 
 // Trust: pure, over bytes and keys.
 pub mod audit;
@@ -25,13 +22,10 @@ pub mod store;
 
 // What happens.
 pub mod problem;
-
 pub mod ledger;
-
 pub mod exchange;
-
-pub mod telemetry;
 pub mod worker;
+pub mod telemetry;
 
 // The edges.
 pub mod cli;

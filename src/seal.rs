@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::directory::{Custody, Routed, RoutedMessage, RoutedStep};
 use crate::message::{
-    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind,
-    MessageId, Target,
+    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId,
+    Submission, Target, sha256,
 };
 use crate::store::{DeliveryState, IdempotencyToken, NewEnquiry, SealedPayload, Step};
 
@@ -34,6 +34,8 @@ pub struct Sealed {
 #[derive(Debug)]
 pub(crate) struct SealedMessage {
     pub(crate) envelope: Envelope,
+    /// SHA-256 of the schema the payload satisfied.
+    pub(crate) schema_digest: [u8; 32],
     pub(crate) ciphertext: Vec<u8>,
     pub(crate) delivery: DeliveryState,
     pub(crate) step: Step,
@@ -59,14 +61,8 @@ impl Sealer {
         Ok(Self { identities, recipients })
     }
 
-    /// Seals every message of a submission; wipes its plaintext.
-    pub fn seal(&self, routed: Routed) -> Result<Sealed, SealError> {
-        let token = idempotency_token(
-            &routed.sender,
-            &routed.idempotency_key,
-            &routed.target,
-            &routed.body,
-        );
+    /// Seals every message of the submission with this fingerprint; wipes its plaintext.
+    pub fn seal(&self, routed: Routed, token: IdempotencyToken) -> Result<Sealed, SealError> {
         let opened = routed.opens.map(|enquiry| self.new_enquiry(enquiry));
         let enquiry_recipient = opened.as_ref().map(|(_, recipient)| recipient);
         let messages = routed
@@ -165,12 +161,8 @@ pub fn check_recipient(text: &str) -> Result<(), InvalidRecipient> {
 }
 
 /// A submission's fingerprint: what the store compares to tell a repeat from a reused key.
-pub fn idempotency_token(
-    sender: &AgencyId,
-    key: &IdempotencyKey,
-    target: &Target,
-    body: &[u8],
-) -> IdempotencyToken {
+pub fn idempotency_token(new: &Submission) -> IdempotencyToken {
+    let Submission { sender, idempotency_key: key, target, body, .. } = new;
     let sender = sender.as_str().as_bytes();
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in [sender, key.as_bytes()] {
@@ -186,13 +178,32 @@ pub fn idempotency_token(
     };
     // Keyed by what the store does not hold, so that a stolen row cannot confirm a guessed body.
     let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
-    for part in [target.as_bytes(), body] {
+    for part in [target.as_bytes(), body.as_slice()] {
         mac.update(&length_prefix(part));
         mac.update(part);
     }
     let mut body_mac = [0; 32];
     body_mac.copy_from_slice(mac.sign().as_ref());
     IdempotencyToken { key_hash, body_mac }
+}
+
+/// Seals a secret of the gateway's own, such as an authority's key, as an age file to these
+/// recipients (`age1…`).
+pub fn wrap_secret(recipients: &[String], secret: &[u8]) -> Result<Vec<u8>, InvalidRecipient> {
+    let recipients =
+        recipients.iter().map(|text| parse_recipient(text)).collect::<Result<Vec<_>, _>>()?;
+    if recipients.is_empty() {
+        return Err(InvalidRecipient);
+    }
+    Ok(encrypt(recipients.iter(), &[secret]))
+}
+
+/// Opens what [`wrap_secret`] sealed.
+pub fn unwrap_secret(
+    identities: &Identities,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    decrypt(&identities.0, sealed)
 }
 
 /// The ciphertext of a stored message, if it is still the one that was logged. What an agency that
@@ -403,7 +414,8 @@ fn seal_message(
         is_sealed_to_agency: message.custody == Custody::Agency,
         traceparent: message.traceparent,
     };
-    Ok(SealedMessage { envelope, ciphertext, delivery, step })
+    let schema_digest = message.schema_digest;
+    Ok(SealedMessage { envelope, schema_digest, ciphertext, delivery, step })
 }
 
 fn unwrap_key<'a>(
@@ -480,12 +492,6 @@ fn wrap_header(enquiry: &EnquiryId) -> String {
     format!("# mash-key/v1 {enquiry}\n")
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut sum = [0; 32];
-    sum.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    sum
-}
-
 fn length_prefix(part: &[u8]) -> [u8; 8] {
     (part.len() as u64).to_be_bytes()
 }
@@ -549,7 +555,7 @@ mod tests {
 
     #[test]
     fn sealing_fills_in_what_only_it_knows() {
-        let sealed = sealer().seal(with_body(b"asked")).unwrap();
+        let sealed = sealer().seal(with_body(b"asked"), token()).unwrap();
         let enquiry = sealed.enquiry.unwrap();
         let [message] = &sealed.messages[..] else { panic!("one message") };
         let Step::Open(exchange) = &message.step else { panic!("an RFI opens its exchange") };
@@ -562,7 +568,7 @@ mod tests {
 
         let mut pushed = with_body(b"asked");
         pushed.messages[0].is_pushed = true;
-        let sealed = sealer().seal(pushed).unwrap();
+        let sealed = sealer().seal(pushed, token()).unwrap();
         let queued = DeliveryState::Queued { endpoint: 0, at: at(), attempts: 0 };
         assert_eq!(sealed.messages[0].delivery, queued);
     }
@@ -570,13 +576,13 @@ mod tests {
     #[test]
     fn a_reply_is_sealed_to_the_key_of_its_enquiry() {
         let sealer = sealer();
-        let opened = sealer.seal(with_body(b"asked")).unwrap();
+        let opened = sealer.seal(with_body(b"asked"), token()).unwrap();
         let enquiry = opened.enquiry.unwrap();
         let Step::Open(exchange) = opened.messages.into_iter().next().unwrap().step else {
             panic!("an RFI opens its exchange")
         };
 
-        let sealed = sealer.seal(reply(exchange.clone(), b"answered")).unwrap();
+        let sealed = sealer.seal(reply(exchange.clone(), b"answered"), token()).unwrap();
         assert!(sealed.enquiry.is_none());
         let message = sealed.messages.into_iter().next().unwrap();
         assert!(matches!(message.step, Step::Say(Said::Response(ResponseResult::Complete))));
@@ -588,7 +594,7 @@ mod tests {
 
         let id = exchange.id;
         let keyless = Exchange { sealing_recipient: String::new(), ..exchange };
-        let error = sealer.seal(reply(keyless, b"answered")).unwrap_err();
+        let error = sealer.seal(reply(keyless, b"answered"), token()).unwrap_err();
         assert_eq!(error, SealError::EnquiryRecipient(id));
     }
 
@@ -651,7 +657,7 @@ mod tests {
         both_asked.messages.extend(with_body(b"for health").messages);
         both_asked.messages[1].id = MessageId::from_bytes([9; 16]);
         both_asked.messages[1].recipient = agency("health");
-        let sealed = sealer.seal(both_asked).unwrap();
+        let sealed = sealer.seal(both_asked, token()).unwrap();
         let wrapped_key = sealed.enquiry.unwrap().wrapped_key;
         let [first, second] = &sealed.messages[..] else { panic!("two messages") };
 
@@ -733,7 +739,7 @@ mod tests {
 
         let mut keyless = with_body(b"for police");
         keyless.messages[0].custody = Custody::Agency;
-        let error = sealer.seal(keyless).unwrap_err();
+        let error = sealer.seal(keyless, token()).unwrap_err();
         assert_eq!(error, SealError::NoAgencyRecipient(agency("police")));
     }
 
@@ -788,7 +794,7 @@ mod tests {
             assert_eq!(check_recipient(&text), Err(InvalidRecipient), "{text}");
             let mut asked = with_body(b"for police");
             asked.messages[0].age_recipients = vec![text.clone()];
-            let error = sealer().seal(asked).unwrap_err();
+            let error = sealer().seal(asked, token()).unwrap_err();
             assert_eq!(error, SealError::AgencyRecipient(agency("police")));
             assert!(text.is_empty() || !error.to_string().contains(&text));
         }
@@ -840,7 +846,13 @@ mod tests {
         let key = IdempotencyKey::from_bytes([1; 16]);
         let exchange = ExchangeId::from_bytes([2; 16]);
         let token = |sender: &str, key, target, body: &[u8]| {
-            idempotency_token(&agency(sender), key, &target, body)
+            idempotency_token(&Submission {
+                sender: agency(sender),
+                idempotency_key: *key,
+                target,
+                body: body.to_vec(),
+                traceparent: None,
+            })
         };
         let first = token("police", &key, Target::Rfis, b"body");
         assert_eq!(first, token("police", &key, Target::Rfis, b"body"));
@@ -903,10 +915,6 @@ mod tests {
             response_required_by: at(),
         };
         Routed {
-            sender: agency("hub"),
-            idempotency_key: IdempotencyKey::from_bytes([5; 16]),
-            target: Target::Rfis,
-            body: Zeroizing::new(body.to_vec()),
             opens: Some(enquiry),
             messages: vec![RoutedMessage {
                 id: MessageId::from_bytes([6; 16]),
@@ -935,8 +943,6 @@ mod tests {
     fn reply(exchange: Exchange, body: &[u8]) -> Routed {
         let mut routed = with_body(body);
         routed.opens = None;
-        routed.sender = exchange.agency.clone();
-        routed.target = Target::Exchange(exchange.id, Kind::Response);
         let message = &mut routed.messages[0];
         message.kind = Kind::Response;
         message.sender = exchange.agency.clone();
@@ -948,9 +954,13 @@ mod tests {
         routed
     }
 
+    fn token() -> IdempotencyToken {
+        IdempotencyToken { key_hash: [1; 16], body_mac: [2; 32] }
+    }
+
     /// The first message of `routed`, as the store would hold it.
     fn stored(sealer: &Sealer, routed: Routed) -> (Envelope, SealedPayload) {
-        let sealed = sealer.seal(routed).unwrap();
+        let sealed = sealer.seal(routed, token()).unwrap();
         let message = sealed.messages.into_iter().next().unwrap();
         let payload = SealedPayload {
             ciphertext: Some(message.ciphertext),

@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::init::{AGENCY_CA_KEY, AUTHORITY_IDENTITY, CRL_DAYS, fingerprint, write_synced};
+use super::init::{AGENCY_CA_KEY, AUTHORITY_IDENTITY, fingerprint, write_synced};
 use super::{Context, Exit, Failure, block_on, read_text, serve};
 use crate::audit::entry::Event;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::message::{AgencyId, now, rfc3339};
-use crate::pki::ca::{Authority, Profile, SubjectKey, Validity};
+use crate::pki::ca::{Authority, Domain, Profile, SubjectKey, Terms};
 use crate::pki::crl::{self, Reason, Revoked};
 use crate::seal::{self, Identities};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::Sqlite;
 use crate::store::{Applied, CertificateRecord, Effect, Store};
 use crate::telemetry::Metrics;
 
@@ -67,8 +67,9 @@ pub(super) struct Revoke {
     /// The one certificate with this serial
     #[arg(long)]
     serial: Option<String>,
-    /// key-compromise, affiliation-changed, superseded, cessation-of-operation or privilege-withdrawn
-    #[arg(long)]
+    /// key-compromise, affiliation-changed, superseded, cessation-of-operation or
+    /// privilege-withdrawn
+    #[arg(long, value_parser = reason)]
     reason: Reason,
     /// The agency's id once more, so that nobody is cut off by a slip
     #[arg(long, value_name = "AGENCY")]
@@ -98,9 +99,11 @@ impl Issue {
         };
         let key = SubjectKey::from_csr_pem(&read_text(&self.csr)?)?;
         let at = now();
-        let validity = Validity::days(office.config.certificate_days, at);
         let profile = Profile::Agency(self.agency.clone());
-        let issued = office.authority()?.issue(&profile, &office.config.domain, &key, validity)?;
+        let domain = Domain::parse(&office.config.domain)?;
+        let valid_for = DAY * u32::from(office.config.certificate_days);
+        let terms = Terms { domain: &domain, published: None, valid_for };
+        let issued = office.authority()?.issue(&profile, &key, &terms, at)?;
         let record = CertificateRecord {
             sha256: issued.sha256,
             serial: issued.serial.clone(),
@@ -121,7 +124,7 @@ impl Issue {
         write_synced(&certificate, format!("{}{issuer}", issued.pem).as_bytes(), 0o644)?;
         let root = read_text(&context.home.resolve(&office.config.paths.root))?;
         write_synced(&self.out.join("ca.pem"), root.as_bytes(), 0o644)?;
-        let log_key = read_text(&context.home.resolve(LOG_KEY_PUBLIC))?;
+        let log_key = read_text(&context.home.log_key_public())?;
         write_synced(&self.out.join("log-key.txt"), log_key.as_bytes(), 0o644)?;
         let told = office.tell_gateway().await;
         context.result(
@@ -278,7 +281,7 @@ impl<'a> Office<'a> {
     fn open(context: &'a Context) -> Result<Self, Failure> {
         let config = Config::parse(&read_text(&context.home.config()).map_err(no_home)?)?;
         let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&context.home.resolve(&config.store.sqlite))?);
+            Arc::new(Sqlite::open(&context.home.resolve(&config.store.sqlite))?);
         let key = serve::log_key(&context.home, &config)?;
         let (ledger, _) = Ledger::start(Arc::clone(&store), key, Arc::new(Metrics::new()))?;
         Ok(Self { context, config, store, ledger })
@@ -295,7 +298,7 @@ impl<'a> Office<'a> {
         let sealed = std::fs::read(home.resolve(AGENCY_CA_KEY))?;
         let key = seal::unwrap_secret(&identities, &sealed)?;
         let key = std::str::from_utf8(&key)?;
-        Ok(Authority::from_pem(&read_text(&home.resolve(&self.config.paths.agency_ca))?, key, now())?)
+        Ok(Authority::from_pem(&read_text(&home.resolve(&self.config.paths.agency_ca))?, key)?)
     }
 
     async fn record(&self, event: &Event, at: Timestamp, effect: Effect) -> Result<(), Failure> {
@@ -313,14 +316,17 @@ impl<'a> Office<'a> {
                 revoked.push(Revoked {
                     serial: certificate.serial.clone(),
                     at: *when,
-                    reason: reason.parse()?,
+                    reason: Reason::parse(reason)
+                        .ok_or_else(|| Failure::new(Exit::Failed, "the register holds an unknown reason"))?,
                 });
             }
         }
-        let pem = crl::build(&self.authority()?, &revoked, crl::number(at), at, CRL_DAYS)?;
         let path = self.context.home.resolve(&self.config.paths.agency_crl);
+        let before = std::fs::read_to_string(&path).ok().and_then(|pem| crl::parse(&pem).ok());
+        let number = crl::number(before.map(|list| list.number), at);
+        let pem = crl::build(&self.authority()?, &revoked, number, at, crl::CRL_VALID_FOR)?;
         write_synced(&path, pem.as_bytes(), 0o644)?;
-        Ok(crl::Facts::parse(&pem)?.next_update)
+        Ok(crl::parse(&pem)?.next_update)
     }
 
     // The local door takes changed files into use and answers when they are.
@@ -380,4 +386,10 @@ fn no_home(failure: Failure) -> Failure {
     failure.hint("make a home with: mash-gateway init --home DIR --gateway-host NAME")
 }
 
-const LOG_KEY_PUBLIC: &str = "certs/log-key.txt";
+fn reason(name: &str) -> Result<Reason, String> {
+    Reason::ALL.into_iter().find(|reason| reason.kebab() == name).ok_or_else(|| {
+        format!("one of {}", Reason::ALL.map(Reason::kebab).join(", "))
+    })
+}
+
+const DAY: Duration = Duration::from_secs(86_400);

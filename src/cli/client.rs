@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use hyper::{Method, Uri};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode, Uri};
 use serde_json::Value;
 
 use super::{Exit, Failure, read_text};
+use crate::event;
 use crate::http::client::{AddressPolicy, Client, ClientError, Limits, Response};
+use crate::message::sha256;
 use crate::pki::tls;
 
 /// How to reach the gateway, and as whom.
@@ -39,19 +42,24 @@ impl Connection {
     pub(super) fn open(&self) -> Result<Gateway, Failure> {
         let key_pem = zeroize::Zeroizing::new(read_text(&self.key)?);
         let material = tls::ClientMaterial {
-            certificate_pem: &read_text(&self.cert)?,
-            key_pem: &key_pem,
-            roots_pem: &read_text(&self.ca)?,
+            chain: &read_text(&self.cert)?,
+            key: &key_pem,
+            roots: &read_text(&self.ca)?,
         };
-        let config = tls::client_config(&material)?;
+        let config = tls::client_config(material, tls::MinTls::Tls12)?;
+        let limits = Limits {
+            connect_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(60),
+            response_bytes_max: 64 << 20,
+        };
         let base = self.gateway.trim_end_matches('/').to_owned();
-        Ok(Gateway { client: Client::new(config), base, key_pem })
+        Ok(Gateway { client: Client::new(config, AddressPolicy::AllowAny, limits), base, key_pem })
     }
 }
 
 impl Gateway {
     pub(super) async fn get(&self, path: &str) -> Result<Response, Failure> {
-        self.request(Method::GET, path, &[], Vec::new()).await
+        self.request(Method::GET, path, HeaderMap::new(), Vec::new()).await
     }
 
     pub(super) async fn get_json(&self, path: &str) -> Result<Value, Failure> {
@@ -67,16 +75,23 @@ impl Gateway {
         idempotency_key: Option<uuid::Uuid>,
     ) -> Result<String, Failure> {
         let key = idempotency_key.unwrap_or_else(|| self.idempotency_key(path, &body));
-        let headers = [
-            ("content-type", "application/json".to_owned()),
-            ("idempotency-key", key.to_string()),
-        ];
-        let response = self.request(Method::POST, path, &headers, body).await?;
+        let headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (
+                HeaderName::from_static("content-digest"),
+                HeaderValue::from_str(&event::content_digest(&sha256(&body)))?,
+            ),
+            (
+                HeaderName::from_static("idempotency-key"),
+                HeaderValue::from_str(&key.to_string())?,
+            ),
+        ]);
+        let response = self.request(Method::POST, path, headers, body).await?;
         Ok(String::from_utf8(response.body)?)
     }
 
     pub(super) async fn post(&self, path: &str) -> Result<Value, Failure> {
-        let response = self.request(Method::POST, path, &[], Vec::new()).await?;
+        let response = self.request(Method::POST, path, HeaderMap::new(), Vec::new()).await?;
         Ok(serde_json::from_slice(&response.body)?)
     }
 
@@ -84,21 +99,16 @@ impl Gateway {
         &self,
         method: Method,
         path: &str,
-        headers: &[(&'static str, String)],
+        headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Response, Failure> {
         let uri: Uri = format!("{}{path}", self.base).parse().map_err(|_| {
             Failure::new(Exit::Misused, "the gateway's address is not a URL")
                 .hint("for example --gateway https://mash.example.org:8443")
         })?;
-        let limits = Limits {
-            connect: Duration::from_secs(10),
-            total: Duration::from_secs(60),
-            response_bytes_max: 64 << 20,
-        };
-        let sent = self.client.send(method, &uri, headers, body, limits, AddressPolicy::AllowAny);
-        let response = sent.await.map_err(unreachable)?;
-        if response.status < 300 { Ok(response) } else { Err(refused(&response)) }
+        let sent = self.client.send(method, &uri, headers, body.into()).await;
+        let response = sent.map_err(unreachable)?;
+        if response.status.is_success() { Ok(response) } else { Err(refused(&response)) }
     }
 
     // Keyed by our own private key, so that nobody who sees the id can test a guess of the contents.
@@ -122,7 +132,7 @@ fn unreachable(error: ClientError) -> Failure {
 fn refused(response: &Response) -> Failure {
     let problem: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = |name: &str| problem[name].as_str().unwrap_or_default();
-    let mut message = format!("refused: {} {}", response.status, text("title"));
+    let mut message = format!("refused: {} {}", response.status.as_u16(), text("title"));
     if !text("detail").is_empty() {
         message.push_str(&format!("\n  {}", text("detail")));
     }
@@ -134,7 +144,7 @@ fn refused(response: &Response) -> Failure {
     if !text("instance").is_empty() {
         message.push_str(&format!("\n  {}", text("instance")));
     }
-    let exit = if response.status == 404 { Exit::NotFound } else { Exit::Failed };
+    let exit = if response.status == StatusCode::NOT_FOUND { Exit::NotFound } else { Exit::Failed };
     let failure = Failure::new(exit, message);
     if text("remedy").is_empty() { failure } else { failure.hint(text("remedy")) }
 }

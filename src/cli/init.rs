@@ -1,6 +1,7 @@
 //! `init`: a new home.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -11,11 +12,13 @@ use serde_json::json;
 
 use super::{Context, Exit, Failure};
 use crate::audit::checkpoint::LogKey;
-use crate::config::{Config, Home};
+use crate::config::{Config, Home, TEMPLATE_DOMAIN};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
 use crate::message::{AgencyId, now};
-use crate::pki::ca::{Authority, IssuingFor, Profile, Validity, generate_key};
+use crate::pki::ca::{
+    Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key,
+};
 use crate::pki::crl;
 use crate::seal;
 
@@ -90,26 +93,27 @@ pub(super) fn make(
     }
     AgencyId::parse(hub).map_err(|error| Failure::new(Exit::Misused, format!("--hub: {error}")))?;
     let domain = domain.map_or_else(|| default_domain(hosts), str::to_owned);
-    let settings = Config::template().replace(Config::TEMPLATE_DOMAIN, &domain);
+    let settings = Config::template().replace(TEMPLATE_DOMAIN, &domain);
+
+    let trust_domain = Domain::parse(&domain)?;
+    let terms = Terms { domain: &trust_domain, published: None, valid_for: LEAF_VALID_FOR };
+    let is_address = |host: &&String| host.parse::<IpAddr>().is_ok();
+    let domains = hosts.iter().filter(|host| !is_address(host)).cloned().collect();
 
     let root = Authority::new_root(&format!("{domain} root"), now)?;
     let agencies =
-        root.new_issuing(IssuingFor::Agencies, &format!("{domain} agencies"), now)?;
+        root.new_issuing(&IssuingFor::Agencies, &format!("{domain} agencies 1"), None, now)?;
     let servers = root.new_issuing(
-        IssuingFor::GatewayServers { names: hosts.to_vec() },
-        &format!("{domain} gateways"),
+        &IssuingFor::GatewayServers { domains },
+        &format!("{domain} gateway servers 1"),
+        None,
         now,
     )?;
-    let validity = Validity::days(90, now);
     let (tls_key, tls_key_pem) = generate_key()?;
-    let tls = servers.issue(
-        &Profile::GatewayServer { names: hosts.to_vec() },
-        &domain,
-        &tls_key,
-        validity,
-    )?;
+    let tls =
+        servers.issue(&Profile::GatewayServer { names: hosts.to_vec() }, &tls_key, &terms, now)?;
     let (push_key, push_key_pem) = generate_key()?;
-    let push = agencies.issue(&Profile::GatewayClient, &domain, &push_key, validity)?;
+    let push = agencies.issue(&Profile::GatewayClient, &push_key, &terms, now)?;
 
     let (at_rest, _) = seal::generate_identity("mash-gateway at-rest identity: opens payloads");
     let (authority, authority_recipient) =
@@ -129,7 +133,9 @@ pub(super) fn make(
     let sealed = |recipient: &str, authority: &Authority| {
         seal::wrap_secret(&[recipient.to_owned()], authority.key_pem().as_bytes())
     };
-    let crl = |authority: &Authority, days| crl::build(authority, &[], crl::number(now), now, days);
+    let crl = |authority: &Authority, valid_for| {
+        crl::build(authority, &[], crl::number(None, now), now, valid_for)
+    };
     let chain = |leaf: &str, issuer: &Authority| format!("{leaf}{}", issuer.certificate_pem());
 
     let mut files = Files::new(home);
@@ -139,14 +145,14 @@ pub(super) fn make(
     files.secret("keys/tls-key.pem", SecretString::from(tls_key_pem.as_str()));
     files.secret("keys/push-key.pem", SecretString::from(push_key_pem.as_str()));
     files.secret("keys/log-key.pem", SecretString::from(log_key.to_pem().as_str()));
-    files.public("certs/root.pem", root.certificate_pem());
-    files.public("certs/root.crl.pem", &crl(&root, 180)?);
+    files.public("certs/root.pem", &root.certificate_pem());
+    files.public("certs/root.crl.pem", &crl(&root, crl::ROOT_CRL_VALID_FOR)?);
     files.bytes("certs/root.key.age", sealed(&recovery_recipient, &root)?);
-    files.public("certs/agency-ca.pem", agencies.certificate_pem());
-    files.public("certs/agency-ca.crl.pem", &crl(&agencies, CRL_DAYS)?);
+    files.public("certs/agency-ca.pem", &agencies.certificate_pem());
+    files.public("certs/agency-ca.crl.pem", &crl(&agencies, crl::CRL_VALID_FOR)?);
     files.bytes(AGENCY_CA_KEY, sealed(&authority_recipient, &agencies)?);
-    files.public("certs/server-ca.pem", servers.certificate_pem());
-    files.public("certs/server-ca.crl.pem", &crl(&servers, CRL_DAYS)?);
+    files.public("certs/server-ca.pem", &servers.certificate_pem());
+    files.public("certs/server-ca.crl.pem", &crl(&servers, crl::CRL_VALID_FOR)?);
     files.bytes("certs/server-ca.key.age", sealed(&authority_recipient, &servers)?);
     files.public("certs/gateway.pem", &chain(&tls.pem, &servers));
     files.public("certs/push.pem", &chain(&push.pem, &agencies));
@@ -168,14 +174,11 @@ pub(super) const AUTHORITY_IDENTITY: &str = "keys/authority-identity.txt";
 /// The sealed key of the agencies' authority.
 pub(super) const AGENCY_CA_KEY: &str = "certs/agency-ca.key.age";
 
-/// How long a revocation list is good for.
-pub(super) const CRL_DAYS: u16 = 7;
-
 const RECOVERY_IDENTITY: &str = "keys/recovery-identity.txt";
 const DEFAULT_HUB: &str = "sefton-mash";
 
 fn default_domain(hosts: &[String]) -> String {
-    let named = |host: &&String| host.contains('.') && host.parse::<std::net::IpAddr>().is_err();
+    let named = |host: &&String| host.contains('.') && host.parse::<IpAddr>().is_err();
     hosts.iter().find(named).map_or_else(|| "mash.internal".to_owned(), |host| host.to_lowercase())
 }
 

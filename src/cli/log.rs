@@ -12,7 +12,7 @@ use crate::audit::checkpoint::LogVerifier;
 use crate::audit::verify::LogChecker;
 use crate::config::Config;
 use crate::message::{ExchangeId, Reference};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError, StoredEntry};
 
 /// The tamper-evident log.
@@ -100,11 +100,8 @@ pub(super) async fn verify(
         digests.reverse();
         for entry in &entries {
             checker.entry(entry)?;
-            while digests.last().is_some_and(|digest| digest.entry <= entry.index) {
-                if let Some(digest) = digests.pop() {
-                    checker.message(entry, &digest)?;
-                }
-            }
+            let digest = digests.pop_if(|digest| digest.entry <= entry.index);
+            checker.message(entry, digest.as_ref())?;
             if checkpoints.is_empty() {
                 checkpoints.extend(
                     store.checkpoints(checkpoint_from, PAGE).await.map_err(unreadable)?,
@@ -196,7 +193,7 @@ fn open(context: &Context) -> Result<Arc<dyn Store>, Failure> {
         return Err(Failure::new(Exit::NotFound, "this home has no log yet")
             .hint("it begins when the gateway first runs or a certificate is issued"));
     }
-    Ok(Arc::new(SqliteStore::open_read_only(&path)?))
+    Ok(Arc::new(Sqlite::open_read_only(&path)?))
 }
 
 fn line(index: u64, fields: &Value) -> String {

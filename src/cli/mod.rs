@@ -29,9 +29,11 @@ use crate::config::Home;
 /// Runs the command line and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let context = Context { home: Home::new(&cli.global.home), global: cli.global };
     crate::telemetry::install_panic_hook();
-    match cli.command.run(&context) {
+    let ran = Home::new(&cli.global.home)
+        .map_err(Failure::from)
+        .and_then(|home| cli.command.run(&Context { home, global: cli.global }));
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.print();

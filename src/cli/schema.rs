@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Context, Exit, Failure};
-use crate::message::now;
+use crate::message::{Kind, now};
 use crate::problem::Problem;
 use crate::schema::Schemas;
 
@@ -31,7 +31,7 @@ impl Schema {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::List => {
-                let names: Vec<_> = Schemas::names().into_iter().collect();
+                let names: Vec<_> = Schemas::names().collect();
                 context.result(&json!({ "schemas": names }), names.join("\n"));
                 Ok(())
             }
@@ -45,10 +45,14 @@ impl Validate {
         let body = std::fs::read(&self.file).map_err(|error| {
             Failure::new(Exit::NotFound, format!("cannot read {}: {error}", self.file.display()))
         })?;
-        let verdict = Schemas::compiled().validate(&self.kind, &body, now());
-        let Some(verdict) = verdict else {
-            return Err(Failure::new(Exit::Misused, "there is no schema for that kind")
-                .hint("mash-gateway schema list"));
+        let schemas = Schemas::compiled();
+        let verdict = match (self.kind.as_str(), Kind::parse(&self.kind)) {
+            ("dispatch", _) => schemas.validate_dispatch(&body, now()),
+            (_, Some(kind)) => schemas.validate(kind, &body, now()),
+            (_, None) => {
+                return Err(Failure::new(Exit::Misused, "there is no schema for that kind")
+                    .hint("one of rfi, dispatch, response, acknowledgement, outcome, supplement"));
+            }
         };
         match verdict.map_err(Problem::from) {
             Ok(()) => {

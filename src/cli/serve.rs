@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{Context, Failure};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
-use crate::config::{Config, Home, TlsVersion};
+use crate::config::{Config, Home};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
 use crate::exchange::{Gateway, Parts};
@@ -27,12 +27,13 @@ use crate::http::health::{self, Local, Reload};
 use crate::http::server::{Door, Limits};
 use crate::ledger::Ledger;
 use crate::message::now;
+use crate::pki::ca::Domain;
 use crate::pki::identity::Registry;
 use crate::pki::{crl, tls};
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
 use crate::store::Store;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::deliver::{Deliver, Settings};
 
@@ -89,7 +90,7 @@ impl Running {
     pub async fn start(home: &Home) -> anyhow::Result<Self> {
         let config = Config::parse(&read(&home.config())?)?;
         let metrics = Arc::new(Metrics::new());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&home.resolve(&config.store.sqlite))?);
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
         let log_key = log_key(home, &config)?;
         let log = log_key.verifier();
         if let Some(head) = store.head().await? {
@@ -123,7 +124,7 @@ impl Running {
         let door = Door {
             tls: tls_now,
             registry: registry_now,
-            domain: config.domain.clone(),
+            domain: Domain::parse(&config.domain)?,
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
             limits: Limits {
@@ -303,8 +304,8 @@ impl Changing {
         let at = now();
         let is_half_gone = read(&path)
             .ok()
-            .and_then(|pem| crl::Facts::parse(&pem).ok())
-            .is_none_or(|facts| facts.is_past_half_life(at));
+            .and_then(|pem| crl::parse(&pem).ok())
+            .is_none_or(|list| list.is_past_half_life(at));
         let mut concerns = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
         concerns.retain(|concern| concern != CRL_CONCERN);
         if is_half_gone {
@@ -339,16 +340,12 @@ fn server_tls(home: &Home, config: &Config) -> anyhow::Result<Arc<ServerConfig>>
     let paths = &config.paths;
     let key = Zeroizing::new(read(&home.resolve(&paths.tls_key))?);
     let material = tls::ServerMaterial {
-        certificate_pem: &read(&home.resolve(&paths.tls_certificate))?,
-        key_pem: &key,
-        agency_ca_pem: &read(&home.resolve(&paths.agency_ca))?,
-        agency_crl_pem: &read(&home.resolve(&paths.agency_crl))?,
+        chain: &read(&home.resolve(&paths.tls_certificate))?,
+        key: &key,
+        agency_authorities: &read(&home.resolve(&paths.agency_ca))?,
+        crls: &read(&home.resolve(&paths.agency_crl))?,
     };
-    let min = match config.tls.min {
-        TlsVersion::Tls12 => tls::MinTls::Tls12,
-        TlsVersion::Tls13 => tls::MinTls::Tls13,
-    };
-    Ok(tls::server_config(&material, min)?)
+    Ok(tls::server_config(material, config.tls.min)?)
 }
 
 async fn registry(store: &dyn Store) -> anyhow::Result<Arc<Registry>> {
@@ -360,6 +357,7 @@ fn push_settings(home: &Home, config: &Config) -> anyhow::Result<Settings> {
     Ok(Settings {
         home: home.folder().to_owned(),
         certificate_pem: read(&home.resolve(&config.paths.push_certificate))?,
+        min_tls: config.tls.min,
         key_pem: Arc::new(Zeroizing::new(read(&home.resolve(&config.paths.push_key))?)),
         allow_loopback: push.allow_loopback,
         lease_s: push.lease_s,

@@ -19,8 +19,7 @@ use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, IdempotencyKey, Kind, MessageId, Priority,
-    Reference, Said, Target,
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Priority, Reference, Said,
 };
 
 /// Every agency the gateway knows, complete and checked: one active hub, no loose ends.
@@ -55,6 +54,16 @@ impl Directory {
     /// An agency's name.
     pub fn name(&self, id: &AgencyId) -> Option<&str> {
         self.get(id).map(|partner| partner.name.as_str())
+    }
+
+    /// Where the agency takes delivery, in the order its endpoints are tried; nowhere if unknown.
+    pub fn endpoints(&self, id: &AgencyId) -> &[Endpoint] {
+        self.get(id).map_or(&[], |partner| &partner.endpoints)
+    }
+
+    /// The text of the `partners.toml` that `init` writes: the agreement's agencies.
+    pub fn template() -> &'static str {
+        include_str!("../../partners.toml")
     }
 
     /// Whether the agency may send and be sent to at `now`. An unknown agency is not active.
@@ -244,13 +253,16 @@ impl Status {
 
 /// A valid submission whose sender may send it and whose recipients can be reached.
 pub struct Routed {
-    pub(crate) sender: AgencyId,
-    pub(crate) idempotency_key: IdempotencyKey,
-    pub(crate) target: Target,
-    pub(crate) body: Zeroizing<Vec<u8>>,
     /// The enquiry that is opened, for an RFI.
     pub(crate) opens: Option<EnquiryId>,
     pub(crate) messages: Vec<RoutedMessage>,
+}
+
+impl Routed {
+    /// Whether any of its messages is to be pushed.
+    pub fn is_pushed(&self) -> bool {
+        self.messages.iter().any(|message| message.is_pushed)
+    }
 }
 
 /// One message to one agency.

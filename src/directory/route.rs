@@ -14,7 +14,7 @@ use super::document::nearest;
 use super::narrow::Form;
 use super::{AgencyKind, Directory, Endpoint, Partner, Routed, RoutedMessage, RoutedStep, Status};
 use crate::message::{AgencyId, EnquiryId, ExchangeId, Kind, MessageId, Party, Reference};
-use crate::schema::{Address, Content, Recipient, ReplyContent, RfiContent, Valid};
+use crate::schema::{Address, Content, Recipient, ReplyContent, RfiContent, Schemas, Valid};
 
 /// Why a valid submission may not be sent. Holds ids and names of agencies, nothing of the body.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -152,8 +152,7 @@ impl Directory {
         if !sender.is_active(now) {
             return Err(RouteError::SenderInactive(sender.status_at(now)));
         }
-        let Valid { sender, idempotency_key, target, received_at, traceparent, body, content } =
-            valid;
+        let Valid { sender, received_at, traceparent, body, content } = valid;
         let common = Common { sender: &sender, time: received_at, traceparent, now };
         let (opens, messages) = match content {
             Content::Rfi(rfi) => {
@@ -161,9 +160,9 @@ impl Directory {
                 let size = body.len();
                 (Some(enquiry), self.route_rfi(&common, rfi, enquiry, first_reference, size)?)
             }
-            Content::Reply(reply) => (None, vec![self.route_reply(&common, reply, body.clone())?]),
+            Content::Reply(reply) => (None, vec![self.route_reply(&common, reply, body)?]),
         };
-        Ok(Routed { sender, idempotency_key, target, body, opens, messages })
+        Ok(Routed { opens, messages })
     }
 
     fn route_rfi(
@@ -201,6 +200,7 @@ impl Directory {
                 handling: None,
                 in_reply_to: None,
                 traceparent: common.traceparent.clone(),
+                schema_digest: Schemas::digest(Kind::Rfi),
                 plaintext,
                 custody: partner.custody,
                 age_recipients: partner.age_recipients.clone(),
@@ -244,6 +244,7 @@ impl Directory {
             handling,
             in_reply_to: Some(in_reply_to),
             traceparent: common.traceparent.clone(),
+            schema_digest: Schemas::digest(kind),
             plaintext,
             custody: partner.custody,
             age_recipients: partner.age_recipients.clone(),
@@ -341,7 +342,7 @@ mod tests {
     use super::super::parse::ParseOptions;
     use super::*;
     use crate::message::{
-        Exchange, ExchangeState, IdempotencyKey, Priority, ResponseResult, Said, Target,
+        Exchange, ExchangeState, Priority, ResponseResult, Said,
     };
 
     const PARTNERS: &str = r#"
@@ -407,10 +408,6 @@ agency = [
     fn valid(sender: &str, content: Content) -> Valid {
         Valid {
             sender: id(sender),
-            idempotency_key: "01890a5d-ac96-774b-bcce-b302099a8057"
-                .parse::<IdempotencyKey>()
-                .unwrap(),
-            target: Target::Rfis,
             received_at: now(),
             traceparent: Some("trace".to_owned()),
             body: Zeroizing::new(b"{ \"as\": \"received\" }\n".to_vec()),
@@ -511,7 +508,6 @@ agency = [
         assert_ne!(police.exchange, surgery.exchange);
         assert_ne!(police.id, surgery.id);
         assert_eq!(police.sender, id("hub"));
-        assert_eq!(*routed.body, b"{ \"as\": \"received\" }\n");
         let RoutedStep::Open { categories, persons, .. } = &surgery.step else {
             panic!("an RFI opens its exchange")
         };
@@ -599,7 +595,7 @@ agency = [
         let routed = directory().route(submission, 9, now()).unwrap();
         assert_eq!(routed.opens, None);
         let message = &routed.messages[0];
-        assert_eq!(*message.plaintext, *routed.body);
+        assert_eq!(*message.plaintext, b"{ \"as\": \"received\" }\n");
         assert_eq!(message.reference, exchange.reference);
         assert_eq!((message.enquiry, message.exchange), (exchange.enquiry, exchange.id));
         assert_eq!(message.priority, Priority::Stat);

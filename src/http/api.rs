@@ -90,7 +90,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let route = route(&request);
     let guest = request.extensions().get::<Guest>().cloned();
     let peer = admit(&api, guest.as_ref(), at);
-    let agency = peer.as_ref().ok().map(|peer| peer.agency.clone());
+    let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
     let mut response = match peer {
         Ok(peer) => {
             request.extensions_mut().insert(Sender { peer, at });
@@ -121,7 +121,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
 fn admit(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
     let refused = |detail: &str| Problem::new(ProblemType::CertificateRefused, detail);
     match guest {
-        Some(Guest::Named(peer)) => match api.registry.borrow().standing(&peer.sha256, at) {
+        Some(Guest::Named(peer)) => match api.registry.borrow().standing(peer.sha256(), at) {
             Standing::Active => Ok(Arc::clone(peer)),
             Standing::Revoked => {
                 Err(Problem::new(ProblemType::CertificateRevoked, "It was revoked."))
@@ -228,7 +228,7 @@ impl<S: Sync> FromRequestParts<S> for Sender {
 }
 
 async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Problem> {
-    let agency = &sender.peer.agency;
+    let agency = sender.peer.agency();
     let directory = api.gateway.directory();
     let name = directory.get(agency).map(|partner| partner.name.clone());
     let role = if api.gateway.is_hub(agency) { "hub" } else { "partner" };
@@ -236,8 +236,8 @@ async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Prob
         "agency": agency,
         "bodyBytesMax": api.body_bytes_max,
         "certificate": {
-            "expires": rfc3339(sender.peer.not_after),
-            "serial": sender.peer.serial,
+            "expires": rfc3339(sender.peer.not_after()),
+            "serial": sender.peer.serial(),
         },
         "name": name,
         "role": role,
@@ -279,7 +279,7 @@ async fn submit(
     let body = read(body, api.body_bytes_max).await?;
     check_digest(headers, &body)?;
     let new = Submission {
-        sender: sender.peer.agency.clone(),
+        sender: sender.peer.agency().clone(),
         idempotency_key,
         target,
         body,
@@ -299,7 +299,7 @@ async fn enquiries(
     hub_only(&api, &sender)?;
     let before = page.before.as_deref().map(parse).transpose()?;
     let limit = api.page(page.limit);
-    let exchanges = api.gateway.exchanges(&sender.peer.agency, before, limit).await?;
+    let exchanges = api.gateway.exchanges(sender.peer.agency(), before, limit).await?;
     let next = next_link("/v1/enquiries", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
     let mut board: Vec<(EnquiryId, Vec<Value>)> = Vec::new();
     for exchange in &exchanges {
@@ -320,7 +320,7 @@ async fn enquiry(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: EnquiryId = parse(&id)?;
-    let exchanges = api.gateway.enquiry(&sender.peer.agency, &id).await?;
+    let exchanges = api.gateway.enquiry(sender.peer.agency(), &id).await?;
     let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, sender.at)).collect();
     Ok(json_response(&json!({ "exchanges": views, "id": id })))
 }
@@ -332,7 +332,7 @@ async fn exchanges(
 ) -> Result<Response, Problem> {
     let before = page.before.as_deref().map(parse).transpose()?;
     let limit = api.page(page.limit);
-    let exchanges = api.gateway.exchanges(&sender.peer.agency, before, limit).await?;
+    let exchanges = api.gateway.exchanges(sender.peer.agency(), before, limit).await?;
     let next = next_link("/v1/exchanges", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
     let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, sender.at)).collect();
     Ok(with_link(json_response(&json!({ "exchanges": views })), next))
@@ -344,7 +344,7 @@ async fn exchange(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: ExchangeId = parse(&id)?;
-    let reader = &sender.peer.agency;
+    let reader = sender.peer.agency();
     let exchange = api.gateway.exchange(reader, &id).await?;
     let timeline = api.gateway.timeline(reader, &id).await?;
     let mut view = exchange_view(&exchange, sender.at);
@@ -359,7 +359,7 @@ async fn inbox(
 ) -> Result<Response, Problem> {
     let after = page.after.as_deref().map(parse).transpose()?;
     let limit = api.page(page.limit);
-    let messages = api.gateway.inbox(&sender.peer.agency, after, limit).await?;
+    let messages = api.gateway.inbox(sender.peer.agency(), after, limit).await?;
     let last = messages.last().map(|message| message.envelope.id);
     let next = next_link("/v1/inbox", "after", last, &messages, limit);
     let views: Vec<_> = messages.iter().map(message_view).collect();
@@ -376,7 +376,7 @@ async fn collect(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let document = api.gateway.collect(&sender.peer.agency, &parse(&id)?, sender.at).await?;
+    let document = api.gateway.collect(sender.peer.agency(), &parse(&id)?, sender.at).await?;
     let digest = event::content_digest(&sha256(&document));
     let mut response = Response::new(Body::from(document.to_vec()));
     let headers = response.headers_mut();
@@ -393,7 +393,7 @@ async fn saved(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: MessageId = parse(&id)?;
-    let logged = api.gateway.save(&sender.peer.agency, &id, sender.at).await?;
+    let logged = api.gateway.save(sender.peer.agency(), &id, sender.at).await?;
     Ok(json_response(&json!({
         "entry": logged.index,
         "message": id,
@@ -406,7 +406,7 @@ async fn receipt(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let receipt = api.gateway.receipt(&sender.peer.agency, &parse(&id)?).await?;
+    let receipt = api.gateway.receipt(sender.peer.agency(), &parse(&id)?).await?;
     Ok(text_response(TEXT, receipt))
 }
 
@@ -430,7 +430,7 @@ async fn entries(
         limit,
     );
     let views: Vec<_> =
-        entries.iter().map(|entry| entry_view(entry, &sender.peer.agency)).collect();
+        entries.iter().map(|entry| entry_view(entry, sender.peer.agency())).collect();
     Ok(with_link(json_response(&json!({ "entries": views })), next))
 }
 
@@ -458,7 +458,7 @@ async fn proof(
 }
 
 async fn schemas(_: Sender) -> Response {
-    json_response(&json!({ "schemas": Schemas::names() }))
+    json_response(&json!({ "schemas": Schemas::names().collect::<Vec<_>>() }))
 }
 
 async fn schema(_: Sender, Path(name): Path<String>) -> Result<Response, Problem> {
@@ -527,7 +527,7 @@ fn entry_view(entry: &StoredEntry, reader: &AgencyId) -> Value {
     let is_readers = entry
         .fields
         .as_deref()
-        .and_then(|fields| Fields::parse(fields).ok())
+        .and_then(Fields::parse)
         .is_some_and(|fields| fields.parties().any(|party| party == reader.as_str()));
     if let (true, Some(salt)) = (is_readers, entry.salt) {
         view.insert("fields".to_owned(), Value::Object(fields_object(entry)));
@@ -606,7 +606,7 @@ impl<S: Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 fn hub_only(api: &Api, sender: &Sender) -> Result<(), Problem> {
-    if api.gateway.is_hub(&sender.peer.agency) {
+    if api.gateway.is_hub(sender.peer.agency()) {
         Ok(())
     } else {
         Err(Problem::new(ProblemType::NotFound, "Only the hub has a board of enquiries."))

@@ -260,6 +260,24 @@ pub enum ClientError {
     Url,
 }
 
+impl ClientError {
+    /// The stable code, for entries and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AnswerTimeout => "answer-timeout",
+            Self::Closed => "connection-closed",
+            Self::Connect(_) => "cannot-connect",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::ForbiddenAddress => "forbidden-address",
+            Self::Protocol => "not-http",
+            Self::Resolve(_) => "cannot-resolve",
+            Self::ResponseTooLarge => "response-too-large",
+            Self::Tls(fault) => fault.code(),
+            Self::Url => "endpoint-url",
+        }
+    }
+}
+
 /// What failed in TLS: the server's certificate (our finding), ours (the server's), or the rest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TlsFault {
@@ -308,6 +326,24 @@ pub enum TlsFault {
 }
 
 impl TlsFault {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Handshake => "tls-handshake",
+            Self::NotTls => "not-tls",
+            Self::OurCertificateExpired => "our-certificate-expired",
+            Self::OurCertificateRefused => "our-certificate-refused",
+            Self::OurCertificateRequired => "our-certificate-required",
+            Self::OurCertificateRevoked => "our-certificate-revoked",
+            Self::ServerCertificateExpired => "server-certificate-expired",
+            Self::ServerCertificateInvalid => "server-certificate-invalid",
+            Self::ServerCertificateName => "server-certificate-name",
+            Self::ServerCertificateNotYetValid => "server-certificate-not-yet-valid",
+            Self::ServerCertificateRevoked => "server-certificate-revoked",
+            Self::ServerCertificateUnchecked => "server-certificate-unchecked",
+            Self::ServerCertificateUntrusted => "server-certificate-untrusted",
+        }
+    }
+
     fn of(error: &rustls::Error) -> Self {
         match error {
             rustls::Error::AlertReceived(alert) => Self::of_alert(*alert),

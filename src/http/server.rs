@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 use crate::audit::entry::Event;
 use crate::exchange::Gateway;
 use crate::message::now;
+use crate::pki::ca::Domain;
 use crate::pki::identity::{self, Peer, Registry, Standing};
 use crate::pki::tls;
 use crate::telemetry::Metrics;
@@ -48,7 +49,7 @@ pub struct Door {
     /// The certificates that are good.
     pub registry: watch::Receiver<Arc<Registry>>,
     /// The SPIFFE trust domain.
-    pub domain: String,
+    pub domain: Domain,
     /// Where refusals are logged.
     pub gateway: Arc<Gateway>,
     /// What is counted.
@@ -91,9 +92,8 @@ impl Door {
             let stop = stop.clone();
             connections.spawn(async move {
                 let _permit = permit;
-                door.metrics.connection_opened();
+                let _open = door.metrics.connection_opened();
                 door.connection(tcp, from, router, stop).await;
-                door.metrics.connection_closed();
             });
         }
         connections.close();
@@ -204,7 +204,7 @@ pub enum Guest {
 async fn revoked(registry: &mut watch::Receiver<Arc<Registry>>, peer: Option<&Peer>) {
     let Some(peer) = peer else { return std::future::pending().await };
     loop {
-        let standing = registry.borrow_and_update().standing(&peer.sha256, now());
+        let standing = registry.borrow_and_update().standing(peer.sha256(), now());
         if standing == Standing::Revoked {
             return;
         }

@@ -15,14 +15,13 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber,
 };
-use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use zeroize::Zeroizing;
 
-use crate::message::AgencyId;
+use crate::message::{AgencyId, hex, sha256};
 
 /// How long a leaf is good: short, because renewal is one command.
 pub const LEAF_VALID_FOR: Duration = Duration::from_secs(90 * DAY_S);
@@ -255,6 +254,11 @@ impl Authority {
     /// The certificate.
     pub fn certificate_der(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// SHA-256 of the certificate's DER.
+    pub fn certificate_sha256(&self) -> [u8; 32] {
+        sha256(&self.certificate)
     }
 
     /// The certificate, armoured.
@@ -498,18 +502,6 @@ pub enum CsrError {
     /// No request is this large.
     #[error("the request is larger than 16 KiB")]
     TooLarge,
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// SHA-256.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    hash
 }
 
 /// The label and contents of the one PEM block in a text.

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use rcgen::{CertificateRevocationListParams, RevocationReason, RevokedCertParams, SerialNumber};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use crate::pki::ca::{Authority, CaError, hex, one_pem_block, pem};
+use crate::message::hex;
+use crate::pki::ca::{Authority, CaError, one_pem_block, pem};
 
 /// How long an issuing authority's list is good. When it lapses, nobody is let in.
 pub const CRL_VALID_FOR: Duration = Duration::from_secs(7 * 86_400);
@@ -55,6 +56,17 @@ impl Reason {
     /// The reason with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
+    /// The name it has on the command line.
+    pub fn kebab(self) -> &'static str {
+        match self {
+            Self::AffiliationChanged => "affiliation-changed",
+            Self::CessationOfOperation => "cessation-of-operation",
+            Self::KeyCompromise => "key-compromise",
+            Self::PrivilegeWithdrawn => "privilege-withdrawn",
+            Self::Superseded => "superseded",
+        }
     }
 
     fn code(self) -> RevocationReason {
@@ -113,6 +125,13 @@ pub fn build(
     Ok(pem("X509 CRL", list.der()).to_string())
 }
 
+/// The number of a list made at `now` after the one numbered `before`: time makes it grow, and a
+/// clock set back does not make it shrink.
+pub fn number(before: Option<u64>, now: Timestamp) -> u64 {
+    let by_time = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    by_time.max(before.map_or(0, |before| before.saturating_add(1)))
+}
+
 /// A revocation list that was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Crl {
@@ -131,6 +150,11 @@ impl Crl {
     /// The DER.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// Whether more than half of its time is over at `now`: high time for the next.
+    pub fn is_past_half_life(&self, now: Timestamp) -> bool {
+        now.duration_since(self.this_update) * 2 > self.next_update.duration_since(self.this_update)
     }
 
     /// Whether the authority whose certificate this is signed it.

@@ -10,8 +10,8 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::message::AgencyId;
-use crate::pki::ca::{Domain, hex, sha256};
+use crate::message::{AgencyId, hex, sha256};
+use crate::pki::ca::Domain;
 use crate::store::CertificateRecord;
 
 /// A leaf, two authorities and one to spare; more is an attempt to keep us busy.
@@ -121,12 +121,12 @@ impl IdentityError {
 ///
 /// A revocation list cannot name a certificate made with a stolen issuing key. This does not need
 /// to: what is not in it was not issued.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Registry {
     rows: HashMap<[u8; 32], Row>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Row {
     is_revoked: bool,
     not_after: Timestamp,

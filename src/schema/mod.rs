@@ -9,8 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::message::{
-    AgencyId, Exchange, IdempotencyKey, Kind, MessageId, Priority, ResponseResult, Said,
-    Submission, Target,
+    AgencyId, Exchange, Kind, MessageId, Priority, ResponseResult, Said, Submission, Target,
 };
 use crate::rule;
 
@@ -24,8 +23,6 @@ use json::JsonFault;
 /// A submission whose body satisfies its schema and its rules.
 pub struct Valid {
     pub(crate) sender: AgencyId,
-    pub(crate) idempotency_key: IdempotencyKey,
-    pub(crate) target: Target,
     pub(crate) received_at: Timestamp,
     pub(crate) traceparent: Option<String>,
     /// The body as received, byte for byte.
@@ -140,8 +137,6 @@ impl Schemas {
         };
         Ok(Valid {
             sender: new.sender,
-            idempotency_key: new.idempotency_key,
-            target: new.target,
             received_at: now,
             traceparent: new.traceparent,
             body,

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
-use crate::audit::entry::{Event, Fault};
+use crate::audit::entry::{Event, EventName, Fault, Fields};
 use crate::directory::Endpoint;
 use crate::event;
 use crate::exchange::Gateway;
@@ -24,7 +26,7 @@ use crate::message::{now, sha256};
 use crate::pki::tls;
 use crate::problem::Problem;
 use crate::store::{Applied, Claim, DeliveryState, Effect, StoredMessage};
-use crate::telemetry::Metrics;
+use crate::telemetry::{DeliveryOutcome, Metrics};
 
 /// How pushes are made and how often they are tried.
 #[derive(Clone, Debug)]
@@ -34,7 +36,9 @@ pub struct Settings {
     /// The certificate chain the gateway shows, PEM.
     pub certificate_pem: String,
     /// Its key, PEM.
-    pub key_pem: Arc<zeroize::Zeroizing<String>>,
+    pub key_pem: Arc<Zeroizing<String>>,
+    /// The oldest TLS spoken.
+    pub min_tls: tls::MinTls,
     /// Whether endpoints on this machine may be pushed to.
     pub allow_loopback: bool,
     /// How long a claim lasts.
@@ -123,21 +127,35 @@ impl Deliver {
 
     async fn attempt(&self, claim: Claim, at: Timestamp) -> Result<(), Problem> {
         let stored = self.gateway.store().message(&claim.message).await?;
-        let endpoints = self.gateway.directory().endpoints(&stored.envelope.recipient);
+        let directory = self.gateway.directory();
+        let recipient = &stored.envelope.recipient;
+        if !directory.is_active(recipient, at) {
+            // Suspended or closed since: its endpoint may not be its own any more.
+            return self.hold(&stored, claim, "recipient-not-active", at).await;
+        }
+        let endpoints = directory.endpoints(recipient);
         let outcome = match endpoints.get(usize::from(claim.endpoint)) {
             Some(Endpoint::Push { url, ca }) => self.push(&stored, &claim, url, ca).await,
             // The directory changed since: the mailbox is where the officer collects now.
-            Some(Endpoint::Mailbox) => return self.hold(&stored, claim, at).await,
-            None => Err(Failure { fault: Fault::Failed, code: "no-endpoint", status: None }),
-        };
-        let (event, state, label) = match outcome {
-            Ok(()) => {
-                let event = Event::delivered(&stored.envelope, claim.endpoint, claim.attempts + 1);
-                (event, DeliveryState::Delivered, "delivered")
+            Some(Endpoint::Mailbox) | None => {
+                return self.hold(&stored, claim, "endpoint-is-mailbox", at).await;
             }
-            Err(failure) => self.after(&failure, &stored, &claim, &endpoints, at).await?,
         };
-        self.metrics.delivery(label);
+        let (event, state) = match outcome {
+            Ok(()) => {
+                self.metrics.delivery(DeliveryOutcome::Delivered);
+                let event = Event::delivered(&stored.envelope, claim.endpoint, claim.attempts + 1);
+                (event, DeliveryState::Delivered)
+            }
+            Err(failure) => {
+                self.metrics.delivery(match failure.fault {
+                    Fault::Failed => DeliveryOutcome::Failed,
+                    Fault::Refused => DeliveryOutcome::Refused,
+                    Fault::Unreachable => DeliveryOutcome::Unreachable,
+                });
+                self.after(&failure, &stored, &claim, endpoints, at).await?
+            }
+        };
         self.settle(&stored, claim, event, state, at).await
     }
 
@@ -153,27 +171,22 @@ impl Deliver {
             self.gateway.event(stored).await.map_err(|problem| ours(problem.kind.facts().code))?;
         let client = self.client(Path::new(ca)).map_err(ours)?;
         let uri: Uri = url.parse().map_err(|_| ours("endpoint-url"))?;
-        let attempt = claim.attempts + 1;
-        let headers = [
-            ("content-type", event::MEDIA_TYPE.to_owned()),
-            ("mash-message-id", stored.envelope.id.to_string()),
-            ("mash-attempt", attempt.to_string()),
-            ("content-digest", event::content_digest(&sha256(&document))),
-        ];
-        let policy = if self.settings.allow_loopback {
-            AddressPolicy::AllowAny
-        } else {
-            AddressPolicy::RefuseLocal
-        };
-        let limits = Limits {
-            connect: self.settings.attempt_timeout,
-            total: self.settings.attempt_timeout,
-            response_bytes_max: 64 * 1024,
-        };
-        let sent = client.send(Method::POST, &uri, &headers, document.to_vec(), limits, policy);
-        match sent.await {
-            Ok(response) => Failure::from_status(response.status),
-            Err(error) => Err(Failure::from(&error)),
+        let text = |value: String| HeaderValue::from_str(&value).map_err(|_| ours("header"));
+        let headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static(event::MEDIA_TYPE)),
+            (
+                HeaderName::from_static("content-digest"),
+                text(event::content_digest(&sha256(&document)))?,
+            ),
+            (HeaderName::from_static("mash-attempt"), HeaderValue::from(claim.attempts + 1)),
+            (HeaderName::from_static("mash-message-id"), text(stored.envelope.id.to_string())?),
+        ]);
+        let pushed = client.send(Method::POST, &uri, headers, document);
+        // The client's own limits are for each part; this is for the whole, shorter than the lease.
+        match tokio::time::timeout(self.settings.attempt_timeout, pushed).await {
+            Ok(Ok(response)) => Failure::from_status(response.status.as_u16()),
+            Ok(Err(error)) => Err(Failure::from(&error)),
+            Err(_) => Err(Failure::from(&ClientError::AnswerTimeout)),
         }
     }
 
@@ -184,7 +197,7 @@ impl Deliver {
         claim: &Claim,
         endpoints: &[Endpoint],
         at: Timestamp,
-    ) -> Result<(Event, DeliveryState, &'static str), Problem> {
+    ) -> Result<(Event, DeliveryState), Problem> {
         let envelope = &stored.envelope;
         let attempt = claim.attempts + 1;
         let age_s = at.duration_since(envelope.time).as_secs();
@@ -205,25 +218,23 @@ impl Deliver {
                 envelope,
                 claim.endpoint,
                 attempt,
-                failure.fault,
-                failure.code,
+                (failure.fault, failure.code),
                 failure.status,
                 next,
             )
         };
         match next_endpoint {
             Some(Endpoint::Mailbox) if is_delayed || is_given_up => {
-                Ok((failed(None), DeliveryState::Held, "fell-back"))
+                Ok((failed(None), DeliveryState::Held))
             }
             Some(Endpoint::Push { .. }) if is_delayed || is_given_up => {
                 let state =
                     DeliveryState::Queued { endpoint: claim.endpoint + 1, at, attempts: 0 };
-                Ok((failed(Some(at)), state, "fell-back"))
+                Ok((failed(Some(at)), state))
             }
             _ if is_given_up => {
-                let event =
-                    Event::returned(envelope, attempt, failure.fault, failure.code);
-                Ok((event, DeliveryState::Returned, "returned"))
+                let event = Event::returned(envelope, attempt, (failure.fault, failure.code));
+                Ok((event, DeliveryState::Returned))
             }
             _ => {
                 if is_delayed {
@@ -232,18 +243,21 @@ impl Deliver {
                 let next = at + self.backoff(claim.attempts);
                 let state =
                     DeliveryState::Queued { endpoint: claim.endpoint, at: next, attempts: attempt };
-                Ok((failed(Some(next)), state, failure.fault.as_str()))
+                Ok((failed(Some(next)), state))
             }
         }
     }
 
     // Once per message: the timeline already says so after that.
     async fn note_delay(&self, stored: &StoredMessage, at: Timestamp) -> Result<(), Problem> {
+        let message = stored.envelope.id.to_string();
+        let timeline = self.gateway.store().timeline(&stored.envelope.exchange).await?;
+        let is_said = timeline
+            .iter()
+            .filter_map(|entry| Fields::parse(entry.fields.as_deref()?))
+            .filter(|fields| fields.get("event") == Some(EventName::Delayed.as_str()))
+            .any(|fields| fields.get("message") == Some(&message));
         let event = Event::delayed(&stored.envelope);
-        let said = self.gateway.store().timeline(&stored.envelope.exchange).await?;
-        let is_said = said.iter().filter_map(|entry| entry.fields.as_deref()).any(|fields| {
-            event.is_of_same_message(fields)
-        });
         if !is_said {
             let exchange = Some(stored.envelope.exchange);
             self.gateway.ledger().record(&event, at, exchange, Effect::Log).await?;
@@ -255,14 +269,14 @@ impl Deliver {
         &self,
         stored: &StoredMessage,
         claim: Claim,
+        code: &'static str,
         at: Timestamp,
     ) -> Result<(), Problem> {
         let event = Event::attempt_failed(
             &stored.envelope,
             claim.endpoint,
             claim.attempts + 1,
-            Fault::Failed,
-            "endpoint-is-mailbox",
+            (Fault::Failed, code),
             None,
             None,
         );
@@ -298,12 +312,23 @@ impl Deliver {
         let roots = std::fs::read_to_string(self.settings.home.join(ca))
             .map_err(|_| "endpoint-authority-unreadable")?;
         let material = tls::ClientMaterial {
-            certificate_pem: &self.settings.certificate_pem,
-            key_pem: &self.settings.key_pem,
-            roots_pem: &roots,
+            chain: &self.settings.certificate_pem,
+            key: &self.settings.key_pem,
+            roots: &roots,
         };
-        let config = tls::client_config(&material).map_err(|_| "endpoint-authority-unusable")?;
-        let client = Arc::new(Client::new(config));
+        let config = tls::client_config(material, self.settings.min_tls)
+            .map_err(|_| "endpoint-authority-unusable")?;
+        let addresses = if self.settings.allow_loopback {
+            AddressPolicy::AllowAny
+        } else {
+            AddressPolicy::RefuseLocal
+        };
+        let limits = Limits {
+            connect_timeout: self.settings.attempt_timeout,
+            answer_timeout: self.settings.attempt_timeout,
+            response_bytes_max: 64 * 1024,
+        };
+        let client = Arc::new(Client::new(config, addresses, limits));
         clients.insert(ca.to_owned(), Arc::clone(&client));
         Ok(client)
     }
