@@ -21,7 +21,7 @@ use crate::directory::route::{
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Submission, Target, Untimely,
+    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Violation};
@@ -161,6 +161,16 @@ impl Gateway {
     /// One exchange, for a party to it; to anybody else it does not exist.
     pub async fn exchange(&self, reader: &AgencyId, id: &ExchangeId) -> Result<Exchange, Problem> {
         let exchange = self.store.exchange(id).await?;
+        exchange.party(reader).map(|_| exchange.clone()).ok_or_else(not_found)
+    }
+
+    /// One exchange by its short name, for a party to it.
+    pub async fn exchange_by_reference(
+        &self,
+        reader: &AgencyId,
+        name: &Reference,
+    ) -> Result<Exchange, Problem> {
+        let exchange = self.store.exchange_by_reference(name).await?;
         exchange.party(reader).map(|_| exchange.clone()).ok_or_else(not_found)
     }
 

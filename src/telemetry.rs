@@ -27,12 +27,25 @@ use crate::message::{self, Kind};
 /// Starts logging to standard error: `info` and above, unless `MASH_GATEWAY_LOG` says otherwise
 /// (`debug`, or `mash_gateway::worker=debug,info`). Once per process.
 pub fn init_logging(format: LogFormat) -> Result<(), LogError> {
+    start_logging(format, io::stderr().is_terminal(), io::stderr)
+}
+
+/// Starts logging to a file instead, one JSON object a line. Once per process.
+pub fn init_logging_to(file: std::fs::File) -> Result<(), LogError> {
+    start_logging(LogFormat::Json, false, std::sync::Mutex::new(file))
+}
+
+fn start_logging(
+    format: LogFormat,
+    is_terminal: bool,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Result<(), LogError> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var(FILTER_VARIABLE)
         .from_env()
         .map_err(|_| LogError::InvalidFilter)?;
-    let subscriber = subscriber(format, filter, io::stderr().is_terminal(), io::stderr);
+    let subscriber = subscriber(format, filter, is_terminal, writer);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadyStarted)
 }
 

@@ -1,6 +1,6 @@
 //! `cert`: issue, list, revoke.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::message::{AgencyId, now, rfc3339};
-use crate::pki::ca::{Authority, Domain, Profile, SubjectKey, Terms};
+use crate::pki::ca::{Authority, Domain, Issued, Profile, SubjectKey, Terms};
 use crate::pki::crl::{self, Reason, Revoked};
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;
@@ -98,34 +98,8 @@ impl Issue {
                 .hint("mash-gateway partner list"));
         };
         let key = SubjectKey::from_csr_pem(&read_text(&self.csr)?)?;
-        let at = now();
-        let profile = Profile::Agency(self.agency.clone());
-        let domain = Domain::parse(&office.config.domain)?;
-        let valid_for = DAY * u32::from(office.config.certificate_days);
-        let terms = Terms { domain: &domain, published: None, valid_for };
-        let issued = office.authority()?.issue(&profile, &key, &terms, at)?;
-        let record = CertificateRecord {
-            sha256: issued.sha256,
-            serial: issued.serial.clone(),
-            agency: self.agency.clone(),
-            issued_at: at,
-            not_before: issued.not_before,
-            not_after: issued.not_after,
-            revoked: None,
-            pem: issued.pem.clone(),
-        };
-        let event = Event::certificate_issued(&self.agency, &issued.serial, &issued.sha256);
-        office.record(&event, at, Effect::IssueCertificate(record)).await?;
-
-        // The certificate is on the register before anybody holds it; files come after.
-        std::fs::create_dir_all(&self.out)?;
-        let issuer = read_text(&context.home.resolve(&office.config.paths.agency_ca))?;
+        let issued = office.issue(&self.agency, &key, &self.out).await?;
         let certificate = self.out.join(format!("{}.pem", self.agency));
-        write_synced(&certificate, format!("{}{issuer}", issued.pem).as_bytes(), 0o644)?;
-        let root = read_text(&context.home.resolve(&office.config.paths.root))?;
-        write_synced(&self.out.join("ca.pem"), root.as_bytes(), 0o644)?;
-        let log_key = read_text(&context.home.log_key_public())?;
-        write_synced(&self.out.join("log-key.txt"), log_key.as_bytes(), 0o644)?;
         let told = office.tell_gateway().await;
         context.result(
             &json!({
@@ -262,7 +236,7 @@ async fn sign_crl(context: &Context) -> Result<(), Failure> {
 }
 
 /// Where certificates are issued from: the home's register, log and authority.
-struct Office<'a> {
+pub(super) struct Office<'a> {
     context: &'a Context,
     config: Config,
     store: Arc<dyn Store>,
@@ -278,13 +252,53 @@ enum Told {
 }
 
 impl<'a> Office<'a> {
-    fn open(context: &'a Context) -> Result<Self, Failure> {
+    pub(super) fn open(context: &'a Context) -> Result<Self, Failure> {
         let config = Config::parse(&read_text(&context.home.config()).map_err(no_home)?)?;
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open(&context.home.resolve(&config.store.sqlite))?);
         let key = serve::log_key(&context.home, &config)?;
         let (ledger, _) = Ledger::start(Arc::clone(&store), key, Arc::new(Metrics::new()))?;
         Ok(Self { context, config, store, ledger })
+    }
+
+    /// Issues a certificate, and writes it to `out` with what else the agency needs.
+    pub(super) async fn issue(
+        &self,
+        agency: &AgencyId,
+        key: &SubjectKey,
+        out: &Path,
+    ) -> Result<Issued, Failure> {
+        let at = now();
+        let domain = Domain::parse(&self.config.domain)?;
+        let valid_for = DAY * u32::from(self.config.certificate_days);
+        let terms = Terms { domain: &domain, published: None, valid_for };
+        let profile = Profile::Agency(agency.clone());
+        let issued = self.authority()?.issue(&profile, key, &terms, at)?;
+        let record = CertificateRecord {
+            sha256: issued.sha256,
+            serial: issued.serial.clone(),
+            agency: agency.clone(),
+            issued_at: at,
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            revoked: None,
+            pem: issued.pem.clone(),
+        };
+        let event = Event::certificate_issued(agency, &issued.serial, &issued.sha256);
+        self.record(&event, at, Effect::IssueCertificate(record)).await?;
+
+        // The certificate is on the register before anybody holds it; files come after.
+        std::fs::create_dir_all(out)?;
+        let home = &self.context.home;
+        let issuer = read_text(&home.resolve(&self.config.paths.agency_ca))?;
+        let certificate = out.join(format!("{agency}.pem"));
+        write_synced(&certificate, format!("{}{issuer}", issued.pem).as_bytes(), 0o644)?;
+        for (from, name) in
+            [(home.resolve(&self.config.paths.root), "ca.pem"), (home.log_key_public(), "log-key.txt")]
+        {
+            write_synced(&out.join(name), read_text(&from)?.as_bytes(), 0o644)?;
+        }
+        Ok(issued)
     }
 
     fn directory(&self) -> Result<Directory, Failure> {

@@ -1,6 +1,6 @@
 //! The client side: one connection's worth of settings, and requests over mutual TLS.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -39,6 +39,16 @@ pub(super) struct Gateway {
 }
 
 impl Connection {
+    /// How the agency whose files are in `folder` reaches the gateway at `url`.
+    pub(super) fn of(url: String, folder: &Path, agency: &str) -> Self {
+        Self {
+            gateway: url,
+            cert: folder.join(format!("{agency}.pem")),
+            key: folder.join(format!("{agency}.key")),
+            ca: folder.join("ca.pem"),
+        }
+    }
+
     pub(super) fn open(&self) -> Result<Gateway, Failure> {
         let key_pem = zeroize::Zeroizing::new(read_text(&self.key)?);
         let material = tls::ClientMaterial {

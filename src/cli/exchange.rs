@@ -190,7 +190,7 @@ fn keep_receipt(dir: &Path, accepted: &Value, kind: &str) -> Result<PathBuf, Fai
     Ok(path)
 }
 
-fn status_line(exchange: &Value) -> String {
+pub(super) fn status_line(exchange: &Value) -> String {
     let stands = match (text(exchange, "silence"), text(exchange, "result")) {
         ("", "") => text(exchange, "state").to_owned(),
         ("", result) => format!("{} ({result})", text(exchange, "state")),

@@ -19,8 +19,8 @@ pub(super) enum Inbox {
     },
     /// Fetch a message; it stays in the list until it is saved
     Collect(Collect),
-    /// Say that a message is in your agency's own record
-    Saved(Saved),
+    /// Say that a message is in your agency's own record: it leaves the list
+    Acknowledge(Acknowledge),
 }
 
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(super) struct Collect {
 }
 
 #[derive(Args)]
-pub(super) struct Saved {
+pub(super) struct Acknowledge {
     /// The message's id
     id: String,
     #[command(flatten)]
@@ -48,7 +48,7 @@ impl Inbox {
             match self {
                 Self::Collect(collect) => collect.run(context).await,
                 Self::List { connection } => list(context, &connection).await,
-                Self::Saved(saved) => saved.run(context).await,
+                Self::Acknowledge(acknowledge) => acknowledge.run(context).await,
             }
         })
     }
@@ -84,7 +84,7 @@ impl Collect {
             Some(file) => {
                 write_private(file, &document)?;
                 context.say(format!("wrote {}; when it is in your own record:", file.display()));
-                context.say(format!("  mash-gateway inbox saved {}", self.id));
+                context.say(format!("  mash-gateway inbox acknowledge {}", self.id));
             }
             None => {
                 let document: Value = serde_json::from_slice(&document)?;
@@ -95,7 +95,7 @@ impl Collect {
     }
 }
 
-impl Saved {
+impl Acknowledge {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let path = format!("/v1/messages/{}/saved", self.id);
         let saved = self.connection.open()?.post(&path).await?;

@@ -193,7 +193,7 @@ fn open(context: &Context) -> Result<Arc<dyn Store>, Failure> {
         return Err(Failure::new(Exit::NotFound, "this home has no log yet")
             .hint("it begins when the gateway first runs or a certificate is issued"));
     }
-    Ok(Arc::new(Sqlite::open_read_only(&path)?))
+    Ok(Arc::new(Sqlite::open(&path)?))
 }
 
 fn line(index: u64, fields: &Value) -> String {

@@ -27,7 +27,7 @@ use crate::exchange::Gateway;
 use crate::http::server::Guest;
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
-    Submission, Target, now, rfc3339, sha256,
+    Reference, Submission, Target, now, rfc3339, sha256,
 };
 use crate::pki::identity::{Peer, Registry, Standing};
 use crate::problem::{Problem, ProblemType};
@@ -263,7 +263,7 @@ async fn say(
 ) -> Result<Response, Problem> {
     let kind = Kind::from_path(&kind)
         .ok_or_else(|| Problem::new(ProblemType::NotFound, "There is no such path."))?;
-    let target = Target::Exchange(parse(&id)?, kind);
+    let target = Target::Exchange(find(&api, &sender, &id).await?, kind);
     submit(&api, &sender, target, &headers, body).await
 }
 
@@ -343,8 +343,8 @@ async fn exchange(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id: ExchangeId = parse(&id)?;
     let reader = sender.peer.agency();
+    let id = find(&api, &sender, &id).await?;
     let exchange = api.gateway.exchange(reader, &id).await?;
     let timeline = api.gateway.timeline(reader, &id).await?;
     let mut view = exchange_view(&exchange, sender.at);
@@ -610,6 +610,16 @@ fn hub_only(api: &Api, sender: &Sender) -> Result<(), Problem> {
         Ok(())
     } else {
         Err(Problem::new(ProblemType::NotFound, "Only the hub has a board of enquiries."))
+    }
+}
+
+// By id, or by the reference people read to one another.
+async fn find(api: &Api, sender: &Sender, name: &str) -> Result<ExchangeId, Problem> {
+    match Reference::parse(name) {
+        Ok(reference) => {
+            Ok(api.gateway.exchange_by_reference(sender.peer.agency(), &reference).await?.id)
+        }
+        Err(_) => parse(name),
     }
 }
 

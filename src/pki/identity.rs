@@ -76,6 +76,15 @@ pub fn peer(chain: &[CertificateDer<'_>], domain: &Domain) -> Result<Peer, Ident
     Ok(Peer { agency, serial: hex(certificate.raw_serial()), sha256: sha256(leaf), not_after })
 }
 
+/// Whether this verified certificate chain is the gateway's own as a client: what an endpoint that
+/// is pushed to has to ask, since agencies have certificates of the same authority.
+pub fn is_gateway(chain: &[CertificateDer<'_>], domain: &Domain) -> bool {
+    let Some(leaf) = chain.first() else { return false };
+    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return false };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
+    matches!(&*names.value.general_names, [GeneralName::URI(uri)] if *uri == domain.gateway_uri())
+}
+
 /// Why a verified certificate names no agency.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum IdentityError {

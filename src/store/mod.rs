@@ -118,6 +118,13 @@ pub enum StoreError {
     /// What is stored contradicts itself. Stop: do not sign, do not accept.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+    /// There is no room left.
+    #[error("the disk is full")]
+    Full {
+        /// The database's own error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// There is no such thing.
     #[error("not found")]
     NotFound,
@@ -242,6 +249,8 @@ pub enum Applied {
     Recorded(Logged),
     /// Not applied, nothing kept: the same idempotency key came with another body before.
     KeyReused,
+    /// Not applied, nothing kept: the message has not been collected.
+    NotCollected,
     /// Not applied, nothing kept: no such message or exchange, or the lease was lost.
     NotFound,
     /// Not applied, nothing kept: the exchange does not allow it now.

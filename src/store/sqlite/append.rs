@@ -1,0 +1,568 @@
+//! The one way in: a batch of changes, applied or refused in order, in one transaction with its
+//! entries, its tree and its signed checkpoint.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::dedupe::{self, Place};
+use super::row::{self, integer};
+use super::{Shared, Writer, lock, read};
+use crate::audit::checkpoint::LogKey;
+use crate::audit::entry::NewEntry;
+use crate::audit::receipt::Logged;
+use crate::audit::tree::{Hash, Tree};
+use crate::message::{
+    Exchange, ExchangeId, ExchangeState, Kind, MessageId, ResponseResult, Said, Untimely,
+};
+use crate::store::{
+    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, NewEnquiry, NewMessage,
+    Record, Step, StoreError,
+};
+
+impl Shared {
+    pub(super) fn append(
+        &self,
+        changes: Vec<Change>,
+        key: &LogKey,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let mut writer = lock(&self.writer);
+        let Writer { connection, tree, checkpointer } = &mut *writer;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before = current(&transaction, tree.take())?;
+        self.keys(&transaction, |keys| keys.catch_up(&transaction, before.size()))?;
+
+        let mut batch = Batch {
+            shared: self,
+            connection: &transaction,
+            before: before.size(),
+            entries: Vec::with_capacity(changes.len()),
+            keys: HashMap::new(),
+        };
+        let verdicts =
+            changes.into_iter().map(|change| batch.apply(change)).collect::<Result<Vec<_>, _>>()?;
+        let Batch { entries, keys: accepted, .. } = batch;
+        if entries.is_empty() {
+            // Nothing was applied: the transaction ends here, having changed nothing.
+            *tree = Some(before);
+            return Ok(verdicts.into_iter().map(|verdict| verdict.applied(&[])).collect());
+        }
+
+        let leaves: Vec<_> = entries.iter().map(|entry| entry.new.leaf_hash).collect();
+        let extension = before.extend(&leaves);
+        let after = extension.tree();
+        let note: Arc<str> = key.sign(after.size(), &after.root()).into();
+        insert_entries(&transaction, before.size(), &entries, |i| extension.nodes(i))?;
+        transaction
+            .prepare_cached(
+                "/* append */ INSERT INTO checkpoints (size, root, note) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![integer(after.size()), after.root(), &*note])?;
+        let moved = self.keys(&transaction, |keys| keys.settle(&transaction, entries.len()))?;
+        transaction.commit()?;
+
+        let accepted = accepted.into_iter().map(|(key_hash, (place, _))| (key_hash, place));
+        self.keys(connection, |keys| {
+            keys.committed(moved, accepted, after.size());
+            Ok(())
+        })?;
+        checkpointer.written(connection);
+        let logged: Vec<_> = entries
+            .into_iter()
+            .enumerate()
+            .map(|(i, entry)| Logged {
+                index: before.size() + i as u64,
+                fields: entry.new.fields,
+                salt: entry.new.salt,
+                proof: extension.inclusion_proof(i),
+                checkpoint: Arc::clone(&note),
+            })
+            .collect();
+        *tree = Some(after.clone());
+        Ok(verdicts.into_iter().map(|verdict| verdict.applied(&logged)).collect())
+    }
+}
+
+/// The tree as stored; `remembered` if nobody else has appended since.
+fn current(connection: &Connection, remembered: Option<Tree>) -> Result<Tree, StoreError> {
+    let head = connection
+        .prepare_cached("/* append */ SELECT size, root FROM checkpoints ORDER BY size DESC LIMIT 1")?
+        .query_row([], |row| Ok((row::unsigned(row, 0)?, row.get::<_, Hash>(1)?)))
+        .optional()?;
+    let Some((size, root)) = head else {
+        let is_empty = remembered.is_none_or(|tree| tree.size() == 0);
+        return if is_empty { Ok(Tree::empty()) } else { Err(corrupt("the log has lost its entries")) };
+    };
+    match remembered {
+        Some(tree) if tree.size() == size && tree.root() == root => return Ok(tree),
+        Some(tree) if tree.size() >= size => {
+            return Err(corrupt("the log is not the one that was written"));
+        }
+        Some(_) | None => {}
+    }
+    let peaks = read::nodes(connection, &Tree::peaks_wanted(size))
+        .map_err(|_| corrupt("the log has lost entries"))?;
+    Tree::from_peaks(size, peaks)
+        .filter(|tree| tree.root() == root)
+        .ok_or_else(|| corrupt("the log's hashes are not those of its checkpoint"))
+}
+
+fn insert_entries<'n>(
+    connection: &Connection,
+    before: u64,
+    entries: &[Entry],
+    nodes: impl Fn(usize) -> &'n [Hash],
+) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached(
+        "/* append */ INSERT INTO entries (idx, previous, salt, fields, nodes)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let mut bytes = Vec::with_capacity(64 * 32);
+    for (i, entry) in entries.iter().enumerate() {
+        bytes.clear();
+        for node in nodes(i) {
+            bytes.extend_from_slice(node.as_bytes());
+        }
+        insert.execute(params![
+            integer(before + i as u64),
+            entry.previous.map(integer),
+            entry.new.salt,
+            entry.new.fields,
+            bytes
+        ])?;
+    }
+    Ok(())
+}
+
+/// A batch in its transaction.
+struct Batch<'a> {
+    shared: &'a Shared,
+    connection: &'a Connection,
+    /// The size of the log before it.
+    before: u64,
+    entries: Vec<Entry>,
+    /// The submissions accepted in it, and their bodies' fingerprints.
+    keys: HashMap<[u8; 16], (Place, [u8; 32])>,
+}
+
+/// An entry to be written when the batch is complete.
+struct Entry {
+    new: NewEntry,
+    /// The entry before it about the same exchange.
+    previous: Option<u64>,
+}
+
+/// What became of a change; its entries get their proofs when the batch is complete.
+enum Verdict {
+    Accepted(Range<usize>),
+    Recorded(usize),
+    /// Sent twice within one batch.
+    Repeated(Range<usize>),
+    /// Decided without an entry.
+    Known(Applied),
+}
+
+impl Verdict {
+    fn applied(self, logged: &[Logged]) -> Applied {
+        match self {
+            Self::Accepted(entries) => Applied::Accepted(logged[entries].to_vec()),
+            Self::Known(applied) => applied,
+            Self::Recorded(entry) => Applied::Recorded(logged[entry].clone()),
+            Self::Repeated(entries) => Applied::Replayed(logged[entries].to_vec()),
+        }
+    }
+}
+
+impl Batch<'_> {
+    fn apply(&mut self, change: Change) -> Result<Verdict, StoreError> {
+        match change {
+            Change::Accept(accept) => self.accept(*accept),
+            Change::Record(record) => self.record(*record),
+        }
+    }
+
+    fn accept(&mut self, accept: Accept) -> Result<Verdict, StoreError> {
+        let Accept { token, enquiry, messages } = accept;
+        if let Some((place, body_mac)) = self.keys.get(&token.key_hash) {
+            return Ok(if *body_mac == token.body_mac {
+                Verdict::Repeated(self.positions(*place))
+            } else {
+                Verdict::Known(Applied::KeyReused)
+            });
+        }
+        let (place, from) =
+            self.shared.keys(self.connection, |keys| Ok(keys.find(&token.key_hash)))?;
+        let place = match place {
+            Some(place) => Some(place),
+            None => dedupe::find_stored(self.connection, &token.key_hash, from)?,
+        };
+        if let Some(place) = place {
+            return Ok(Verdict::Known(read::replayed(self.connection, &token, place)?));
+        }
+
+        // Decided before anything is written: a refused change leaves nothing behind.
+        let first = self.next();
+        let count = messages.len() as u64;
+        let mut places = Vec::with_capacity(messages.len());
+        for message in &messages {
+            match &message.step {
+                Step::Open(_) => places.push(None),
+                Step::Say(said) => match self.say(&message.envelope.exchange, *said)? {
+                    Ok(standing) => places.push(Some(standing)),
+                    Err(refused) => return Ok(Verdict::Known(refused)),
+                },
+            }
+        }
+        if let Some(enquiry) = &enquiry {
+            self.insert_enquiry(enquiry, &messages)?;
+        }
+        for (message, standing) in messages.into_iter().zip(places) {
+            let is_first = self.next() == first;
+            let submission = is_first.then_some((&token.key_hash, &token.body_mac, count));
+            let previous = match (&message.step, &standing) {
+                (Step::Say(said), Some(standing)) => {
+                    self.step_exchange(&message, *said, standing)?;
+                    Some(standing.last_entry)
+                }
+                (Step::Open(exchange), _) => {
+                    self.insert_exchange(exchange)?;
+                    None
+                }
+                (Step::Say(_), None) => return Err(corrupt("what is said has no exchange")),
+            };
+            self.insert_message(&message, submission)?;
+            self.entries.push(Entry { new: message.entry, previous });
+        }
+        let place = Place { entry: first, count };
+        self.keys.insert(token.key_hash, (place, token.body_mac));
+        Ok(Verdict::Accepted(self.positions(place)))
+    }
+
+    fn record(&mut self, record: Record) -> Result<Verdict, StoreError> {
+        let Record { entry, exchange, effect } = record;
+        let reached = match effect {
+            Effect::Collect(message) => match self.collect(&message)? {
+                Ok(reached) => reached,
+                Err(refused) => return Ok(Verdict::Known(refused)),
+            },
+            Effect::IssueCertificate(certificate) => {
+                self.insert_certificate(&certificate)?;
+                false
+            }
+            Effect::Log => false,
+            Effect::RevokeCertificates { sha256, at, reason } => {
+                let mut revoke = self.connection.prepare_cached(
+                    "/* revoke */ UPDATE certificates SET revoked_ms = ?2, revoked_reason = ?3
+                     WHERE sha256 = ?1 AND revoked_ms IS NULL",
+                )?;
+                for certificate in &sha256 {
+                    revoke.execute(params![certificate, at.as_millisecond(), reason])?;
+                }
+                false
+            }
+            Effect::Save(message) => match self.save(&message)? {
+                Ok(()) => false,
+                Err(refused) => return Ok(Verdict::Known(refused)),
+            },
+            Effect::Settle(claim, state) => match self.settle(&claim.message, &claim.lease, &state)?
+            {
+                Ok(reached) => reached,
+                Err(refused) => return Ok(Verdict::Known(refused)),
+            },
+        };
+        let previous = match exchange {
+            None => None,
+            Some(id) => match self.touch_exchange(&id, reached)? {
+                Some(last) => Some(last),
+                None => return Ok(Verdict::Known(Applied::NotFound)),
+            },
+        };
+        self.entries.push(Entry { new: entry, previous });
+        Ok(Verdict::Recorded(self.entries.len() - 1))
+    }
+
+    /// The index of the next entry.
+    fn next(&self) -> u64 {
+        self.before + self.entries.len() as u64
+    }
+
+    fn positions(&self, place: Place) -> Range<usize> {
+        let first = usize::try_from(place.entry - self.before).expect("a batch fits in memory");
+        let count = usize::try_from(place.count).expect("a batch fits in memory");
+        first..first + count
+    }
+
+    /// How an exchange stands once this is said in it, or why it cannot be said.
+    fn say(
+        &self,
+        exchange: &ExchangeId,
+        said: Said,
+    ) -> Result<Result<Standing, Applied>, StoreError> {
+        let stored = self
+            .connection
+            .prepare_cached(
+                "/* say */ SELECT state, outcome_ms, last_entry FROM exchanges WHERE id = ?1",
+            )?
+            .query_row([exchange], |row| {
+                let has_outcome = row.get::<_, Option<i64>>(1)?.is_some();
+                Ok((row.get::<_, ExchangeState>(0)?, has_outcome, row::unsigned(row, 2)?))
+            })
+            .optional()?;
+        let Some((state, has_outcome, last_entry)) = stored else {
+            return Ok(Err(Applied::NotFound));
+        };
+        let after: Result<_, Untimely> = state.after(said, has_outcome);
+        Ok(after.map(|state| Standing { state, last_entry }).map_err(Applied::Untimely))
+    }
+
+    fn step_exchange(
+        &self,
+        message: &NewMessage,
+        said: Said,
+        standing: &Standing,
+    ) -> Result<(), StoreError> {
+        let (result, outcome_ms): (Option<ResponseResult>, _) = match said {
+            Said::Response(result) => (Some(result), None),
+            Said::Outcome => (None, Some(message.envelope.time.as_millisecond())),
+            Said::Acknowledgement { .. } | Said::Supplement => (None, None),
+        };
+        self.connection
+            .prepare_cached(
+                "/* say */ UPDATE exchanges SET state = ?2, result = coalesce(?3, result),
+                 outcome_ms = coalesce(?4, outcome_ms), last_entry = ?5 WHERE id = ?1",
+            )?
+            .execute(params![
+                message.envelope.exchange,
+                standing.state,
+                result,
+                outcome_ms,
+                integer(self.next())
+            ])?;
+        Ok(())
+    }
+
+    /// Makes the next entry the exchange's latest; returns which was. `is_reached`: its RFI has
+    /// now reached the agency.
+    fn touch_exchange(
+        &self,
+        id: &ExchangeId,
+        is_reached: bool,
+    ) -> Result<Option<u64>, StoreError> {
+        let last = self
+            .connection
+            .prepare_cached("/* touch */ SELECT last_entry FROM exchanges WHERE id = ?1")?
+            .query_row([id], |row| row::unsigned(row, 0))
+            .optional()?;
+        self.connection
+            .prepare_cached(
+                "/* touch */ UPDATE exchanges SET last_entry = ?2,
+                 state = CASE WHEN ?3 AND state = 'requested' THEN 'received' ELSE state END
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, integer(self.next()), is_reached])?;
+        Ok(last)
+    }
+
+    /// Whether an RFI thereby reached its agency.
+    fn collect(&self, message: &MessageId) -> Result<Result<bool, Applied>, StoreError> {
+        let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
+        // Whoever collects what was to be pushed has it: the push is off.
+        if matches!(stored.state.as_str(), "held" | "queued" | "returned") {
+            self.set_delivery(stored.entry, &DeliveryState::Collected)?;
+        }
+        Ok(Ok(stored.kind == Kind::Rfi))
+    }
+
+    fn save(&self, message: &MessageId) -> Result<Result<(), Applied>, StoreError> {
+        let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
+        match stored.state.as_str() {
+            "collected" | "delivered" => {
+                self.set_delivery(stored.entry, &DeliveryState::Saved)?;
+                Ok(Ok(()))
+            }
+            "saved" => Ok(Ok(())),
+            _ => Ok(Err(Applied::NotCollected)),
+        }
+    }
+
+    /// Whether an RFI thereby reached its agency.
+    fn settle(
+        &self,
+        message: &MessageId,
+        lease: &[u8; 16],
+        state: &DeliveryState,
+    ) -> Result<Result<bool, Applied>, StoreError> {
+        let stored = self.delivery(message)?.filter(|stored| stored.lease == Some(*lease));
+        let Some(stored) = stored else { return Ok(Err(Applied::NotFound)) };
+        self.set_delivery(stored.entry, state)?;
+        Ok(Ok(stored.kind == Kind::Rfi && *state == DeliveryState::Delivered))
+    }
+
+    fn delivery(&self, message: &MessageId) -> Result<Option<Delivery>, StoreError> {
+        let delivery = self
+            .connection
+            .prepare_cached(
+                "/* delivery */ SELECT m.entry, m.kind, d.state, d.lease FROM messages AS m
+                 JOIN deliveries AS d ON d.entry = m.entry WHERE m.id = ?1",
+            )?
+            .query_row([message], |row| {
+                Ok(Delivery {
+                    entry: row::unsigned(row, 0)?,
+                    kind: row.get(1)?,
+                    state: row.get(2)?,
+                    lease: row.get(3)?,
+                })
+            })
+            .optional()?;
+        Ok(delivery)
+    }
+
+    fn set_delivery(&self, entry: u64, delivery: &DeliveryState) -> Result<(), StoreError> {
+        let (state, endpoint, due_ms, attempts) = row::delivery_columns(delivery);
+        self.connection
+            .prepare_cached(
+                "/* delivery */ UPDATE deliveries SET state = ?2, endpoint = ?3, due_ms = ?4,
+                 attempts = ?5, lease = NULL WHERE entry = ?1",
+            )?
+            .execute(params![integer(entry), state, endpoint, due_ms, attempts])?;
+        Ok(())
+    }
+
+    fn insert_enquiry(
+        &self,
+        enquiry: &NewEnquiry,
+        messages: &[NewMessage],
+    ) -> Result<(), StoreError> {
+        let opened_ms = messages.first().map(|message| message.envelope.time.as_millisecond());
+        self.connection
+            .prepare_cached(
+                "/* accept */ INSERT INTO enquiries (id, recipient, wrapped_key, opened_ms)
+                 VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![enquiry.id, enquiry.recipient, enquiry.wrapped_key, opened_ms])?;
+        Ok(())
+    }
+
+    fn insert_exchange(&self, exchange: &Exchange) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "/* accept */ INSERT INTO exchanges (id, enquiry, reference, hub, agency, rfi,
+                 categories, persons, priority, response_required_by_ms, opened_ms, state, result,
+                 outcome_ms, sealing_recipient, entry, last_entry)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16)",
+            )?
+            .execute(params![
+                exchange.id,
+                exchange.enquiry,
+                exchange.reference,
+                exchange.hub,
+                exchange.agency,
+                exchange.rfi,
+                row::list(&exchange.categories),
+                row::list(&exchange.persons),
+                exchange.priority,
+                exchange.response_required_by.as_millisecond(),
+                exchange.opened_at.as_millisecond(),
+                exchange.state,
+                exchange.result,
+                exchange.outcome_at.map(|at| at.as_millisecond()),
+                exchange.sealing_recipient,
+                integer(self.next())
+            ])?;
+        Ok(())
+    }
+
+    fn insert_message(
+        &self,
+        message: &NewMessage,
+        submission: Option<(&[u8; 16], &[u8; 32], u64)>,
+    ) -> Result<(), StoreError> {
+        let entry = integer(self.next());
+        let envelope = &message.envelope;
+        self.connection
+            .prepare_cached(
+                "/* accept */ INSERT INTO messages (entry, id, kind, enquiry, exchange, reference,
+                 sender, recipient, time_ms, priority, handling, in_reply_to, digest, size_bytes,
+                 is_sealed_to_agency, traceparent, key_hash, body_mac, submission_count)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                 ?17, ?18, ?19)",
+            )?
+            .execute(params![
+                entry,
+                envelope.id,
+                envelope.kind,
+                envelope.enquiry,
+                envelope.exchange,
+                envelope.reference,
+                envelope.sender,
+                envelope.recipient,
+                envelope.time.as_millisecond(),
+                envelope.priority,
+                envelope.handling,
+                envelope.in_reply_to,
+                envelope.digest,
+                integer(envelope.size_bytes),
+                envelope.is_sealed_to_agency,
+                envelope.traceparent,
+                submission.map(|(key_hash, _, _)| key_hash),
+                submission.map(|(_, body_mac, _)| body_mac),
+                submission.map(|(_, _, count)| integer(count))
+            ])?;
+        self.connection
+            .prepare_cached("/* accept */ INSERT INTO payloads (entry, ciphertext) VALUES (?1, ?2)")?
+            .execute(params![entry, message.ciphertext])?;
+        let (state, endpoint, due_ms, attempts) = row::delivery_columns(&message.delivery);
+        self.connection
+            .prepare_cached(
+                "/* accept */ INSERT INTO deliveries (entry, recipient, state, endpoint, due_ms,
+                 attempts) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![entry, envelope.recipient, state, endpoint, due_ms, attempts])?;
+        Ok(())
+    }
+
+    fn insert_certificate(&self, certificate: &CertificateRecord) -> Result<(), StoreError> {
+        let (revoked_ms, reason) = match &certificate.revoked {
+            Some((at, reason)) => (Some(at.as_millisecond()), Some(reason)),
+            None => (None, None),
+        };
+        self.connection
+            .prepare_cached(
+                "/* issue */ INSERT INTO certificates (sha256, serial, agency, issued_ms,
+                 not_before_ms, not_after_ms, revoked_ms, revoked_reason, pem)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                certificate.sha256,
+                certificate.serial,
+                certificate.agency,
+                certificate.issued_at.as_millisecond(),
+                certificate.not_before.as_millisecond(),
+                certificate.not_after.as_millisecond(),
+                revoked_ms,
+                reason,
+                certificate.pem
+            ])?;
+        Ok(())
+    }
+}
+
+/// How an exchange stands after something is said in it.
+struct Standing {
+    state: ExchangeState,
+    /// The latest entry about it before.
+    last_entry: u64,
+}
+
+struct Delivery {
+    entry: u64,
+    kind: Kind,
+    state: String,
+    lease: Option<[u8; 16]>,
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
+}

@@ -1,0 +1,395 @@
+//! The store in one SQLite file.
+//!
+//! One connection writes and several read beside it (write-ahead log). Whatever is remembered
+//! between transactions is checked against the file before it is relied on, so that the command
+//! line may write to the file of a running gateway.
+
+mod append;
+mod dedupe;
+mod open;
+mod read;
+mod row;
+#[cfg(test)]
+mod tests;
+mod wal;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+
+use super::{
+    Applied, CertificateRecord, Change, Claim, Head, IdempotencyToken, MessageDigest,
+    SealedPayload, Store, StoreError, StoredEntry, StoredMessage,
+};
+use crate::audit::checkpoint::LogKey;
+use crate::audit::receipt::Logged;
+use crate::audit::tree::{Hash, Tree};
+use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference};
+use dedupe::Keys;
+use row::{integer, limit};
+use wal::Checkpointer;
+
+/// A store in one file.
+pub struct Sqlite {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    writer: Mutex<Writer>,
+    /// Apart from the writer, who may be waiting for the disk. None until first needed.
+    keys: Mutex<Option<Keys>>,
+    generation: usize,
+    readers: Mutex<Vec<Connection>>,
+}
+
+struct Writer {
+    connection: Connection,
+    /// The log as of the last batch. None until the first.
+    tree: Option<Tree>,
+    checkpointer: Checkpointer,
+}
+
+impl Sqlite {
+    /// Opens the store at `path`, making it or bringing it up to date first if need be.
+    ///
+    /// Looks at none of its contents: a damaged log can be opened, to be verified.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, dedupe::GENERATION)
+    }
+
+    fn open_with(path: &Path, generation: usize) -> Result<Self, StoreError> {
+        open::prepare(path)?;
+        let connection = open::writer(path)?;
+        open::check(&connection)?;
+        let checkpointer = Checkpointer::start(path)?;
+        let writer = Writer { connection, tree: None, checkpointer };
+        let shared = Shared {
+            path: path.to_owned(),
+            writer: Mutex::new(writer),
+            keys: Mutex::new(None),
+            generation,
+            readers: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Reads on a thread where waiting for the disk holds up nobody.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on_thread(move |shared| shared.read(query)).await
+    }
+
+    /// Writes outside the log, on such a thread.
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on_thread(move |shared| {
+            let mut writer = lock(&shared.writer);
+            let transaction =
+                writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = change(&transaction)?;
+            transaction.commit()?;
+            writer.checkpointer.written(&writer.connection);
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(|error| {
+            StoreError::Unavailable {
+                reason: "a query did not come to its end".to_owned(),
+                source: Some(error.into()),
+            }
+        })?
+    }
+}
+
+impl Shared {
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let idle = lock(&self.readers).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open::reader(&self.path)?,
+        };
+        let done = query(&connection);
+        let mut readers = lock(&self.readers);
+        if readers.len() < READERS_MAX {
+            readers.push(connection);
+        }
+        done
+    }
+
+    /// What is remembered of the keys, read from the file the first time.
+    fn keys<T>(
+        &self,
+        connection: &Connection,
+        with: impl FnOnce(&mut Keys) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut keys = lock(&self.keys);
+        match &mut *keys {
+            Some(keys) => with(keys),
+            none => with(none.insert(Keys::load(connection, self.generation)?)),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Sqlite {
+    async fn append(&self, changes: Vec<Change>, key: &LogKey) -> Result<Vec<Applied>, StoreError> {
+        self.shared.append(changes, key)
+    }
+
+    async fn replay(&self, token: &IdempotencyToken) -> Result<Option<Applied>, StoreError> {
+        let token = *token;
+        self.on_thread(move |shared| {
+            shared.read(|connection| {
+                let (place, from) =
+                    shared.keys(connection, |keys| Ok(keys.find(&token.key_hash)))?;
+                let place = match place {
+                    Some(place) => Some(place),
+                    None => dedupe::find_stored(connection, &token.key_hash, from)?,
+                };
+                place.map(|place| read::replayed(connection, &token, place)).transpose()
+            })
+        })
+        .await
+    }
+
+    async fn allocate_references(&self, year: i16, count: u64) -> Result<u64, StoreError> {
+        self.write(move |connection| {
+            let next = connection
+                .prepare_cached(
+                    "/* allocate */ INSERT INTO reference_numbers (year, next) VALUES (?1, 1 + ?2)
+                     ON CONFLICT (year) DO UPDATE SET next = next + ?2 RETURNING next",
+                )?
+                .query_row(params![year, integer(count)], |row| row::unsigned(row, 0))?;
+            Ok(next - count)
+        })
+        .await
+    }
+
+    async fn exchange(&self, id: &ExchangeId) -> Result<Exchange, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::exchange(connection, &id)).await
+    }
+
+    async fn exchange_by_reference(&self, name: &Reference) -> Result<Exchange, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| read::exchange_by_reference(connection, &name)).await
+    }
+
+    async fn exchanges(
+        &self,
+        agency: &AgencyId,
+        before: Option<ExchangeId>,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError> {
+        let agency = agency.clone();
+        self.read(move |connection| read::exchanges(connection, &agency, before, limit)).await
+    }
+
+    async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::enquiry(connection, &id)).await
+    }
+
+    async fn timeline(&self, id: &ExchangeId) -> Result<Vec<StoredEntry>, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::timeline(connection, &id)).await
+    }
+
+    async fn inbox(
+        &self,
+        recipient: &AgencyId,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let recipient = recipient.clone();
+        self.read(move |connection| read::inbox(connection, &recipient, after, limit)).await
+    }
+
+    async fn waiting(&self, recipient: &AgencyId) -> Result<u64, StoreError> {
+        let recipient = recipient.clone();
+        self.read(move |connection| read::waiting(connection, &recipient)).await
+    }
+
+    async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::message(connection, &id)).await
+    }
+
+    async fn sealed_payload(&self, id: &MessageId) -> Result<SealedPayload, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::sealed_payload(connection, &id)).await
+    }
+
+    async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError> {
+        let id = *id;
+        self.read(move |connection| {
+            let entry = read::message(connection, &id)?.entry;
+            read::logged(connection, entry)
+        })
+        .await
+    }
+
+    async fn claim_due(
+        &self,
+        now: Timestamp,
+        lease_s: u32,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        // Without a write when nothing is due, which is most of the time.
+        let is_due = |due: Timestamp| due <= now;
+        if !self.next_due().await?.is_some_and(is_due) {
+            return Ok(Vec::new());
+        }
+        self.write(move |connection| claim_due(connection, now, lease_s, limit)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(read::next_due).await
+    }
+
+    async fn head(&self) -> Result<Option<Head>, StoreError> {
+        self.read(read::head).await
+    }
+
+    async fn entries(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError> {
+        self.read(move |connection| read::entries(connection, from, limit)).await
+    }
+
+    async fn nodes(&self, wanted: &[(u8, u64)]) -> Result<Vec<Hash>, StoreError> {
+        let wanted = wanted.to_vec();
+        self.read(move |connection| read::nodes(connection, &wanted)).await
+    }
+
+    async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Head>, StoreError> {
+        self.read(move |connection| read::checkpoints(connection, from, limit)).await
+    }
+
+    async fn message_digests(&self, from: u64, to: u64) -> Result<Vec<MessageDigest>, StoreError> {
+        self.read(move |connection| read::message_digests(connection, from, to)).await
+    }
+
+    async fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError> {
+        self.read(read::certificates).await
+    }
+
+    async fn probe(&self, now: Timestamp) -> Result<(), StoreError> {
+        let at_ms = now.as_millisecond();
+        self.write(move |connection| {
+            connection
+                .prepare_cached(
+                    "/* probe */ INSERT INTO probe (id, at_ms) VALUES (1, ?1)
+                     ON CONFLICT (id) DO UPDATE SET at_ms = ?1",
+                )?
+                .execute([at_ms])?;
+            Ok(())
+        })
+        .await?;
+        // Another health check may have written since, with a later time.
+        let read_back = self.read(read::probe).await?;
+        if read_back >= at_ms {
+            Ok(())
+        } else {
+            Err(StoreError::Corrupt("what was written is not what is read back".to_owned()))
+        }
+    }
+
+    async fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.read(read::size_bytes).await
+    }
+}
+
+fn claim_due(
+    connection: &Connection,
+    now: Timestamp,
+    lease_s: u32,
+    rows: usize,
+) -> Result<Vec<Claim>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "/* claim */ SELECT d.entry, m.id, d.endpoint, d.attempts FROM deliveries AS d
+         JOIN messages AS m ON m.entry = d.entry
+         WHERE d.state = 'queued' AND d.due_ms <= ?1 ORDER BY d.due_ms LIMIT ?2",
+    )?;
+    let due = select
+        .query_map(params![now.as_millisecond(), limit(rows)], |row| {
+            let lease = [0; 16];
+            let (endpoint, attempts) = (row.get(2)?, row.get(3)?);
+            Ok((row::unsigned(row, 0)?, Claim { message: row.get(1)?, endpoint, attempts, lease }))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut update = connection.prepare_cached(
+        "/* claim */ UPDATE deliveries SET lease = ?2, due_ms = ?3 WHERE entry = ?1",
+    )?;
+    let until_ms = now.as_millisecond() + i64::from(lease_s) * 1_000;
+    due.into_iter()
+        .map(|(entry, mut claim)| {
+            SystemRandom::new().fill(&mut claim.lease).map_err(|_| StoreError::Unavailable {
+                reason: "the system gives no random bytes".to_owned(),
+                source: None,
+            })?;
+            update.execute(params![integer(entry), claim.lease, until_ms])?;
+            Ok(claim)
+        })
+        .collect()
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as E;
+        match &error {
+            E::QueryReturnedNoRows => Self::NotFound,
+            // Nothing but this program writes the file: what does not read back was damaged.
+            E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::InvalidColumnType(..)
+            | E::Utf8Error(..) => Self::Corrupt(error.to_string()),
+            E::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+                    Self::Corrupt(error.to_string())
+                }
+                ErrorCode::DiskFull => Self::Full { source: Some(error.into()) },
+                _ if is_disk_full() => Self::Full { source: Some(error.into()) },
+                _ => unavailable(error),
+            },
+            _ => unavailable(error),
+        }
+    }
+}
+
+// SQLite reports some full disks as a general I/O error; the system's own reason is still there.
+fn is_disk_full() -> bool {
+    io::Error::last_os_error().kind() == io::ErrorKind::StorageFull
+}
+
+fn unavailable(error: rusqlite::Error) -> StoreError {
+    StoreError::Unavailable {
+        reason: "the database did not do what it was asked".to_owned(),
+        source: Some(error.into()),
+    }
+}
+
+// A panic elsewhere cannot leave these half changed: what matters is in the transaction.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Connections kept open for reading.
+const READERS_MAX: usize = 8;

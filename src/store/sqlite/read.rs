@@ -1,0 +1,331 @@
+//! What is read, each in one query or a few on one connection.
+
+use jiff::Timestamp;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::dedupe::Place;
+use super::row::{self, envelope_columns, exchange_columns, integer, limit};
+use crate::audit::receipt::Logged;
+use crate::audit::tree::{Hash, Plan, stored_at};
+use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference};
+use crate::store::{
+    Applied, CertificateRecord, Head, IdempotencyToken, MessageDigest, SealedPayload, StoreError,
+    StoredEntry, StoredMessage,
+};
+
+
+
+/// What became of the submission with this fingerprint, accepted at `place`, when it came first.
+pub(super) fn replayed(
+    connection: &Connection,
+    token: &IdempotencyToken,
+    place: Place,
+) -> Result<Applied, StoreError> {
+    let body_mac: [u8; 32] = one(
+        connection,
+        "/* replay */ SELECT body_mac FROM messages WHERE entry = ?1",
+        [integer(place.entry)],
+        |row| row.get(0),
+    )?;
+    if body_mac != token.body_mac {
+        return Ok(Applied::KeyReused);
+    }
+    let entries = place.entry..place.entry + place.count;
+    let logged = entries.map(|entry| logged(connection, entry)).collect::<Result<_, StoreError>>()?;
+    Ok(Applied::Replayed(logged))
+}
+
+/// An entry with the proof it was first given: under the first checkpoint that covers it.
+pub(super) fn logged(connection: &Connection, index: u64) -> Result<Logged, StoreError> {
+    let (fields, salt): (Option<String>, Option<[u8; 32]>) = one(
+        connection,
+        "/* logged */ SELECT fields, salt FROM entries WHERE idx = ?1",
+        [integer(index)],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let head = one(
+        connection,
+        "/* logged */ SELECT size, root, note FROM checkpoints WHERE size > ?1
+         ORDER BY size LIMIT 1",
+        [integer(index)],
+        row::head,
+    )?;
+    let plan = Plan::inclusion(index, head.size);
+    let proof = plan.proof(&nodes(connection, plan.wanted())?);
+    // Both or neither; without them there is nothing left to prove.
+    let (fields, salt) = fields.zip(salt).ok_or(StoreError::NotFound)?;
+    Ok(Logged { index, fields, salt, proof, checkpoint: head.note })
+}
+
+/// The roots of these complete subtrees.
+pub(super) fn nodes(connection: &Connection, wanted: &[(u8, u64)]) -> Result<Vec<Hash>, StoreError> {
+    let mut select = connection.prepare_cached("/* nodes */ SELECT nodes FROM entries WHERE idx = ?1")?;
+    wanted
+        .iter()
+        .map(|(level, index)| {
+            let (entry, position) = stored_at(*level, *index);
+            let node = select.query_row([integer(entry)], |row| {
+                let stored = row.get_ref(0)?.as_blob()?;
+                let node = stored.as_chunks::<32>().0.get(position);
+                node.map(|node| Hash::from_bytes(*node))
+                    .ok_or(rusqlite::Error::InvalidColumnType(0, "nodes".to_owned(), row.get_ref(0)?.data_type()))
+            });
+            Ok(node?)
+        })
+        .collect()
+}
+
+pub(super) fn exchange(connection: &Connection, id: &ExchangeId) -> Result<Exchange, StoreError> {
+    one(
+        connection,
+        concat!("/* exchange */ SELECT ", exchange_columns!(), " FROM exchanges WHERE id = ?1"),
+        [id],
+        row::exchange,
+    )
+}
+
+pub(super) fn exchange_by_reference(connection: &Connection, name: &Reference) -> Result<Exchange, StoreError> {
+    one(
+        connection,
+        concat!(
+            "/* exchange */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges WHERE reference = ?1"
+        ),
+        [name],
+        row::exchange,
+    )
+}
+
+pub(super) fn exchanges(
+    connection: &Connection,
+    agency: &AgencyId,
+    before: Option<ExchangeId>,
+    rows: usize,
+) -> Result<Vec<Exchange>, StoreError> {
+    let before = match before {
+        None => i64::MAX,
+        Some(id) => one(
+            connection,
+            "/* exchanges */ SELECT entry FROM exchanges WHERE id = ?1",
+            [id],
+            |row| row.get(0),
+        )?,
+    };
+    // One index for each side of the exchange; each side is read no further than the page goes.
+    all(
+        connection,
+        concat!(
+            "/* exchanges */
+             SELECT * FROM (SELECT ",
+            exchange_columns!(),
+            ", entry FROM exchanges WHERE hub = ?1 AND entry < ?2 ORDER BY entry DESC LIMIT ?3)
+             UNION ALL
+             SELECT * FROM (SELECT ",
+            exchange_columns!(),
+            ", entry FROM exchanges WHERE agency = ?1 AND entry < ?2 ORDER BY entry DESC LIMIT ?3)
+             ORDER BY entry DESC LIMIT ?3"
+        ),
+        params![agency, before, limit(rows)],
+        row::exchange,
+    )
+}
+
+pub(super) fn enquiry(connection: &Connection, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* enquiry */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges WHERE enquiry = ?1 ORDER BY entry"
+        ),
+        [id],
+        row::exchange,
+    )
+}
+
+pub(super) fn timeline(connection: &Connection, id: &ExchangeId) -> Result<Vec<StoredEntry>, StoreError> {
+    all(
+        connection,
+        "/* timeline */
+         WITH RECURSIVE chain (idx, previous) AS (
+             SELECT e.idx, e.previous FROM exchanges AS x JOIN entries AS e ON e.idx = x.last_entry
+             WHERE x.id = ?1
+             UNION ALL
+             SELECT e.idx, e.previous FROM chain AS c JOIN entries AS e ON e.idx = c.previous
+         )
+         SELECT e.idx, e.salt, e.fields, e.nodes FROM chain AS c JOIN entries AS e ON e.idx = c.idx
+         ORDER BY e.idx",
+        [id],
+        row::entry,
+    )
+}
+
+pub(super) fn inbox(
+    connection: &Connection,
+    recipient: &AgencyId,
+    after: Option<MessageId>,
+    rows: usize,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    let after = match after {
+        None => -1,
+        Some(id) => one(
+            connection,
+            "/* inbox */ SELECT entry FROM messages WHERE id = ?1",
+            [id],
+            |row| row.get(0),
+        )?,
+    };
+    all(
+        connection,
+        concat!(
+            "/* inbox */ SELECT ",
+            envelope_columns!(),
+            ", d.state, d.endpoint, d.due_ms, d.attempts
+             FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+             WHERE d.recipient = ?1 AND d.entry > ?2 AND d.state IN ('held', 'collected')
+             ORDER BY d.entry LIMIT ?3"
+        ),
+        params![recipient, after, limit(rows)],
+        row::message,
+    )
+}
+
+pub(super) fn waiting(connection: &Connection, recipient: &AgencyId) -> Result<u64, StoreError> {
+    one(
+        connection,
+        "/* waiting */ SELECT count(*) FROM deliveries
+         WHERE recipient = ?1 AND state IN ('held', 'collected')",
+        [recipient],
+        |row| row::unsigned(row, 0),
+    )
+}
+
+pub(super) fn message(connection: &Connection, id: &MessageId) -> Result<StoredMessage, StoreError> {
+    one(
+        connection,
+        concat!(
+            "/* message */ SELECT ",
+            envelope_columns!(),
+            ", d.state, d.endpoint, d.due_ms, d.attempts
+             FROM messages AS m JOIN deliveries AS d ON d.entry = m.entry WHERE m.id = ?1"
+        ),
+        [id],
+        row::message,
+    )
+}
+
+pub(super) fn sealed_payload(connection: &Connection, id: &MessageId) -> Result<SealedPayload, StoreError> {
+    one(
+        connection,
+        "/* payload */ SELECT p.ciphertext, q.wrapped_key FROM messages AS m
+         LEFT JOIN payloads AS p ON p.entry = m.entry
+         LEFT JOIN enquiries AS q ON q.id = m.enquiry WHERE m.id = ?1",
+        [id],
+        |row| Ok(SealedPayload { ciphertext: row.get(0)?, wrapped_key: row.get(1)? }),
+    )
+}
+
+pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    one(
+        connection,
+        "/* next_due */ SELECT min(due_ms) FROM deliveries WHERE state = 'queued'",
+        [],
+        |row| match row.get_ref(0)? {
+            ValueRef::Null => Ok(None),
+            _ => row::time(row, 0).map(Some),
+        },
+    )
+}
+
+pub(super) fn head(connection: &Connection) -> Result<Option<Head>, StoreError> {
+    let head = connection
+        .prepare_cached(
+            "/* head */ SELECT size, root, note FROM checkpoints ORDER BY size DESC LIMIT 1",
+        )?
+        .query_row([], row::head)
+        .optional()?;
+    Ok(head)
+}
+
+pub(super) fn entries(connection: &Connection, from: u64, rows: usize) -> Result<Vec<StoredEntry>, StoreError> {
+    all(
+        connection,
+        "/* entries */ SELECT idx, salt, fields, nodes FROM entries WHERE idx >= ?1
+         ORDER BY idx LIMIT ?2",
+        params![integer(from), limit(rows)],
+        row::entry,
+    )
+}
+
+pub(super) fn checkpoints(connection: &Connection, from: u64, rows: usize) -> Result<Vec<Head>, StoreError> {
+    all(
+        connection,
+        "/* checkpoints */ SELECT size, root, note FROM checkpoints WHERE size >= ?1
+         ORDER BY size LIMIT ?2",
+        params![integer(from), limit(rows)],
+        row::head,
+    )
+}
+
+pub(super) fn message_digests(
+    connection: &Connection,
+    from: u64,
+    to: u64,
+) -> Result<Vec<MessageDigest>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* digests */ SELECT ",
+            envelope_columns!(),
+            ", p.ciphertext FROM messages AS m LEFT JOIN payloads AS p ON p.entry = m.entry
+             WHERE m.entry >= ?1 AND m.entry < ?2 ORDER BY m.entry"
+        ),
+        params![integer(from), integer(to)],
+        row::message_digest,
+    )
+}
+
+pub(super) fn certificates(connection: &Connection) -> Result<Vec<CertificateRecord>, StoreError> {
+    all(
+        connection,
+        "/* certificates */ SELECT sha256, serial, agency, issued_ms, not_before_ms, not_after_ms,
+         revoked_ms, revoked_reason, pem FROM certificates ORDER BY id DESC",
+        [],
+        row::certificate,
+    )
+}
+
+pub(super) fn probe(connection: &Connection) -> Result<i64, StoreError> {
+    one(connection, "/* probe */ SELECT at_ms FROM probe WHERE id = 1", [], |row| row.get(0))
+}
+
+pub(super) fn size_bytes(connection: &Connection) -> Result<u64, StoreError> {
+    one(
+        connection,
+        "/* size */ SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+        [],
+        |row| row::unsigned(row, 0),
+    )
+}
+
+fn one<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
+    Ok(connection.prepare_cached(sql)?.query_row(params, read)?)
+}
+
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params, read)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
