@@ -53,7 +53,9 @@ fn attributes(envelope: &Envelope, domain: &str) -> Map<String, Value> {
     put("type", envelope.kind.event_type());
     put("subject", envelope.exchange.to_string());
     put("time", rfc3339(envelope.time));
-    put("datacontenttype", "application/json".to_owned());
+    let carried =
+        if envelope.is_sealed_to_agency { "application/octet-stream" } else { "application/json" };
+    put("datacontenttype", carried.to_owned());
     put("dataschema", envelope.kind.schema());
     put("to", envelope.recipient.to_string());
     put("exchangereference", envelope.reference.to_string());

@@ -539,7 +539,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::message::{Priority, Reference, ResponseResult, Said};
+    use crate::message::{IdempotencyKey, Priority, Reference, ResponseResult, Said};
 
     #[test]
     fn what_is_sealed_opens_again() {
@@ -845,7 +845,7 @@ mod tests {
     fn a_token_tells_every_submission_apart() {
         let key = IdempotencyKey::from_bytes([1; 16]);
         let exchange = ExchangeId::from_bytes([2; 16]);
-        let token = |sender: &str, key, target, body: &[u8]| {
+        let token = |sender: &str, key: &IdempotencyKey, target, body: &[u8]| {
             idempotency_token(&Submission {
                 sender: agency(sender),
                 idempotency_key: *key,

@@ -407,11 +407,11 @@ mod tests {
         for to in 1..=70_usize {
             for from in 1..=to {
                 let proof = fetch(&stored, &Plan::consistency(from as u64, to as u64));
-                let holds = |from_root| {
-                    verify_consistency(from as u64, from_root, to as u64, &root(to), &proof)
+                let holds = |from_root: Hash| {
+                    verify_consistency(from as u64, &from_root, to as u64, &root(to), &proof)
                 };
-                assert!(holds(&root(from)), "{from} to {to}");
-                assert!(!holds(&leaf(999)), "{from} to {to}");
+                assert!(holds(root(from)), "{from} to {to}");
+                assert!(!holds(leaf(999)), "{from} to {to}");
             }
         }
     }
