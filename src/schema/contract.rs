@@ -13,15 +13,15 @@ use crate::message::Kind;
 pub(crate) const SOURCES: &[(&str, &str)] = &[
     (
         "acknowledgement.v1.schema.json",
-        include_str!("/tmp/t/contract-stub/acknowledgement.v1.schema.json"),
+        include_str!("../../schemas/acknowledgement.v1.schema.json"),
     ),
     ("common.v1.schema.json", include_str!("../../schemas/common.v1.schema.json")),
-    ("dispatch.v1.schema.json", include_str!("/tmp/t/contract-stub/dispatch.v1.schema.json")),
-    ("envelope.v1.schema.json", include_str!("/tmp/t/contract-stub/envelope.v1.schema.json")),
-    ("outcome.v1.schema.json", include_str!("/tmp/t/contract-stub/outcome.v1.schema.json")),
+    ("dispatch.v1.schema.json", include_str!("../../schemas/dispatch.v1.schema.json")),
+    ("envelope.v1.schema.json", include_str!("../../schemas/envelope.v1.schema.json")),
+    ("outcome.v1.schema.json", include_str!("../../schemas/outcome.v1.schema.json")),
     ("response.v1.schema.json", include_str!("../../schemas/response.v1.schema.json")),
     ("rfi.v1.schema.json", include_str!("../../schemas/rfi.v1.schema.json")),
-    ("supplement.v1.schema.json", include_str!("/tmp/t/contract-stub/supplement.v1.schema.json")),
+    ("supplement.v1.schema.json", include_str!("../../schemas/supplement.v1.schema.json")),
 ];
 
 /// SHA-256 of each kind's schema, in the order of `Kind::ALL`.
@@ -199,6 +199,14 @@ mod tests {
             "",
         ] {
             assert!(!is_instant(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_file_compiles() {
+        let contract = Contract::new(SOURCES);
+        for id in contract.documents.keys() {
+            contract.compile(id);
         }
     }
 
