@@ -1,5 +1,5 @@
-//! The examples of the contract: each valid one is taken, and each invalid one is refused for
-//! exactly the reasons in the file beside it.
+//! The contract holds together: each valid example is taken, each invalid one refused for exactly
+//! the reasons in the file beside it, and the API's description holds the same schemas.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use mash_gateway::message::Kind;
 use mash_gateway::schema::{Refusal, Schemas};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// When the examples are received: they speak of the days around it.
 const RECEIVED: &str = "2026-11-23T12:00:00Z";
@@ -67,6 +68,46 @@ fn examples_get_the_answer_beside_them() {
     let kinds: BTreeSet<_> =
         Kind::ALL.into_iter().map(Kind::as_str).chain([DISPATCH]).collect();
     assert_eq!((&taken, &refused), (&kinds, &kinds), "each kind has examples of both sorts");
+}
+
+#[test]
+fn openapi_holds_the_schemas_as_they_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/openapi.json");
+    let openapi = std::fs::read(path).expect("the description is in the repository");
+    let openapi: Value = serde_json::from_slice(&openapi).expect("the description is JSON");
+    for name in Schemas::names() {
+        let home = component(name.split('.').next().expect("a name"));
+        let source = Schemas::source(name).expect(name);
+        let schema = moved(&serde_json::from_str(source).expect(name), &home);
+        assert!(
+            openapi["components"]["schemas"][&home] == schema,
+            "{name}: run tests/contract/check_openapi.py --embed"
+        );
+    }
+}
+
+/// A schema as it stands in the description: without an id, referring to its neighbours there.
+fn moved(schema: &Value, home: &str) -> Value {
+    match schema {
+        Value::Array(items) => items.iter().map(|item| moved(item, home)).collect(),
+        Value::Object(members) => {
+            let own = members.iter().filter(|(name, _)| !matches!(&***name, "$id" | "$schema"));
+            let place = |(name, value): (&String, &Value)| match value.as_str() {
+                Some(reference) if name == "$ref" => {
+                    let (document, place) = reference.split_once('#').unwrap_or((reference, ""));
+                    let word = document.split(':').nth(3).map_or(home.to_owned(), component);
+                    (name.clone(), format!("#/components/schemas/{word}{place}").into())
+                }
+                _ => (name.clone(), moved(value, home)),
+            };
+            Value::Object(own.map(place).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
+    }
+}
+
+fn component(word: &str) -> String {
+    word[..1].to_uppercase() + &word[1..]
 }
 
 fn compare(expected: &Expected, found: Result<(), Refusal>) -> Result<(), String> {
