@@ -65,8 +65,7 @@ fn examples_get_the_answer_beside_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let kinds: BTreeSet<_> =
-        Kind::ALL.into_iter().map(Kind::as_str).chain([DISPATCH]).collect();
+    let kinds: BTreeSet<_> = Kind::ALL.into_iter().map(Kind::as_str).chain([DISPATCH]).collect();
     assert_eq!((&taken, &refused), (&kinds, &kinds), "each kind has examples of both sorts");
 }
 

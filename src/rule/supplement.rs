@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{answers, has_begun};
 use super::response::{last_seen, not_asked, not_listed};
+use super::{answers, has_begun};
 use crate::message::Exchange;
 use crate::schema::Violation;
 
