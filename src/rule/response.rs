@@ -17,9 +17,7 @@ pub(crate) fn violations(response: &Value, now: Timestamp) -> Vec<Violation> {
     let mut found = twice(response);
     found.extend(has_happened(response, "/transcription/takenAt", now));
     found.extend(is_to_come(response, "/moreToFollowBy", now));
-    for (index, _) in items(response, "/answers") {
-        found.extend(has_happened(response, &format!("/answers/{index}/asOf"), now));
-    }
+    found.extend(has_begun(response, "/asOf", now));
     found.extend(last_seen(response, "/answers", now));
     found
 }
@@ -150,6 +148,7 @@ mod tests {
                     {"personId": "p2", "date": "2026-11-24"}, {"personId": "p9", "date": "2025"},
                 ],
             }],
+            "asOf": "2026-12",
             "moreToFollowBy": "2026-11-23T11:00:00Z",
             "transcription": {"takenAt": "2026-11-23T13:00:00Z"},
         });
@@ -158,6 +157,7 @@ mod tests {
             [
                 ("/transcription/takenAt", "in-the-future"),
                 ("/moreToFollowBy", "in-the-past"),
+                ("/asOf", "in-the-future"),
                 ("/answers/0/lastSeen/0/date", "in-the-future"),
             ]
         );

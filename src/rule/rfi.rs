@@ -66,7 +66,6 @@ fn persons(rfi: &Value, now: Timestamp) -> Vec<Violation> {
     found.extend(are_listed(rfi, "/doNotInform", &known));
     for (index, _) in items(rfi, "/persons") {
         found.extend(are_listed(rfi, &format!("/persons/{index}/doNotDiscloseAddressTo"), &known));
-        found.extend(are_listed(rfi, &format!("/persons/{index}/doNotInform"), &known));
     }
     found
 }

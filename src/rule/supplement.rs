@@ -3,14 +3,16 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::answers;
 use super::response::{last_seen, not_asked, not_listed};
+use super::{answers, has_begun};
 use crate::message::Exchange;
 use crate::schema::Violation;
 
 /// What is wrong with a supplement received `now`, whatever the RFI.
 pub(crate) fn violations(supplement: &Value, now: Timestamp) -> Vec<Violation> {
-    last_seen(supplement, "/answers", now)
+    let mut found: Vec<_> = has_begun(supplement, "/asOf", now).into_iter().collect();
+    found.extend(last_seen(supplement, "/answers", now));
+    found
 }
 
 /// What is wrong with a supplement in this exchange.
