@@ -27,8 +27,7 @@ pub fn document(envelope: &Envelope, domain: &str, payload: &Payload) -> Zeroizi
         }
     };
     let open = attributes.trim_end_matches('}');
-    let mut document =
-        Zeroizing::new(Vec::with_capacity(open.len() + name.len() + data.len() + 8));
+    let mut document = Zeroizing::new(Vec::with_capacity(open.len() + name.len() + data.len() + 8));
     document.extend_from_slice(open.as_bytes());
     document.extend_from_slice(format!(",\"{name}\":").as_bytes());
     document.extend_from_slice(&data);

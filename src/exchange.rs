@@ -15,9 +15,7 @@ use crate::audit::entry::Event;
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
 use crate::directory::Directory;
-use crate::directory::route::{
-    RecipientProblem, RouteError, reference_year, references_wanted,
-};
+use crate::directory::route::{RecipientProblem, RouteError, reference_year, references_wanted};
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
@@ -407,7 +405,9 @@ impl From<OpenError> for Problem {
             OpenError::Purged => {
                 Self::new(ProblemType::Gone, "This message's payload has been destroyed.")
             }
-            _ => Self::new(ProblemType::Internal, "The message could not be opened.").because(error),
+            _ => {
+                Self::new(ProblemType::Internal, "The message could not be opened.").because(error)
+            }
         }
     }
 }

@@ -373,23 +373,25 @@ fn seal_message(
     let header = format!("{header}\n");
     let ciphertext = encrypt(recipients.iter(), &[header.as_bytes(), &message.plaintext]);
     let step = match message.step {
-        RoutedStep::Open { categories, persons, response_required_by } => Step::Open(Exchange {
-            id: message.exchange,
-            enquiry: message.enquiry,
-            reference: message.reference.clone(),
-            hub: message.sender.clone(),
-            agency: message.recipient.clone(),
-            rfi: message.id,
-            categories,
-            persons,
-            priority: message.priority,
-            response_required_by,
-            opened_at: message.time,
-            state: ExchangeState::Requested,
-            result: None,
-            outcome_at: None,
-            sealing_recipient: enquiry_recipient.to_string(),
-        }),
+        RoutedStep::Open { categories, persons, response_required_by } => {
+            Step::Open(Box::new(Exchange {
+                id: message.exchange,
+                enquiry: message.enquiry,
+                reference: message.reference.clone(),
+                hub: message.sender.clone(),
+                agency: message.recipient.clone(),
+                rfi: message.id,
+                categories,
+                persons,
+                priority: message.priority,
+                response_required_by,
+                opened_at: message.time,
+                state: ExchangeState::Requested,
+                result: None,
+                outcome_at: None,
+                sealing_recipient: enquiry_recipient.to_string(),
+            }))
+        }
         RoutedStep::Say { said, .. } => Step::Say(said),
     };
     let delivery = if message.is_pushed {
@@ -582,7 +584,7 @@ mod tests {
             panic!("an RFI opens its exchange")
         };
 
-        let sealed = sealer.seal(reply(exchange.clone(), b"answered"), token()).unwrap();
+        let sealed = sealer.seal(reply((*exchange).clone(), b"answered"), token()).unwrap();
         assert!(sealed.enquiry.is_none());
         let message = sealed.messages.into_iter().next().unwrap();
         assert!(matches!(message.step, Step::Say(Said::Response(ResponseResult::Complete))));
@@ -593,7 +595,7 @@ mod tests {
         assert_eq!(*sealer.open(&message.envelope, &payload).unwrap(), b"answered");
 
         let id = exchange.id;
-        let keyless = Exchange { sealing_recipient: String::new(), ..exchange };
+        let keyless = Exchange { sealing_recipient: String::new(), ..*exchange };
         let error = sealer.seal(reply(keyless, b"answered"), token()).unwrap_err();
         assert_eq!(error, SealError::EnquiryRecipient(id));
     }

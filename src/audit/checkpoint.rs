@@ -39,7 +39,8 @@ impl LogKey {
                 .split_whitespace()
                 .collect(),
         );
-        let pkcs8 = Zeroizing::new(STANDARD.decode(base64.as_bytes()).map_err(|_| KeyError::NotPem)?);
+        let pkcs8 =
+            Zeroizing::new(STANDARD.decode(base64.as_bytes()).map_err(|_| KeyError::NotPem)?);
         Self::from_pkcs8(origin, &pkcs8)
     }
 
@@ -292,9 +293,12 @@ mod tests {
         let public = file("public.der", &der);
         let verified = std::process::Command::new("openssl")
             .args(["pkeyutl", "-verify", "-rawin", "-pubin", "-keyform", "DER"])
-            .arg("-inkey").arg(public)
-            .arg("-in").arg(body)
-            .arg("-sigfile").arg(signature)
+            .arg("-inkey")
+            .arg(public)
+            .arg("-in")
+            .arg(body)
+            .arg("-sigfile")
+            .arg(signature)
             .output()
             .unwrap();
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));

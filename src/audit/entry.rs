@@ -188,7 +188,11 @@ impl Event {
     }
 
     /// More refusals like the last one, since the last entry about them.
-    pub fn refused_repeatedly(agency: Option<&AgencyId>, problem: &'static str, count: u64) -> Self {
+    pub fn refused_repeatedly(
+        agency: Option<&AgencyId>,
+        problem: &'static str,
+        count: u64,
+    ) -> Self {
         Self::of(EventName::RefusedRepeatedly)
             .by(agency)
             .with("count", count)

@@ -172,8 +172,7 @@ pub fn verify_answer(text: &str, log: &LogVerifier) -> Result<Vec<Proven>, Recei
 
 fn row(logged: &Logged) -> (Fields, Map<String, Value>) {
     // Fields we wrote always parse; were they damaged, the answer would lack what they said.
-    let fields =
-        Fields::parse(&logged.fields).unwrap_or_else(|| Fields::from_json(Map::new()));
+    let fields = Fields::parse(&logged.fields).unwrap_or_else(|| Fields::from_json(Map::new()));
     let mut row = Map::new();
     for name in ["exchange", "message", "reference"] {
         copy(&fields, name, &mut row, name);
@@ -246,8 +245,7 @@ mod tests {
             .collect();
         let leaves: Vec<_> = entries.iter().map(|entry| entry.leaf_hash).collect();
         let extension = tree.extend(&leaves);
-        let note: Arc<str> =
-            key.sign(extension.tree().size(), &extension.tree().root()).into();
+        let note: Arc<str> = key.sign(extension.tree().size(), &extension.tree().root()).into();
         entries
             .into_iter()
             .enumerate()
@@ -284,8 +282,10 @@ mod tests {
     #[test]
     fn the_answer_to_a_dispatch_has_a_receipt_for_each_agency() {
         let key = key();
-        let messages =
-            logged(&key, &[envelope(Kind::Rfi, "demo-police", 1), envelope(Kind::Rfi, "demo-gp", 2)]);
+        let messages = logged(
+            &key,
+            &[envelope(Kind::Rfi, "demo-police", 1), envelope(Kind::Rfi, "demo-gp", 2)],
+        );
         let text = answer(&messages);
         let body: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(body["enquiry"], "07070707-0707-0707-0707-070707070707");
@@ -320,12 +320,11 @@ mod tests {
     #[test]
     fn a_receipt_for_another_entry_is_refused() {
         let key = key();
-        let mut messages =
-            logged(&key, &[envelope(Kind::Rfi, "demo-police", 1), envelope(Kind::Rfi, "demo-gp", 2)]);
-        messages[0].fields = messages[1].fields.clone();
-        assert_eq!(
-            messages[0].verify(&key.verifier()).unwrap_err(),
-            ReceiptError::NotIncluded
+        let mut messages = logged(
+            &key,
+            &[envelope(Kind::Rfi, "demo-police", 1), envelope(Kind::Rfi, "demo-gp", 2)],
         );
+        messages[0].fields = messages[1].fields.clone();
+        assert_eq!(messages[0].verify(&key.verifier()).unwrap_err(), ReceiptError::NotIncluded);
     }
 }

@@ -122,7 +122,8 @@ impl Extension {
     /// sibling that lies before the first new leaf is a maximal subtree there, which is a peak.
     pub fn inclusion_proof(&self, i: usize) -> Vec<Hash> {
         let plan = Plan::inclusion(self.before.size + i as u64, self.tree.size);
-        let found: Vec<_> = plan.wanted().iter().map(|(level, index)| self.find(*level, *index)).collect();
+        let found: Vec<_> =
+            plan.wanted().iter().map(|(level, index)| self.find(*level, *index)).collect();
         plan.proof(&found)
     }
 

@@ -60,7 +60,9 @@ pub enum Fault {
     #[error("a message claims it, and it accepted none")]
     NotAccepted,
     /// The log so far is not what was signed.
-    #[error("the log up to here is not what was signed: something before was changed, added or removed")]
+    #[error(
+        "the log up to here is not what was signed: something before was changed, added or removed"
+    )]
     Root,
     /// No checkpoint covers it.
     #[error("no signed checkpoint covers it")]
@@ -208,11 +210,7 @@ mod tests {
         (entries, heads)
     }
 
-    fn check(
-        key: &LogKey,
-        entries: &[StoredEntry],
-        heads: &[Head],
-    ) -> Result<(), LogFault> {
+    fn check(key: &LogKey, entries: &[StoredEntry], heads: &[Head]) -> Result<(), LogFault> {
         let mut checker = LogChecker::new(key.verifier());
         let mut heads = heads.iter().peekable();
         for entry in entries {

@@ -174,13 +174,15 @@ impl Revoke {
             return Err(Failure::new(Exit::Misused, message));
         }
         chosen.retain(|certificate| certificate.revoked.is_none() && certificate.not_after > at);
-        let (Some(first), Some(agency)) = (chosen.first(), chosen.first().map(|c| c.agency.clone()))
+        let (Some(first), Some(agency)) =
+            (chosen.first(), chosen.first().map(|c| c.agency.clone()))
         else {
             return Err(Failure::new(Exit::NotFound, "there is no such certificate in force")
                 .hint("mash-gateway cert list"));
         };
         let serials: Vec<_> = chosen.iter().map(|c| c.serial.clone()).collect();
-        let event = Event::certificate_revoked(&agency, &serials.join(" "), &first.sha256, self.reason);
+        let event =
+            Event::certificate_revoked(&agency, &serials.join(" "), &first.sha256, self.reason);
         let effect = Effect::RevokeCertificates {
             sha256: chosen.iter().map(|c| c.sha256).collect(),
             at,
@@ -293,9 +295,10 @@ impl<'a> Office<'a> {
         let issuer = read_text(&home.resolve(&self.config.paths.agency_ca))?;
         let certificate = out.join(format!("{agency}.pem"));
         write_synced(&certificate, format!("{}{issuer}", issued.pem).as_bytes(), 0o644)?;
-        for (from, name) in
-            [(home.resolve(&self.config.paths.root), "ca.pem"), (home.log_key_public(), "log-key.txt")]
-        {
+        for (from, name) in [
+            (home.resolve(&self.config.paths.root), "ca.pem"),
+            (home.log_key_public(), "log-key.txt"),
+        ] {
             write_synced(&out.join(name), read_text(&from)?.as_bytes(), 0o644)?;
         }
         Ok(issued)
@@ -330,8 +333,9 @@ impl<'a> Office<'a> {
                 revoked.push(Revoked {
                     serial: certificate.serial.clone(),
                     at: *when,
-                    reason: Reason::parse(reason)
-                        .ok_or_else(|| Failure::new(Exit::Failed, "the register holds an unknown reason"))?,
+                    reason: Reason::parse(reason).ok_or_else(|| {
+                        Failure::new(Exit::Failed, "the register holds an unknown reason")
+                    })?,
                 });
             }
         }
@@ -401,9 +405,10 @@ fn no_home(failure: Failure) -> Failure {
 }
 
 fn reason(name: &str) -> Result<Reason, String> {
-    Reason::ALL.into_iter().find(|reason| reason.kebab() == name).ok_or_else(|| {
-        format!("one of {}", Reason::ALL.map(Reason::kebab).join(", "))
-    })
+    Reason::ALL
+        .into_iter()
+        .find(|reason| reason.kebab() == name)
+        .ok_or_else(|| format!("one of {}", Reason::ALL.map(Reason::kebab).join(", ")))
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

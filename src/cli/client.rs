@@ -18,7 +18,12 @@ use crate::pki::tls;
 #[derive(Args, Clone)]
 pub(super) struct Connection {
     /// The gateway's address
-    #[arg(long, env = "MASH_GATEWAY_URL", default_value = "https://localhost:8443", value_name = "URL")]
+    #[arg(
+        long,
+        env = "MASH_GATEWAY_URL",
+        default_value = "https://localhost:8443",
+        value_name = "URL"
+    )]
     gateway: String,
     /// Your agency's certificate (PEM)
     #[arg(long, env = "MASH_GATEWAY_CERT", value_name = "FILE")]
@@ -91,10 +96,7 @@ impl Gateway {
                 HeaderName::from_static("content-digest"),
                 HeaderValue::from_str(&event::content_digest(&sha256(&body)))?,
             ),
-            (
-                HeaderName::from_static("idempotency-key"),
-                HeaderValue::from_str(&key.to_string())?,
-            ),
+            (HeaderName::from_static("idempotency-key"), HeaderValue::from_str(&key.to_string())?),
         ]);
         let response = self.request(Method::POST, path, headers, body).await?;
         Ok(String::from_utf8(response.body)?)

@@ -93,8 +93,7 @@ impl Send {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let gateway = self.connection.open()?;
         let body = read_bytes(&self.file)?;
-        let answer =
-            gateway.post_message("/v1/rfis", body, self.sending.idempotency_key).await?;
+        let answer = gateway.post_message("/v1/rfis", body, self.sending.idempotency_key).await?;
         let dispatched: Value = serde_json::from_str(&answer)?;
         let mut lines = vec![format!("enquiry  {}", text(&dispatched, "enquiry"))];
         for exchange in dispatched["exchanges"].as_array().into_iter().flatten() {
@@ -208,7 +207,8 @@ pub(super) fn status_line(exchange: &Value) -> String {
 }
 
 fn timeline_line(entry: &Value) -> String {
-    let who = [text(entry, "agency"), text(entry, "sender")].into_iter().find(|who| !who.is_empty());
+    let who =
+        [text(entry, "agency"), text(entry, "sender")].into_iter().find(|who| !who.is_empty());
     format!(
         "  {}  entry {}  {} {} {}",
         text(entry, "time"),
@@ -221,8 +221,11 @@ fn timeline_line(entry: &Value) -> String {
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
-        let exit =
-            if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
+        let exit = if error.kind() == std::io::ErrorKind::NotFound {
+            Exit::NotFound
+        } else {
+            Exit::Failed
+        };
         Failure::new(exit, format!("cannot read {}: {error}", path.display()))
     })
 }

@@ -16,9 +16,7 @@ use crate::config::{Config, Home, TEMPLATE_DOMAIN};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
 use crate::message::{AgencyId, now};
-use crate::pki::ca::{
-    Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key,
-};
+use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
 use crate::pki::crl;
 use crate::seal;
 
@@ -43,7 +41,8 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let made = make(&context.home, &self.gateway_host, &self.hub, self.domain.as_deref(), now())?;
+        let made =
+            make(&context.home, &self.gateway_host, &self.hub, self.domain.as_deref(), now())?;
         let home = context.home.folder().display();
         context.result(
             &json!({

@@ -58,8 +58,10 @@ impl Verify {
         let log = LogVerifier::parse(read_text(&path)?.trim())?;
         let verified = verify(store, &log, !context.global.quiet).await.map_err(|error| {
             Failure::new(Exit::VerificationFailed, format!("the log does not verify: {error}"))
-                .hint("stop the gateway, keep the database as it is, and compare with the last \
-                       backup and with partners' receipts")
+                .hint(
+                    "stop the gateway, keep the database as it is, and compare with the last \
+                       backup and with partners' receipts",
+                )
         })?;
         context.result(
             &json!({ "entries": verified.entries, "messages": verified.messages, "verified": true }),
@@ -103,9 +105,8 @@ pub(super) async fn verify(
             let digest = digests.pop_if(|digest| digest.entry <= entry.index);
             checker.message(entry, digest.as_ref())?;
             if checkpoints.is_empty() {
-                checkpoints.extend(
-                    store.checkpoints(checkpoint_from, PAGE).await.map_err(unreadable)?,
-                );
+                checkpoints
+                    .extend(store.checkpoints(checkpoint_from, PAGE).await.map_err(unreadable)?);
             }
             while let Some(next) = checkpoints.front() {
                 if next.size > entry.index + 1 {

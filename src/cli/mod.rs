@@ -224,17 +224,18 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 // Commands that talk to a gateway or a store need a runtime; the others do not start one.
-fn block_on<T>(
-    future: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
 // The text of a file, or why not, with its name.
 fn read_text(path: &std::path::Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| {
-        let exit =
-            if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
+        let exit = if error.kind() == std::io::ErrorKind::NotFound {
+            Exit::NotFound
+        } else {
+            Exit::Failed
+        };
         Failure::new(exit, format!("cannot read {}: {error}", path.display()))
     })
 }

@@ -181,7 +181,16 @@ impl Running {
         };
         tasks.spawn(changing.run(reloads, stop.clone()));
         tracing::info!(partner_api = %partner_api, local = %local, "the gateway is listening");
-        Ok(Self { partner_api, local, gateway, deliver, reload, stop, tasks, ledger: ledger_thread })
+        Ok(Self {
+            partner_api,
+            local,
+            gateway,
+            deliver,
+            reload,
+            stop,
+            tasks,
+            ledger: ledger_thread,
+        })
     }
 
     /// Takes changed files into use, and says what was.

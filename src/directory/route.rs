@@ -341,9 +341,7 @@ mod tests {
 
     use super::super::parse::ParseOptions;
     use super::*;
-    use crate::message::{
-        Exchange, ExchangeState, Priority, ResponseResult, Said,
-    };
+    use crate::message::{Exchange, ExchangeState, Priority, ResponseResult, Said};
 
     const PARTNERS: &str = r#"
 agency = [

@@ -197,10 +197,7 @@ impl IntoResponse for Problem {
         *response.status_mut() =
             StatusCode::from_u16(facts.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = facts.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -300,7 +297,8 @@ async fn enquiries(
     let before = page.before.as_deref().map(parse).transpose()?;
     let limit = api.page(page.limit);
     let exchanges = api.gateway.exchanges(sender.peer.agency(), before, limit).await?;
-    let next = next_link("/v1/enquiries", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
+    let next =
+        next_link("/v1/enquiries", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
     let mut board: Vec<(EnquiryId, Vec<Value>)> = Vec::new();
     for exchange in &exchanges {
         let view = exchange_view(exchange, sender.at);
@@ -333,7 +331,8 @@ async fn exchanges(
     let before = page.before.as_deref().map(parse).transpose()?;
     let limit = api.page(page.limit);
     let exchanges = api.gateway.exchanges(sender.peer.agency(), before, limit).await?;
-    let next = next_link("/v1/exchanges", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
+    let next =
+        next_link("/v1/exchanges", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
     let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, sender.at)).collect();
     Ok(with_link(json_response(&json!({ "exchanges": views })), next))
 }
@@ -659,10 +658,9 @@ async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
             ProblemType::BodyTooLarge,
             format!("The body may have {bytes_max} bytes at most."),
         )),
-        Err(_) => Err(Problem::new(
-            ProblemType::InvalidParameter,
-            "The body broke off before its end.",
-        )),
+        Err(_) => {
+            Err(Problem::new(ProblemType::InvalidParameter, "The body broke off before its end."))
+        }
     }
 }
 
@@ -746,8 +744,7 @@ impl Refusals {
         route: &'static str,
     ) -> Vec<Event> {
         let key = RefusalKey { agency: agency.cloned(), code };
-        let mut skipped =
-            self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut skipped = self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if self.limiter.check_key(&key).is_err() {
             *skipped.entry(key).or_insert(0) += 1;
             return Vec::new();
@@ -761,7 +758,6 @@ impl Refusals {
         events
     }
 }
-
 
 const POLL_AFTER_S: u32 = 30;
 const TEXT: &str = "text/plain; charset=utf-8";

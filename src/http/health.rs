@@ -43,8 +43,7 @@ pub fn router(local: Local) -> Router {
 }
 
 async fn ready(State(local): State<Local>) -> Response {
-    let concerns =
-        local.concerns.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let concerns = local.concerns.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     match local.gateway.check(now()).await {
         Ok(()) => {
             let status = if concerns.is_empty() { "ready" } else { "ready-with-concerns" };

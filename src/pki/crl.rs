@@ -221,7 +221,7 @@ fn serial_bytes(hex: &str) -> Result<Vec<u8>, CrlError> {
         b'a'..=b'f' => Ok(c - b'a' + 10),
         _ => Err(CrlError::Serial),
     };
-    if hex.is_empty() || hex.len() % 2 != 0 || hex.len() > 40 {
+    if hex.is_empty() || !hex.len().is_multiple_of(2) || hex.len() > 40 {
         return Err(CrlError::Serial);
     }
     hex.as_bytes().chunks(2).map(|pair| Ok(digit(pair[0])? << 4 | digit(pair[1])?)).collect()

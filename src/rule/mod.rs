@@ -95,8 +95,8 @@ fn has_begun(body: &Value, pointer: &str, now: Timestamp) -> Option<Violation> {
 }
 
 /// Each person named in the array at `pointer` is one of `persons`.
-fn are_listed<'b>(
-    body: &'b Value,
+fn are_listed(
+    body: &Value,
     pointer: &str,
     persons: &BTreeSet<&str>,
 ) -> impl Iterator<Item = Violation> {

@@ -135,11 +135,7 @@ fn is_instant(text: &str) -> bool {
         .strip_prefix('.')
         .map_or(rest, |fraction| fraction.trim_start_matches(|digit: char| digit.is_ascii_digit()));
     // `jiff` reads more than RFC 3339 has; what is left for it to judge is the digits.
-    let is_zoned = match zone.as_bytes() {
-        b"Z" => true,
-        [b'+' | b'-', _, _, b':', _, _] => true,
-        _ => false,
-    };
+    let is_zoned = matches!(zone.as_bytes(), b"Z" | [b'+' | b'-', _, _, b':', _, _]);
     is_zoned && text.parse::<Timestamp>().is_ok()
 }
 

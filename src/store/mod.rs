@@ -198,7 +198,7 @@ pub struct NewMessage {
 #[derive(Debug)]
 pub enum Step {
     /// An RFI opens it.
-    Open(Exchange),
+    Open(Box<Exchange>),
     /// Anything else is said in it; refused when it is untimely.
     Say(Said),
 }

@@ -228,8 +228,7 @@ impl Deliver {
                 Ok((failed(None), DeliveryState::Held))
             }
             Some(Endpoint::Push { .. }) if is_delayed || is_given_up => {
-                let state =
-                    DeliveryState::Queued { endpoint: claim.endpoint + 1, at, attempts: 0 };
+                let state = DeliveryState::Queued { endpoint: claim.endpoint + 1, at, attempts: 0 };
                 Ok((failed(Some(at)), state))
             }
             _ if is_given_up => {

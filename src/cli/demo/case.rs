@@ -21,12 +21,7 @@ pub(super) fn partners(police_port: u16, trust_port: u16, trust_recipient: &str)
     let mut text = String::from("# The demonstration's directory. Everything in it is invented.\n");
     let agencies = [
         (HUB, "Demonstration MASH", "hub", String::new()),
-        (
-            POLICE,
-            "Demonstration Police",
-            "police",
-            push(police_port),
-        ),
+        (POLICE, "Demonstration Police", "police", push(police_port)),
         (
             TRUST,
             "Demonstration NHS Trust",

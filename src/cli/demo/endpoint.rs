@@ -37,7 +37,8 @@ impl Endpoint {
                     let Ok(stream) = acceptor.accept(tcp).await else { return };
                     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let is_gateway = identity::is_gateway(chain, &domain);
-                    let service = service_fn(move |request| take(request, is_gateway, give.clone()));
+                    let service =
+                        service_fn(move |request| take(request, is_gateway, give.clone()));
                     // However it ends: the gateway tries again when it was not answered.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)

@@ -27,9 +27,7 @@ use crate::audit::checkpoint::LogVerifier;
 use crate::audit::receipt;
 use crate::config::Home;
 use crate::message::{AgencyId, now};
-use crate::pki::ca::{
-    Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key,
-};
+use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
 use crate::pki::tls::{self, MinTls, ServerMaterial};
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;

@@ -88,12 +88,18 @@ impl Shared {
 /// The tree as stored; `remembered` if nobody else has appended since.
 fn current(connection: &Connection, remembered: Option<Tree>) -> Result<Tree, StoreError> {
     let head = connection
-        .prepare_cached("/* append */ SELECT size, root FROM checkpoints ORDER BY size DESC LIMIT 1")?
+        .prepare_cached(
+            "/* append */ SELECT size, root FROM checkpoints ORDER BY size DESC LIMIT 1",
+        )?
         .query_row([], |row| Ok((row::unsigned(row, 0)?, row.get::<_, Hash>(1)?)))
         .optional()?;
     let Some((size, root)) = head else {
         let is_empty = remembered.is_none_or(|tree| tree.size() == 0);
-        return if is_empty { Ok(Tree::empty()) } else { Err(corrupt("the log has lost its entries")) };
+        return if is_empty {
+            Ok(Tree::empty())
+        } else {
+            Err(corrupt("the log has lost its entries"))
+        };
     };
     match remembered {
         Some(tree) if tree.size() == size && tree.root() == root => return Ok(tree),
@@ -266,11 +272,12 @@ impl Batch<'_> {
                 Ok(()) => false,
                 Err(refused) => return Ok(Verdict::Known(refused)),
             },
-            Effect::Settle(claim, state) => match self.settle(&claim.message, &claim.lease, &state)?
-            {
-                Ok(reached) => reached,
-                Err(refused) => return Ok(Verdict::Known(refused)),
-            },
+            Effect::Settle(claim, state) => {
+                match self.settle(&claim.message, &claim.lease, &state)? {
+                    Ok(reached) => reached,
+                    Err(refused) => return Ok(Verdict::Known(refused)),
+                }
+            }
         };
         let previous = match exchange {
             None => None,
@@ -345,11 +352,7 @@ impl Batch<'_> {
 
     /// Makes the next entry the exchange's latest; returns which was. `is_reached`: its RFI has
     /// now reached the agency.
-    fn touch_exchange(
-        &self,
-        id: &ExchangeId,
-        is_reached: bool,
-    ) -> Result<Option<u64>, StoreError> {
+    fn touch_exchange(&self, id: &ExchangeId, is_reached: bool) -> Result<Option<u64>, StoreError> {
         let last = self
             .connection
             .prepare_cached("/* touch */ SELECT last_entry FROM exchanges WHERE id = ?1")?
@@ -511,7 +514,9 @@ impl Batch<'_> {
                 submission.map(|(_, _, count)| integer(count))
             ])?;
         self.connection
-            .prepare_cached("/* accept */ INSERT INTO payloads (entry, ciphertext) VALUES (?1, ?2)")?
+            .prepare_cached(
+                "/* accept */ INSERT INTO payloads (entry, ciphertext) VALUES (?1, ?2)",
+            )?
             .execute(params![entry, message.ciphertext])?;
         let (state, endpoint, due_ms, attempts) = row::delivery_columns(&message.delivery);
         self.connection

@@ -86,7 +86,8 @@ impl Keys {
         let mut rows = statement.query(params![integer(self.known), integer(size)])?;
         let mut learnt = Vec::new();
         while let Some(row) = rows.next()? {
-            learnt.push((row.get(0)?, Place { entry: unsigned(row, 1)?, count: unsigned(row, 2)? }));
+            learnt
+                .push((row.get(0)?, Place { entry: unsigned(row, 1)?, count: unsigned(row, 2)? }));
         }
         self.remember(learnt, size);
         Ok(())
@@ -165,9 +166,8 @@ pub(super) fn find_stored(
     key_hash: &[u8; 16],
     from: u64,
 ) -> Result<Option<Place>, StoreError> {
-    let place = |row: &rusqlite::Row<'_>| {
-        Ok(Place { entry: unsigned(row, 0)?, count: unsigned(row, 1)? })
-    };
+    let place =
+        |row: &rusqlite::Row<'_>| Ok(Place { entry: unsigned(row, 0)?, count: unsigned(row, 1)? });
     let settled = connection
         .prepare_cached(
             "/* replay */ SELECT entry, submission_count FROM idempotency WHERE key_hash = ?1",

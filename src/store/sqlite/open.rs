@@ -121,7 +121,9 @@ fn migrate(path: &Path) -> Result<(), Attempt> {
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Attempt::Failed(unavailable("the store's disk does not support shared memory")));
+        return Err(Attempt::Failed(unavailable(
+            "the store's disk does not support shared memory",
+        )));
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
     let mut migrations = Vec::new();

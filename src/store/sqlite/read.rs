@@ -14,8 +14,6 @@ use crate::store::{
     StoredEntry, StoredMessage,
 };
 
-
-
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
 pub(super) fn replayed(
     connection: &Connection,
@@ -32,7 +30,8 @@ pub(super) fn replayed(
         return Ok(Applied::KeyReused);
     }
     let entries = place.entry..place.entry + place.count;
-    let logged = entries.map(|entry| logged(connection, entry)).collect::<Result<_, StoreError>>()?;
+    let logged =
+        entries.map(|entry| logged(connection, entry)).collect::<Result<_, StoreError>>()?;
     Ok(Applied::Replayed(logged))
 }
 
@@ -59,8 +58,12 @@ pub(super) fn logged(connection: &Connection, index: u64) -> Result<Logged, Stor
 }
 
 /// The roots of these complete subtrees.
-pub(super) fn nodes(connection: &Connection, wanted: &[(u8, u64)]) -> Result<Vec<Hash>, StoreError> {
-    let mut select = connection.prepare_cached("/* nodes */ SELECT nodes FROM entries WHERE idx = ?1")?;
+pub(super) fn nodes(
+    connection: &Connection,
+    wanted: &[(u8, u64)],
+) -> Result<Vec<Hash>, StoreError> {
+    let mut select =
+        connection.prepare_cached("/* nodes */ SELECT nodes FROM entries WHERE idx = ?1")?;
     wanted
         .iter()
         .map(|(level, index)| {
@@ -68,8 +71,11 @@ pub(super) fn nodes(connection: &Connection, wanted: &[(u8, u64)]) -> Result<Vec
             let node = select.query_row([integer(entry)], |row| {
                 let stored = row.get_ref(0)?.as_blob()?;
                 let node = stored.as_chunks::<32>().0.get(position);
-                node.map(|node| Hash::from_bytes(*node))
-                    .ok_or(rusqlite::Error::InvalidColumnType(0, "nodes".to_owned(), row.get_ref(0)?.data_type()))
+                node.map(|node| Hash::from_bytes(*node)).ok_or(rusqlite::Error::InvalidColumnType(
+                    0,
+                    "nodes".to_owned(),
+                    row.get_ref(0)?.data_type(),
+                ))
             });
             Ok(node?)
         })
@@ -85,7 +91,10 @@ pub(super) fn exchange(connection: &Connection, id: &ExchangeId) -> Result<Excha
     )
 }
 
-pub(super) fn exchange_by_reference(connection: &Connection, name: &Reference) -> Result<Exchange, StoreError> {
+pub(super) fn exchange_by_reference(
+    connection: &Connection,
+    name: &Reference,
+) -> Result<Exchange, StoreError> {
     one(
         connection,
         concat!(
@@ -132,7 +141,10 @@ pub(super) fn exchanges(
     )
 }
 
-pub(super) fn enquiry(connection: &Connection, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError> {
+pub(super) fn enquiry(
+    connection: &Connection,
+    id: &EnquiryId,
+) -> Result<Vec<Exchange>, StoreError> {
     all(
         connection,
         concat!(
@@ -145,7 +157,10 @@ pub(super) fn enquiry(connection: &Connection, id: &EnquiryId) -> Result<Vec<Exc
     )
 }
 
-pub(super) fn timeline(connection: &Connection, id: &ExchangeId) -> Result<Vec<StoredEntry>, StoreError> {
+pub(super) fn timeline(
+    connection: &Connection,
+    id: &ExchangeId,
+) -> Result<Vec<StoredEntry>, StoreError> {
     all(
         connection,
         "/* timeline */
@@ -170,12 +185,11 @@ pub(super) fn inbox(
 ) -> Result<Vec<StoredMessage>, StoreError> {
     let after = match after {
         None => -1,
-        Some(id) => one(
-            connection,
-            "/* inbox */ SELECT entry FROM messages WHERE id = ?1",
-            [id],
-            |row| row.get(0),
-        )?,
+        Some(id) => {
+            one(connection, "/* inbox */ SELECT entry FROM messages WHERE id = ?1", [id], |row| {
+                row.get(0)
+            })?
+        }
     };
     all(
         connection,
@@ -202,7 +216,10 @@ pub(super) fn waiting(connection: &Connection, recipient: &AgencyId) -> Result<u
     )
 }
 
-pub(super) fn message(connection: &Connection, id: &MessageId) -> Result<StoredMessage, StoreError> {
+pub(super) fn message(
+    connection: &Connection,
+    id: &MessageId,
+) -> Result<StoredMessage, StoreError> {
     one(
         connection,
         concat!(
@@ -216,7 +233,10 @@ pub(super) fn message(connection: &Connection, id: &MessageId) -> Result<StoredM
     )
 }
 
-pub(super) fn sealed_payload(connection: &Connection, id: &MessageId) -> Result<SealedPayload, StoreError> {
+pub(super) fn sealed_payload(
+    connection: &Connection,
+    id: &MessageId,
+) -> Result<SealedPayload, StoreError> {
     one(
         connection,
         "/* payload */ SELECT p.ciphertext, q.wrapped_key FROM messages AS m
@@ -249,7 +269,11 @@ pub(super) fn head(connection: &Connection) -> Result<Option<Head>, StoreError> 
     Ok(head)
 }
 
-pub(super) fn entries(connection: &Connection, from: u64, rows: usize) -> Result<Vec<StoredEntry>, StoreError> {
+pub(super) fn entries(
+    connection: &Connection,
+    from: u64,
+    rows: usize,
+) -> Result<Vec<StoredEntry>, StoreError> {
     all(
         connection,
         "/* entries */ SELECT idx, salt, fields, nodes FROM entries WHERE idx >= ?1
@@ -259,7 +283,11 @@ pub(super) fn entries(connection: &Connection, from: u64, rows: usize) -> Result
     )
 }
 
-pub(super) fn checkpoints(connection: &Connection, from: u64, rows: usize) -> Result<Vec<Head>, StoreError> {
+pub(super) fn checkpoints(
+    connection: &Connection,
+    from: u64,
+    rows: usize,
+) -> Result<Vec<Head>, StoreError> {
     all(
         connection,
         "/* checkpoints */ SELECT size, root, note FROM checkpoints WHERE size >= ?1

@@ -73,8 +73,9 @@ pub(super) fn list(names: &[String]) -> String {
 }
 
 fn names(row: &Row<'_>, column: usize) -> Result<Vec<String>> {
-    serde_json::from_str(row.get_ref(column)?.as_str()?)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+    })
 }
 
 /// The envelope of a message, and the entry that accepted it.
@@ -174,21 +175,16 @@ pub(super) fn entry(row: &Row<'_>) -> Result<StoredEntry> {
 
 /// A checkpoint: `size, root, note`.
 pub(super) fn head(row: &Row<'_>) -> Result<Head> {
-    Ok(Head {
-        size: unsigned(row, 0)?,
-        root: row.get(1)?,
-        note: row.get_ref(2)?.as_str()?.into(),
-    })
+    Ok(Head { size: unsigned(row, 0)?, root: row.get(1)?, note: row.get_ref(2)?.as_str()?.into() })
 }
 
 /// A message's digests: the envelope's columns, then `ciphertext`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
-    let ciphertext_sha256 =
-        row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
-            let digest = ring::digest::digest(&ring::digest::SHA256, ciphertext);
-            digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
-        });
+    let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, ciphertext);
+        digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
+    });
     Ok(MessageDigest { entry, id: envelope.id, envelope, ciphertext_sha256 })
 }
 

@@ -100,10 +100,8 @@ fn run(connection: &Connection, shared: &Shared) {
     let mut is_failing = false;
     let mut is_stopping = lock(&shared.is_stopping);
     while !*is_stopping {
-        (is_stopping, _) = shared
-            .stop
-            .wait_timeout(is_stopping, EVERY)
-            .unwrap_or_else(PoisonError::into_inner);
+        (is_stopping, _) =
+            shared.stop.wait_timeout(is_stopping, EVERY).unwrap_or_else(PoisonError::into_inner);
         if *is_stopping || !shared.has_written.swap(false, Ordering::Relaxed) {
             continue;
         }
