@@ -94,7 +94,8 @@ fn moved(schema: &Value, home: &str) -> Value {
             let place = |(name, value): (&String, &Value)| match value.as_str() {
                 Some(reference) if name == "$ref" => {
                     let (document, place) = reference.split_once('#').unwrap_or((reference, ""));
-                    let word = document.split(':').nth(3).map_or(home.to_owned(), component);
+                    let word =
+                        document.split(':').nth(3).map_or_else(|| home.to_owned(), component);
                     (name.clone(), format!("#/components/schemas/{word}{place}").into())
                 }
                 _ => (name.clone(), moved(value, home)),

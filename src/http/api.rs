@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -76,9 +77,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/schemas/{name}", get(schema))
         .route("/openapi.json", get(openapi))
         .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such path.") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(ProblemType::MethodNotAllowed, "This path does not take this method.")
-        })
+        .method_not_allowed_fallback(|| async { no_such_method() })
         .layer(middleware::from_fn_with_state(api.clone(), around))
         .with_state(api)
 }
@@ -94,7 +93,15 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let mut response = match peer {
         Ok(peer) => {
             request.extensions_mut().insert(Sender { peer, at });
-            match tokio::time::timeout(api.request_timeout, next.run(request)).await {
+            let answered = async {
+                // The router would answer HEAD as it does GET, and so collect a message for nobody.
+                if method == Method::HEAD {
+                    no_such_method().into_response()
+                } else {
+                    next.run(request).await
+                }
+            };
+            match tokio::time::timeout(api.request_timeout, answered).await {
                 Ok(response) => response,
                 Err(_) => Problem::new(
                     ProblemType::Timeout,
@@ -142,7 +149,7 @@ fn note(
     problem: &Problem,
     instance: &str,
     agency: Option<&AgencyId>,
-    method: &axum::http::Method,
+    method: &Method,
     route: &'static str,
     at: Timestamp,
 ) {
@@ -591,6 +598,18 @@ impl Api {
     }
 }
 
+/// Parts of the path; one that is not even text names nothing.
+struct Path<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        path.map(|path| Self(path.0)).map_err(|_| no_such_thing())
+    }
+}
+
 /// An axum query that answers with our problem when it does not parse.
 struct Query<T>(T);
 
@@ -624,9 +643,15 @@ async fn find(api: &Api, sender: &Sender, name: &str) -> Result<ExchangeId, Prob
 
 // An id that does not parse is an id that does not exist: the answers must not differ.
 fn parse<T: std::str::FromStr>(id: &str) -> Result<T, Problem> {
-    id.parse().map_err(|_| {
-        Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
-    })
+    id.parse().map_err(|_| no_such_thing())
+}
+
+fn no_such_method() -> Problem {
+    Problem::new(ProblemType::MethodNotAllowed, "This path does not take this method.")
+}
+
+fn no_such_thing() -> Problem {
+    Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
@@ -651,17 +676,32 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-async fn read(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
-            ProblemType::BodyTooLarge,
-            format!("The body may have {bytes_max} bytes at most."),
-        )),
-        Err(_) => {
-            Err(Problem::new(ProblemType::InvalidParameter, "The body broke off before its end."))
+async fn read(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    let mut read = Vec::new();
+    let mut is_too_large = body.size_hint().lower() > bytes_max as u64;
+    let mut passed_over = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Problem::new(ProblemType::InvalidParameter, "The body broke off before its end.")
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        is_too_large = is_too_large || read.len() + data.len() > bytes_max;
+        if is_too_large {
+            // Most senders read an answer only when they have sent all: so a bounded rest is heard.
+            read.clear();
+            passed_over += data.len();
+            if passed_over > REST_BYTES_MAX {
+                break;
+            }
+        } else {
+            read.extend_from_slice(&data);
         }
     }
+    if is_too_large {
+        let detail = format!("The body may have {bytes_max} bytes at most.");
+        return Err(Problem::new(ProblemType::BodyTooLarge, detail));
+    }
+    Ok(read)
 }
 
 fn check_digest(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
@@ -759,5 +799,7 @@ impl Refusals {
     }
 }
 
+/// How much of a body that is too large is still listened to.
+const REST_BYTES_MAX: usize = 64 << 20;
 const POLL_AFTER_S: u32 = 30;
 const TEXT: &str = "text/plain; charset=utf-8";

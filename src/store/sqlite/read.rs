@@ -117,8 +117,8 @@ pub(super) fn exchanges(
         None => i64::MAX,
         Some(id) => one(
             connection,
-            "/* exchanges */ SELECT entry FROM exchanges WHERE id = ?1",
-            [id],
+            "/* exchanges */ SELECT entry FROM exchanges WHERE id = ?1 AND ?2 IN (hub, agency)",
+            params![id, agency],
             |row| row.get(0),
         )?,
     };
@@ -185,11 +185,12 @@ pub(super) fn inbox(
 ) -> Result<Vec<StoredMessage>, StoreError> {
     let after = match after {
         None => -1,
-        Some(id) => {
-            one(connection, "/* inbox */ SELECT entry FROM messages WHERE id = ?1", [id], |row| {
-                row.get(0)
-            })?
-        }
+        Some(id) => one(
+            connection,
+            "/* inbox */ SELECT entry FROM messages WHERE id = ?1 AND recipient = ?2",
+            params![id, recipient],
+            |row| row.get(0),
+        )?,
     };
     all(
         connection,

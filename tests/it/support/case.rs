@@ -1,0 +1,179 @@
+//! An invented case: the directory, an RFI, answers.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{CLOSED, HUB, POLICE, SURGERY, SUSPENDED, TRUST};
+
+/// A directory in which these agencies have these lines instead of a mailbox.
+pub fn partners(special: &[(&str, &str)]) -> String {
+    let officers = "telephone = \"01632 960100\"\n\
+        contact_officer = { name = \"A. Officer\", telephone = \"01632 960101\" }\n\
+        deputy = { name = \"B. Deputy\", telephone = \"01632 960102\" }\n";
+    let mailbox = "endpoints = [{ kind = \"mailbox\" }]\n";
+    let mut text = String::new();
+    for (id, kind, status, more) in [
+        (HUB, "hub", "active", ""),
+        (POLICE, "police", "active", ""),
+        (TRUST, "nhs-trust", "active", ""),
+        (SURGERY, "gp-surgery", "active", "ods_code = \"Z99999\"\nclass = \"test-surgeries\"\n"),
+        (SUSPENDED, "other", "suspended", ""),
+        (CLOSED, "other", "closed", "valid_to = 2020-01-31\nsuccessor = \"test-police\"\n"),
+        ("test-surgeries", "gp-surgery-class", "active", ""),
+    ] {
+        text.push_str(&format!(
+            "[[agency]]\nid = \"{id}\"\nname = \"Test {id}\"\nkind = \"{kind}\"\n\
+             status = \"{status}\"\nstatutory_basis = \"invented\"\n{more}"
+        ));
+        let own = special.iter().find(|(agency, _)| *agency == id).map(|(_, lines)| *lines);
+        match kind {
+            "gp-surgery-class" => {}
+            "hub" => text.push_str(own.unwrap_or(mailbox)),
+            _ => {
+                text.push_str(officers);
+                text.push_str(own.unwrap_or(mailbox));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// An RFI to these agencies, asking each everything.
+pub fn dispatch(recipients: &[&str]) -> Value {
+    let recipients: Vec<_> = recipients
+        .iter()
+        .map(|agency| json!({ "agency": agency, "why": "They may know the family." }))
+        .collect();
+    json!({ "recipients": recipients, "rfi": rfi() })
+}
+
+/// A valid RFI.
+pub fn rfi() -> Value {
+    let manager = json!({
+        "name": "Imogen Fablewright", "jobTitle": "Manager", "role": "mash-team-manager",
+    });
+    let refusal = json!({
+        "answer": "no",
+        "notObtainedReason": "would-increase-risk",
+        "explanation": "Asking at home would tell those who live there.",
+    });
+    json!({
+        "dateOfRequest": hours(-1),
+        "responseRequiredBy": hours(8),
+        "priority": "urgent",
+        "purpose": "assess-risk",
+        "pathway": "safeguarding",
+        "enquiryAuthorisation": {
+            "by": manager, "at": hours(-2), "why": "The account points to significant harm.",
+        },
+        "requester": {
+            "name": "Oswin Quillfeather", "jobTitle": "Health Representative",
+            "role": "mash-health-representative", "telephone": "+441632960017",
+        },
+        "persons": [{
+            "personId": "p1", "kind": "child", "relationship": "child",
+            "familyName": "Thistlebank", "givenName": "Wrenna", "birthDate": "2017-05-09",
+            "nhsNumber": "9990000018", "nhsNumberStatus": "number-present-and-verified",
+        }],
+        "reason": { "concerns": "She sleeps in the greenhouse when it is loud at home." },
+        "informationRequired": { "categories": ["neglect", "criminal-activity"] },
+        "referral": { "source": "professional", "parentsAware": "no" },
+        "consent": {
+            "child": refusal, "parentOrGuardian": refusal,
+            "otherFamilyContacts": { "answer": "no-such-person" },
+        },
+        "override": {
+            "decidedBy": manager, "decidedAt": hours(-2), "decision": "override-and-dispense",
+            "rationale": "Waiting would leave the child there another night.",
+        },
+        "lawfulBasis": {
+            "codelist": "uk-2026-09", "article6": "e", "specialCategory": true, "article9": "g",
+            "dpaSchedule1": "pt2-para18",
+            "para18WithoutConsentReason": "2c-would-prejudice-protection",
+            "appropriatePolicyDocument": "APD-1", "powers": ["children-act-1989-s47"],
+        },
+    })
+}
+
+/// A full answer to the RFI that this message carried.
+pub fn response(rfi: &str) -> Value {
+    json!({
+        "inReplyTo": rfi,
+        "result": "complete",
+        "respondedBy": { "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" },
+        "answers": [
+            {
+                "category": "neglect", "status": "provided", "aboutPersonIds": ["p1"],
+                "summary": "Seen without a coat on four mornings in November.",
+                "factOrOpinion": "fact",
+            },
+            { "category": "criminal-activity", "status": "nothing-known" },
+        ],
+        "accuracyChecked": "checked-against-record",
+        "proportionate": true,
+        "onwardDisclosure": "not-without-asking-us",
+        "lawfulBasis": basis(),
+    })
+}
+
+/// A partial answer.
+pub fn partial(rfi: &str) -> Value {
+    let mut response = response(rfi);
+    response["result"] = json!("partial");
+    response["moreToFollowBy"] = json!(hours(4));
+    response["answers"].as_array_mut().unwrap().truncate(1);
+    response
+}
+
+/// More, after a response.
+pub fn supplement(rfi: &str) -> Value {
+    json!({
+        "inReplyTo": rfi,
+        "suppliedBy": { "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" },
+        "answers": [{
+            "category": "criminal-activity", "status": "provided", "aboutPersonIds": ["p1"],
+            "summary": "A caution was found under an earlier name.", "factOrOpinion": "fact",
+        }],
+        "whyNow": "The earlier name was not known this morning.",
+        "accuracyChecked": "checked-against-record",
+        "proportionate": true,
+        "onwardDisclosure": "not-without-asking-us",
+        "lawfulBasis": basis(),
+    })
+}
+
+/// That the agency will answer.
+pub fn acknowledgement(rfi: &str) -> Value {
+    let who = json!({ "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" });
+    json!({ "inReplyTo": rfi, "acknowledgedBy": who, "willReplyBy": hours(3), "handler": who })
+}
+
+/// What the hub decided.
+pub fn outcome() -> Value {
+    json!({
+        "outcome": "early-help",
+        "decidedAt": hours(0),
+        "decidedBy": { "name": "Imogen Fablewright", "jobTitle": "Manager" },
+        "textForRecord": "The family is offered early help from the children's centre.",
+    })
+}
+
+fn basis() -> Value {
+    json!({
+        "codelist": "uk-2026-09", "article6": "e", "specialCategory": true, "article9": "h",
+        "powers": ["children-act-2004-s11"],
+    })
+}
+
+/// An instant so many hours from now.
+pub fn hours(from_now: i64) -> String {
+    let at: Timestamp = mash_gateway::message::now() + SignedDuration::from_hours(from_now);
+    mash_gateway::message::rfc3339(at)
+}
+
+/// Where replies of a kind go, for an exchange as the 202 or a document names it.
+pub fn path(exchange: &Value, kinds: &str) -> String {
+    let id = exchange["exchange"].as_str().or(exchange["subject"].as_str()).unwrap();
+    format!("/v1/exchanges/{id}/{kinds}")
+}

@@ -1,0 +1,346 @@
+//! A gateway of one's own for each test, agencies that speak to it, and endpoints it pushes to.
+//!
+//! Every answer an agency gets is held to `schemas/openapi.json`, so that no test can pass on an
+//! answer the description does not know.
+
+pub mod authority;
+pub mod case;
+pub mod endpoint;
+pub mod openapi;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Uri};
+use mash_gateway::http::client::{AddressPolicy, Client, ClientError, Limits};
+use mash_gateway::pki::tls::{self, ClientMaterial, MinTls};
+use rustls::ClientConfig;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const DOMAIN: &str = "mash.test.example";
+pub const HUB: &str = "test-mash";
+pub const POLICE: &str = "test-police";
+pub const TRUST: &str = "test-trust";
+pub const SURGERY: &str = "test-surgery";
+pub const CLOSED: &str = "test-closed";
+pub const SUSPENDED: &str = "test-suspended";
+
+/// A home, and the gateway that runs in it.
+pub struct TestGateway {
+    folder: TempDir,
+    process: Option<Child>,
+    /// Where agencies reach it.
+    pub url: String,
+    /// Its local door.
+    pub local: String,
+}
+
+impl TestGateway {
+    /// A new gateway where every agency has a mailbox.
+    pub fn start() -> Self {
+        Self::start_with(&case::partners(&[]))
+    }
+
+    /// A new gateway with this directory.
+    pub fn start_with(partners: &str) -> Self {
+        let mut gateway = Self::made(partners);
+        gateway.serve();
+        gateway
+    }
+
+    /// A home with this directory and a certificate for each agency, not running.
+    pub fn made(partners: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let gateway = Self { folder, process: None, url: String::new(), local: String::new() };
+        let init =
+            gateway.run(&["init", "--gateway-host", "localhost", "--hub", HUB, "--domain", DOMAIN]);
+        assert!(init.status.success(), "{}", text(&init.stderr));
+        std::fs::write(gateway.home().join("partners.toml"), partners).unwrap();
+        gateway.configure("# partner_api = \"0.0.0.0:8443\"", "partner_api = \"127.0.0.1:0\"");
+        gateway.configure("# local = \"127.0.0.1:8446\"", "local = \"127.0.0.1:0\"");
+        gateway.configure("# allow_loopback = false", "allow_loopback = true");
+        for agency in [HUB, POLICE, TRUST, SURGERY, SUSPENDED] {
+            gateway.certify(agency);
+        }
+        gateway
+    }
+
+    /// Changes a line of `gateway.toml`.
+    pub fn configure(&self, from: &str, to: &str) {
+        let path = self.home().join("gateway.toml");
+        let settings = std::fs::read_to_string(&path).unwrap();
+        assert!(settings.contains(from), "gateway.toml has no line {from}");
+        std::fs::write(&path, settings.replace(from, to)).unwrap();
+    }
+
+    /// Starts it, and waits until it listens.
+    pub fn serve(&mut self) {
+        let log = std::fs::File::options().append(true).create(true).open(self.log_path()).unwrap();
+        let mut process =
+            self.command(&["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = |after: &str| {
+            let rest = line.split_once(after).map(|(_, rest)| rest)?;
+            Some(rest.split_whitespace().next()?.to_owned())
+        };
+        let (Some(partners), Some(local)) = (address("https://"), address("http://")) else {
+            panic!("the gateway did not start: {}", self.log())
+        };
+        let port = partners.rsplit(':').next().unwrap();
+        self.url = format!("https://localhost:{port}");
+        self.local = format!("http://{local}");
+        // So that commands which tell the running gateway find it.
+        let path = self.home().join("gateway.toml");
+        let settings = std::fs::read_to_string(&path).unwrap();
+        let told = settings
+            .lines()
+            .map(|line| match line.starts_with("local = ") {
+                true => format!("local = \"{local}\"\n"),
+                false => format!("{line}\n"),
+            })
+            .collect::<String>();
+        std::fs::write(&path, told).unwrap();
+        self.process = Some(process);
+    }
+
+    /// Stops it in order, and checks that it ended well.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().unwrap();
+        let killed = Command::new("kill").arg(process.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        assert!(process.wait().unwrap().success(), "{}", self.log());
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Stops it, or not, and starts it again.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.serve();
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Where the agencies' keys and certificates are.
+    pub fn agencies(&self) -> PathBuf {
+        self.folder.path().join("agencies")
+    }
+
+    /// A place for a test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the gateway has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.home().join("data/gateway.db")
+    }
+
+    /// Runs a command of the binary in this home.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mash-gateway"));
+        command.args(arguments).arg("--home").arg(self.home()).current_dir(self.folder.path());
+        command
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("gateway.log")
+    }
+
+    /// Has a key made by openssl certified, as an agency would.
+    pub fn certify(&self, agency: &str) {
+        let folder = self.agencies();
+        std::fs::create_dir_all(&folder).unwrap();
+        let (key, csr) =
+            (folder.join(format!("{agency}.key")), folder.join(format!("{agency}.csr")));
+        let made = Command::new("openssl")
+            .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&csr)
+            .args(["-subj", "/CN=any"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let issued = self.run(&[
+            "cert",
+            "issue",
+            agency,
+            "--csr",
+            csr.to_str().unwrap(),
+            "--out",
+            folder.to_str().unwrap(),
+        ]);
+        assert!(issued.status.success(), "{}", text(&issued.stderr));
+    }
+
+    /// An agency that speaks to this gateway with its own certificate.
+    pub fn agency(&self, agency: &str) -> Agency {
+        let folder = self.agencies();
+        let read = |name: String| std::fs::read_to_string(folder.join(name)).unwrap();
+        let material = ClientMaterial {
+            chain: &read(format!("{agency}.pem")),
+            key: &read(format!("{agency}.key")),
+            roots: &read("ca.pem".to_owned()),
+        };
+        Agency::with(&self.url, tls::client_config(material, MinTls::Tls12).unwrap())
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Someone who speaks to a gateway.
+pub struct Agency {
+    client: Client,
+    url: String,
+}
+
+/// What a gateway answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The body of a success with this status.
+    #[track_caller]
+    pub fn ok(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        self.json()
+    }
+
+    /// That it is a problem of this type and status; returns its document.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["type"], format!("urn:mash:problem:{code}"));
+        problem
+    }
+}
+
+impl Agency {
+    /// With these TLS settings.
+    pub fn with(url: &str, tls: Arc<ClientConfig>) -> Self {
+        let limits = Limits {
+            connect_timeout: Duration::from_secs(20),
+            answer_timeout: Duration::from_secs(60),
+            response_bytes_max: 64 << 20,
+        };
+        Self { client: Client::new(tls, AddressPolicy::AllowAny, limits), url: url.to_owned() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, &[], Vec::new()).await.unwrap()
+    }
+
+    pub async fn get_json(&self, path: &str) -> Value {
+        self.get(path).await.ok(200)
+    }
+
+    /// Posts a message under a new idempotency key.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_bytes(path, &uuid::Uuid::new_v4().to_string(), body.to_string()).await
+    }
+
+    /// Posts a message under this idempotency key.
+    pub async fn post_bytes(&self, path: &str, key: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        self.request(Method::POST, path, &headers, body.into()).await.unwrap()
+    }
+
+    /// The RFI, sent by the hub; its answer.
+    pub async fn dispatch(&self, recipients: &[&str]) -> Value {
+        self.post("/v1/rfis", &case::dispatch(recipients)).await.ok(202)
+    }
+
+    /// Collects the message that waits longest.
+    pub async fn collect_first(&self) -> Value {
+        let inbox = self.get_json("/v1/inbox").await;
+        let id = inbox["messages"][0]["id"].as_str().expect("something waits").to_owned();
+        self.get_json(&format!("/v1/messages/{id}")).await
+    }
+
+    /// A request, whose answer is held to the API's description.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Answer, ClientError> {
+        let uri: Uri = format!("{}{path}", self.url).parse().unwrap();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| {
+                let name: HeaderName = name.parse().unwrap();
+                (name, HeaderValue::from_str(value).unwrap())
+            })
+            .collect();
+        let response = self.client.send(method.clone(), &uri, headers, body.into()).await?;
+        let answer = Answer {
+            status: response.status.as_u16(),
+            headers: response.headers,
+            body: response.body,
+        };
+        assert_eq!(answer.headers["cache-control"], "no-store");
+        openapi::hold(&method, uri.path(), &answer);
+        Ok(answer)
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits until `holds`, by asking again; fails after half a minute.
+#[track_caller]
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..600 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what}: not within half a minute");
+}
