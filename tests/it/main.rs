@@ -3,11 +3,4 @@
 
 mod support;
 
-mod bad_input;
-mod cli;
-mod delivery;
 mod exchange;
-mod identity;
-mod log;
-mod receipt;
-mod sealing;

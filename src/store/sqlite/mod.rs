@@ -9,8 +9,6 @@ mod dedupe;
 mod open;
 mod read;
 mod row;
-#[cfg(test)]
-mod tests;
 mod wal;
 
 use std::io;
