@@ -130,6 +130,11 @@ impl TestGateway {
         self.serve();
     }
 
+    /// The process, while it runs.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
     }
