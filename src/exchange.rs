@@ -23,8 +23,10 @@ use crate::message::{
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Violation};
-use crate::seal::{self, OpenError, SealError, Sealer};
-use crate::store::{Applied, Effect, Head, Store, StoreError, StoredEntry, StoredMessage};
+use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
+use crate::store::{
+    Applied, Effect, Head, IdempotencyToken, Store, StoreError, StoredEntry, StoredMessage,
+};
 
 /// The gateway, without its doors.
 pub struct Gateway {
@@ -72,14 +74,34 @@ impl Gateway {
     }
 
     /// Takes a submission: checked, routed, sealed, and accepted durably under a signed checkpoint.
-    /// The answer holds the receipts; a submission sent again gets the first answer, byte for byte.
+    /// The answer holds the receipts; a submission sent again gets the first answer, byte for byte,
+    /// however much later: even when a deadline has passed or the directory has changed.
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
         let token = seal::idempotency_token(&new);
-        // Before anything that depends on today: a repeat gets its first answer however much later,
-        // even when a deadline has passed or the directory has changed.
-        if let Some(first) = self.store.replay(&token).await? {
-            return answer(first);
+        match self.prepare(new, token, now).await {
+            Ok(sealed) => {
+                let is_pushed = sealed.is_pushed();
+                // Finds a repeat too: what was accepted before is not accepted again.
+                let applied = self.ledger.accept(sealed, now).await?;
+                if is_pushed {
+                    self.push_queued.notify_one();
+                }
+                answer(applied)
+            }
+            // Only what was never accepted is refused.
+            Err(problem) => match self.store.replay(&token).await? {
+                Some(first) => answer(first),
+                None => Err(problem),
+            },
         }
+    }
+
+    async fn prepare(
+        &self,
+        new: Submission,
+        token: IdempotencyToken,
+        now: Timestamp,
+    ) -> Result<Sealed, Problem> {
         let exchange = match new.target {
             Target::Exchange(id, _) => Some(self.exchange(&new.sender, &id).await?),
             Target::Rfis => None,
@@ -90,13 +112,7 @@ impl Gateway {
             count => self.store.allocate_references(reference_year(now), count).await?,
         };
         let routed = self.directory().route(valid, references, now)?;
-        let is_pushed = routed.is_pushed();
-        let sealed = self.sealer.seal(routed, token)?;
-        let applied = self.ledger.accept(sealed, now).await?;
-        if is_pushed {
-            self.push_queued.notify_one();
-        }
-        answer(applied)
+        Ok(self.sealer.seal(routed, token)?)
     }
 
     /// A message for its recipient, as the document it is delivered in. That it was collected is

@@ -50,7 +50,7 @@ impl Ledger {
     ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let halted = Arc::new(AtomicBool::new(false));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let writer = Writer { store, key, metrics, halted: Arc::clone(&halted) };
         // A thread of its own: the store may block in `append`, and nothing else may wait for it.
         let handle = thread::Builder::new()

@@ -30,6 +30,15 @@ pub struct Sealed {
     pub(crate) messages: Vec<SealedMessage>,
 }
 
+impl Sealed {
+    /// Whether any of its messages is to be pushed.
+    pub fn is_pushed(&self) -> bool {
+        let is_queued =
+            |message: &SealedMessage| matches!(message.delivery, DeliveryState::Queued { .. });
+        self.messages.iter().any(is_queued)
+    }
+}
+
 /// One sealed message.
 #[derive(Debug)]
 pub(crate) struct SealedMessage {

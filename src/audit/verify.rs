@@ -8,7 +8,7 @@ use super::checkpoint::{CheckpointError, LogVerifier};
 use super::entry::{EventName, Fields, commitment};
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
-use crate::store::{Head, MessageDigest, StoredEntry};
+use crate::store::{Head, MessageDigest, RowFault, StoredEntry};
 
 /// Checks a log as it is read, oldest entry first.
 #[derive(Debug)]
@@ -59,6 +59,9 @@ pub enum Fault {
     /// The stored message claims an entry that accepted no message.
     #[error("a message claims it, and it accepted none")]
     NotAccepted,
+    /// A row that belongs to the message it accepted is not as it was written.
+    #[error("of the message it accepted, {0}")]
+    Row(RowFault),
     /// The log so far is not what was signed.
     #[error(
         "the log up to here is not what was signed: something before was changed, added or removed"
@@ -143,6 +146,9 @@ impl LogChecker {
         }
         if fields.number("sizeBytes") != Some(envelope.size_bytes) {
             return wrong(Fault::Message("size"));
+        }
+        if let Some(fault) = message.row_fault {
+            return wrong(Fault::Row(fault));
         }
         match message.ciphertext_sha256 {
             Some(digest) if digest != envelope.digest => wrong(Fault::Message("sealed payload")),

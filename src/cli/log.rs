@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Exit, Failure, block_on, read_text};
 use crate::audit::checkpoint::LogVerifier;
-use crate::audit::verify::LogChecker;
+use crate::audit::verify::{Fault, LogChecker, LogFault};
 use crate::config::Config;
 use crate::message::{ExchangeId, Reference};
 use crate::store::sqlite::Sqlite;
@@ -127,6 +127,12 @@ pub(super) async fn verify(
         checker.checkpoint(left)?;
     }
     checker.finish()?;
+    // Nothing is past the end of the log.
+    if let Some(beyond) =
+        store.message_digests(from, u64::MAX >> 1).await.map_err(unreadable)?.first()
+    {
+        return Err(LogFault { entry: beyond.entry, fault: Fault::Missing }.into());
+    }
     bar.finish_and_clear();
     Ok(Verified { entries: from, messages })
 }

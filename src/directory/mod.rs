@@ -258,13 +258,6 @@ pub struct Routed {
     pub(crate) messages: Vec<RoutedMessage>,
 }
 
-impl Routed {
-    /// Whether any of its messages is to be pushed.
-    pub fn is_pushed(&self) -> bool {
-        self.messages.iter().any(|message| message.is_pushed)
-    }
-}
-
 /// One message to one agency.
 pub(crate) struct RoutedMessage {
     pub(crate) id: MessageId,

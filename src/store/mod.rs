@@ -363,6 +363,31 @@ pub struct MessageDigest {
     pub envelope: Envelope,
     /// SHA-256 of the ciphertext as it is now; none once purged.
     pub ciphertext_sha256: Option<[u8; 32]>,
+    /// What is wrong with the rows that belong to it, if anything is.
+    pub row_fault: Option<RowFault>,
+}
+
+/// What can be wrong with the rows that belong to a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RowFault {
+    /// It is not known how it stands with its delivery.
+    #[error("its delivery is missing")]
+    DeliveryMissing,
+    /// It would be listed for somebody else.
+    #[error("its delivery is to another agency")]
+    DeliveryRecipient,
+    /// Its enquiry, with the key that opens it, is not there.
+    #[error("its enquiry is missing")]
+    EnquiryMissing,
+    /// Its exchange is not there.
+    #[error("its exchange is missing")]
+    ExchangeMissing,
+    /// Its exchange is between others.
+    #[error("its exchange is between other agencies")]
+    ExchangeParties,
+    /// It is not there, though the enquiry's key was not destroyed.
+    #[error("its sealed payload is missing")]
+    PayloadMissing,
 }
 
 /// A certificate, from issue to the end of the record.

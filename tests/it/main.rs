@@ -3,4 +3,9 @@
 
 mod support;
 
+mod bad_input;
 mod exchange;
+mod identity;
+mod log;
+mod receipt;
+mod sealing;

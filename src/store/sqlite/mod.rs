@@ -154,19 +154,16 @@ impl Store for Sqlite {
     }
 
     async fn replay(&self, token: &IdempotencyToken) -> Result<Option<Applied>, StoreError> {
-        let token = *token;
-        self.on_thread(move |shared| {
-            shared.read(|connection| {
-                let (place, from) =
-                    shared.keys(connection, |keys| Ok(keys.find(&token.key_hash)))?;
-                let place = match place {
-                    Some(place) => Some(place),
-                    None => dedupe::find_stored(connection, &token.key_hash, from)?,
-                };
-                place.map(|place| read::replayed(connection, &token, place)).transpose()
-            })
+        // A point read, as below.
+        let shared = &self.shared;
+        shared.read(|connection| {
+            let (place, from) = shared.keys(connection, |keys| Ok(keys.find(&token.key_hash)))?;
+            let place = match place {
+                Some(place) => Some(place),
+                None => dedupe::find_stored(connection, &token.key_hash, from)?,
+            };
+            place.map(|place| read::replayed(connection, token, place)).transpose()
         })
-        .await
     }
 
     async fn allocate_references(&self, year: i16, count: u64) -> Result<u64, StoreError> {
@@ -183,13 +180,13 @@ impl Store for Sqlite {
     }
 
     async fn exchange(&self, id: &ExchangeId) -> Result<Exchange, StoreError> {
-        let id = *id;
-        self.read(move |connection| read::exchange(connection, &id)).await
+        // A few pages, nearly always in memory: handing this to another thread, as longer reads
+        // are, takes several times as long as the read.
+        self.shared.read(|connection| read::exchange(connection, id))
     }
 
     async fn exchange_by_reference(&self, name: &Reference) -> Result<Exchange, StoreError> {
-        let name = name.clone();
-        self.read(move |connection| read::exchange_by_reference(connection, &name)).await
+        self.shared.read(|connection| read::exchange_by_reference(connection, name))
     }
 
     async fn exchanges(

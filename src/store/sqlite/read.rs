@@ -308,7 +308,12 @@ pub(super) fn message_digests(
         concat!(
             "/* digests */ SELECT ",
             envelope_columns!(),
-            ", p.ciphertext FROM messages AS m LEFT JOIN payloads AS p ON p.entry = m.entry
+            ", p.ciphertext, e.id IS NOT NULL, e.wrapped_key IS NOT NULL, x.hub, x.agency,
+             d.recipient FROM messages AS m
+             LEFT JOIN payloads AS p ON p.entry = m.entry
+             LEFT JOIN enquiries AS e ON e.id = m.enquiry
+             LEFT JOIN exchanges AS x ON x.id = m.exchange
+             LEFT JOIN deliveries AS d ON d.entry = m.entry
              WHERE m.entry >= ?1 AND m.entry < ?2 ORDER BY m.entry"
         ),
         params![integer(from), integer(to)],

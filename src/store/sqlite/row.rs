@@ -12,7 +12,7 @@ use crate::message::{
     Reference, ResponseResult,
 };
 use crate::store::{
-    CertificateRecord, DeliveryState, Head, MessageDigest, StoredEntry, StoredMessage,
+    CertificateRecord, DeliveryState, Head, MessageDigest, RowFault, StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -178,14 +178,32 @@ pub(super) fn head(row: &Row<'_>) -> Result<Head> {
     Ok(Head { size: unsigned(row, 0)?, root: row.get(1)?, note: row.get_ref(2)?.as_str()?.into() })
 }
 
-/// A message's digests: the envelope's columns, then `ciphertext`.
+/// A message's digests: the envelope's columns, then `ciphertext`, whether there is an enquiry and
+/// whether it has its key, the exchange's `hub` and `agency`, the delivery's `recipient`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
     let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
         let digest = ring::digest::digest(&ring::digest::SHA256, ciphertext);
         digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
     });
-    Ok(MessageDigest { entry, id: envelope.id, envelope, ciphertext_sha256 })
+    let at = |after: usize| ENVELOPE_COLUMNS + after;
+    let (has_enquiry, has_key): (bool, bool) = (row.get(at(1))?, row.get(at(2))?);
+    let parties: Option<(AgencyId, AgencyId)> =
+        row.get::<_, Option<_>>(at(3))?.zip(row.get(at(4))?);
+    let delivered_to: Option<AgencyId> = row.get(at(5))?;
+    let ours = (&envelope.sender, &envelope.recipient);
+    let row_fault = match (&parties, &delivered_to) {
+        _ if !has_enquiry => Some(RowFault::EnquiryMissing),
+        _ if has_key && ciphertext_sha256.is_none() => Some(RowFault::PayloadMissing),
+        (None, _) => Some(RowFault::ExchangeMissing),
+        (Some((hub, agency)), _) if ours != (hub, agency) && ours != (agency, hub) => {
+            Some(RowFault::ExchangeParties)
+        }
+        (_, None) => Some(RowFault::DeliveryMissing),
+        (_, Some(to)) if *to != envelope.recipient => Some(RowFault::DeliveryRecipient),
+        _ => None,
+    };
+    Ok(MessageDigest { entry, id: envelope.id, envelope, ciphertext_sha256, row_fault })
 }
 
 /// A certificate: `sha256, serial, agency, issued_ms, not_before_ms, not_after_ms, revoked_ms,

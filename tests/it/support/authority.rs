@@ -6,13 +6,13 @@ use rcgen::{
 };
 
 /// An authority that signs whatever it is asked to.
-pub struct TestAuthority {
+pub(crate) struct TestAuthority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl TestAuthority {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -23,18 +23,23 @@ impl TestAuthority {
     }
 
     /// The gateway's own authority for agencies, its key unsealed: what a thief would have.
-    pub fn stolen(certificate_pem: &str, key_pem: &str) -> Self {
+    pub(crate) fn stolen(certificate_pem: &str, key_pem: &str) -> Self {
         let key = KeyPair::from_pem(key_pem).unwrap();
         let issuer = Issuer::from_ca_cert_pem(certificate_pem, key).unwrap();
         Self { pem: certificate_pem.to_owned(), issuer }
     }
 
-    pub fn pem(&self) -> &str {
+    /// Another authority with the same name, whose key is its own.
+    pub(crate) fn named_like(other: &Self) -> Self {
+        Self::stolen(&other.pem, &KeyPair::generate().unwrap().serialize_pem())
+    }
+
+    pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 
     /// A server's certificate and key.
-    pub fn server(&self, names: &[&str]) -> (String, String) {
+    pub(crate) fn server(&self, names: &[&str]) -> (String, String) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -42,7 +47,7 @@ impl TestAuthority {
     }
 
     /// A client's certificate and key, with these URIs, changed as the test wishes.
-    pub fn client(
+    pub(crate) fn client(
         &self,
         uris: &[&str],
         change: impl FnOnce(&mut CertificateParams),

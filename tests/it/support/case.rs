@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{CLOSED, HUB, POLICE, SURGERY, SUSPENDED, TRUST};
 
 /// A directory in which these agencies have these lines instead of a mailbox.
-pub fn partners(special: &[(&str, &str)]) -> String {
+pub(crate) fn partners(special: &[(&str, &str)]) -> String {
     let officers = "telephone = \"01632 960100\"\n\
         contact_officer = { name = \"A. Officer\", telephone = \"01632 960101\" }\n\
         deputy = { name = \"B. Deputy\", telephone = \"01632 960102\" }\n";
@@ -40,7 +40,7 @@ pub fn partners(special: &[(&str, &str)]) -> String {
 }
 
 /// An RFI to these agencies, asking each everything.
-pub fn dispatch(recipients: &[&str]) -> Value {
+pub(crate) fn dispatch(recipients: &[&str]) -> Value {
     let recipients: Vec<_> = recipients
         .iter()
         .map(|agency| json!({ "agency": agency, "why": "They may know the family." }))
@@ -49,7 +49,7 @@ pub fn dispatch(recipients: &[&str]) -> Value {
 }
 
 /// A valid RFI.
-pub fn rfi() -> Value {
+pub(crate) fn rfi() -> Value {
     let manager = json!({
         "name": "Imogen Fablewright", "jobTitle": "Manager", "role": "mash-team-manager",
     });
@@ -97,7 +97,7 @@ pub fn rfi() -> Value {
 }
 
 /// A full answer to the RFI that this message carried.
-pub fn response(rfi: &str) -> Value {
+pub(crate) fn response(rfi: &str) -> Value {
     json!({
         "inReplyTo": rfi,
         "result": "complete",
@@ -118,7 +118,7 @@ pub fn response(rfi: &str) -> Value {
 }
 
 /// A partial answer.
-pub fn partial(rfi: &str) -> Value {
+pub(crate) fn partial(rfi: &str) -> Value {
     let mut response = response(rfi);
     response["result"] = json!("partial");
     response["moreToFollowBy"] = json!(hours(4));
@@ -127,7 +127,7 @@ pub fn partial(rfi: &str) -> Value {
 }
 
 /// More, after a response.
-pub fn supplement(rfi: &str) -> Value {
+pub(crate) fn supplement(rfi: &str) -> Value {
     json!({
         "inReplyTo": rfi,
         "suppliedBy": { "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" },
@@ -144,13 +144,13 @@ pub fn supplement(rfi: &str) -> Value {
 }
 
 /// That the agency will answer.
-pub fn acknowledgement(rfi: &str) -> Value {
+pub(crate) fn acknowledgement(rfi: &str) -> Value {
     let who = json!({ "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" });
     json!({ "inReplyTo": rfi, "acknowledgedBy": who, "willReplyBy": hours(3), "handler": who })
 }
 
 /// What the hub decided.
-pub fn outcome() -> Value {
+pub(crate) fn outcome() -> Value {
     json!({
         "outcome": "early-help",
         "decidedAt": hours(0),
@@ -167,13 +167,13 @@ fn basis() -> Value {
 }
 
 /// An instant so many hours from now.
-pub fn hours(from_now: i64) -> String {
+pub(crate) fn hours(from_now: i64) -> String {
     let at: Timestamp = mash_gateway::message::now() + SignedDuration::from_hours(from_now);
     mash_gateway::message::rfc3339(at)
 }
 
 /// Where replies of a kind go, for an exchange as the 202 or a document names it.
-pub fn path(exchange: &Value, kinds: &str) -> String {
+pub(crate) fn path(exchange: &Value, kinds: &str) -> String {
     let id = exchange["exchange"].as_str().or(exchange["subject"].as_str()).unwrap();
     format!("/v1/exchanges/{id}/{kinds}")
 }

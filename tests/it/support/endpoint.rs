@@ -20,14 +20,14 @@ use super::authority::TestAuthority;
 
 /// What an endpoint was sent.
 #[derive(Clone, Debug)]
-pub struct Pushed {
-    pub headers: HeaderMap,
-    pub document: Value,
+pub(crate) struct Pushed {
+    pub(crate) headers: HeaderMap,
+    pub(crate) document: Value,
 }
 
 /// An endpoint that listens until the test ends. Answers 204 unless told otherwise.
-pub struct Endpoint {
-    pub port: u16,
+pub(crate) struct Endpoint {
+    pub(crate) port: u16,
     listener: Option<std::net::TcpListener>,
     authority: TestAuthority,
     pushed: Arc<Mutex<Vec<Pushed>>>,
@@ -36,7 +36,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// A port of its own; nothing answers there yet.
-    pub fn reserve() -> Self {
+    pub(crate) fn reserve() -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         Self {
@@ -49,7 +49,7 @@ impl Endpoint {
     }
 
     /// The directory's lines for it, with or without a mailbox to fall back on.
-    pub fn lines(&self, has_mailbox: bool) -> String {
+    pub(crate) fn lines(&self, has_mailbox: bool) -> String {
         let mailbox = if has_mailbox { ", { kind = \"mailbox\" }" } else { "" };
         format!(
             "endpoints = [{{ kind = \"push\", url = \"https://localhost:{}/in\", \
@@ -59,18 +59,18 @@ impl Endpoint {
     }
 
     /// Puts its authority's certificate into the gateway's home.
-    pub fn introduce(&self, home: &Path) {
+    pub(crate) fn introduce(&self, home: &Path) {
         std::fs::write(home.join("certs/endpoint.pem"), self.authority.pem()).unwrap();
     }
 
     /// The next answers, in order.
-    pub fn answer_with(&self, statuses: &[u16]) {
+    pub(crate) fn answer_with(&self, statuses: &[u16]) {
         let statuses = statuses.iter().map(|s| StatusCode::from_u16(*s).unwrap());
         self.answers.lock().unwrap().extend(statuses);
     }
 
     /// Starts to answer, to whom the gateway's authority vouches for.
-    pub fn start(&mut self, home: &Path) {
+    pub(crate) fn start(&mut self, home: &Path) {
         let listener = TcpListener::from_std(self.listener.take().unwrap()).unwrap();
         let (chain, key) = self.authority.server(&["localhost"]);
         let read = |name: &str| std::fs::read_to_string(home.join(name)).unwrap();
@@ -100,7 +100,7 @@ impl Endpoint {
     }
 
     /// Everything it was sent so far.
-    pub fn pushed(&self) -> Vec<Pushed> {
+    pub(crate) fn pushed(&self) -> Vec<Pushed> {
         self.pushed.lock().unwrap().clone()
     }
 }

@@ -3,12 +3,12 @@
 //! Every answer an agency gets is held to `schemas/openapi.json`, so that no test can pass on an
 //! answer the description does not know.
 
-pub mod authority;
-pub mod case;
-pub mod endpoint;
-pub mod openapi;
+pub(crate) mod authority;
+pub(crate) mod case;
+pub(crate) mod endpoint;
+pub(crate) mod openapi;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -16,45 +16,47 @@ use std::time::Duration;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
-use mash_gateway::http::client::{AddressPolicy, Client, ClientError, Limits};
+use mash_gateway::http::client::{AddressPolicy, Client, ClientError, Connection, Limits};
 use mash_gateway::pki::tls::{self, ClientMaterial, MinTls};
 use rustls::ClientConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const DOMAIN: &str = "mash.test.example";
-pub const HUB: &str = "test-mash";
-pub const POLICE: &str = "test-police";
-pub const TRUST: &str = "test-trust";
-pub const SURGERY: &str = "test-surgery";
-pub const CLOSED: &str = "test-closed";
-pub const SUSPENDED: &str = "test-suspended";
+use authority::TestAuthority;
+
+pub(crate) const DOMAIN: &str = "mash.test.example";
+pub(crate) const HUB: &str = "test-mash";
+pub(crate) const POLICE: &str = "test-police";
+pub(crate) const TRUST: &str = "test-trust";
+pub(crate) const SURGERY: &str = "test-surgery";
+pub(crate) const CLOSED: &str = "test-closed";
+pub(crate) const SUSPENDED: &str = "test-suspended";
 
 /// A home, and the gateway that runs in it.
-pub struct TestGateway {
+pub(crate) struct TestGateway {
     folder: TempDir,
     process: Option<Child>,
     /// Where agencies reach it.
-    pub url: String,
+    pub(crate) url: String,
     /// Its local door.
-    pub local: String,
+    pub(crate) local: String,
 }
 
 impl TestGateway {
     /// A new gateway where every agency has a mailbox.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&case::partners(&[]))
     }
 
     /// A new gateway with this directory.
-    pub fn start_with(partners: &str) -> Self {
+    pub(crate) fn start_with(partners: &str) -> Self {
         let mut gateway = Self::made(partners);
         gateway.serve();
         gateway
     }
 
     /// A home with this directory and a certificate for each agency, not running.
-    pub fn made(partners: &str) -> Self {
+    pub(crate) fn made(partners: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let gateway = Self { folder, process: None, url: String::new(), local: String::new() };
         let init =
@@ -71,7 +73,7 @@ impl TestGateway {
     }
 
     /// Changes a line of `gateway.toml`.
-    pub fn configure(&self, from: &str, to: &str) {
+    pub(crate) fn configure(&self, from: &str, to: &str) {
         let path = self.home().join("gateway.toml");
         let settings = std::fs::read_to_string(&path).unwrap();
         assert!(settings.contains(from), "gateway.toml has no line {from}");
@@ -79,7 +81,7 @@ impl TestGateway {
     }
 
     /// Starts it, and waits until it listens.
-    pub fn serve(&mut self) {
+    pub(crate) fn serve(&mut self) {
         let log = std::fs::File::options().append(true).create(true).open(self.log_path()).unwrap();
         let mut process =
             self.command(&["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -110,7 +112,7 @@ impl TestGateway {
     }
 
     /// Stops it in order, and checks that it ended well.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
         let killed = Command::new("kill").arg(process.id().to_string()).status().unwrap();
         assert!(killed.success());
@@ -118,48 +120,48 @@ impl TestGateway {
     }
 
     /// Ends it as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
     }
 
     /// Stops it, or not, and starts it again.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.stop();
         self.serve();
     }
 
     /// The process, while it runs.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.as_ref().unwrap().id()
     }
 
-    pub fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.folder.path().join("home")
     }
 
     /// Where the agencies' keys and certificates are.
-    pub fn agencies(&self) -> PathBuf {
+    pub(crate) fn agencies(&self) -> PathBuf {
         self.folder.path().join("agencies")
     }
 
     /// A place for a test's own files.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// What the gateway has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    pub fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.home().join("data/gateway.db")
     }
 
     /// Runs a command of the binary in this home.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
@@ -174,7 +176,7 @@ impl TestGateway {
     }
 
     /// Has a key made by openssl certified, as an agency would.
-    pub fn certify(&self, agency: &str) {
+    pub(crate) fn certify(&self, agency: &str) {
         let folder = self.agencies();
         std::fs::create_dir_all(&folder).unwrap();
         let (key, csr) =
@@ -201,16 +203,111 @@ impl TestGateway {
         assert!(issued.status.success(), "{}", text(&issued.stderr));
     }
 
-    /// An agency that speaks to this gateway with its own certificate.
-    pub fn agency(&self, agency: &str) -> Agency {
+    /// Says these bytes inside TLS, as this agency, and returns what comes until the gateway closes.
+    pub(crate) fn raw(&self, agency: &str, bytes: &[u8]) -> String {
         let folder = self.agencies();
-        let read = |name: String| std::fs::read_to_string(folder.join(name)).unwrap();
-        let material = ClientMaterial {
-            chain: &read(format!("{agency}.pem")),
-            key: &read(format!("{agency}.key")),
-            roots: &read("ca.pem".to_owned()),
-        };
+        let mut process = Command::new("openssl")
+            .args(["s_client", "-quiet", "-connect"])
+            .arg(self.url.trim_start_matches("https://"))
+            .arg("-CAfile")
+            .arg(folder.join("ca.pem"))
+            .arg("-cert")
+            .arg(folder.join(format!("{agency}.pem")))
+            .arg("-key")
+            .arg(folder.join(format!("{agency}.key")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Held open until the gateway has closed: an end of input would end the connection too.
+        let mut stdin = process.stdin.take().unwrap();
+        let _ = std::io::Write::write_all(&mut stdin, bytes);
+        let mut answer = Vec::new();
+        process.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
+        drop(stdin);
+        process.wait().unwrap();
+        text(&answer)
+    }
+
+    /// An agency that speaks to this gateway with its own certificate.
+    pub(crate) fn agency(&self, agency: &str) -> Agency {
+        let read = |name: String| std::fs::read_to_string(self.agencies().join(name)).unwrap();
+        self.bearer(&read(format!("{agency}.pem")), &read(format!("{agency}.key")))
+    }
+
+    /// Whoever bears this certificate.
+    pub(crate) fn bearer(&self, chain: &str, key: &str) -> Agency {
+        let roots = std::fs::read_to_string(self.agencies().join("ca.pem")).unwrap();
+        let material = ClientMaterial { chain, key, roots: &roots };
         Agency::with(&self.url, tls::client_config(material, MinTls::Tls12).unwrap())
+    }
+
+    /// The authority that the gateway issues agencies' certificates with, in a thief's hands.
+    pub(crate) fn stolen_authority(&self) -> TestAuthority {
+        let key = self.age_decrypt("keys/authority-identity.txt", "certs/agency-ca.key.age");
+        let pem = std::fs::read_to_string(self.home().join("certs/agency-ca.pem")).unwrap();
+        TestAuthority::stolen(&pem, &text(&key.unwrap()))
+    }
+
+    /// What Debian's `age -d` makes of a file, both in the home; none when it refuses.
+    pub(crate) fn age_decrypt(&self, identity: &str, file: &str) -> Option<Vec<u8>> {
+        let opened = Command::new("age")
+            .args(["-d", "-i", identity, file])
+            .current_dir(self.home())
+            .output()
+            .unwrap();
+        opened.status.success().then_some(opened.stdout)
+    }
+
+    /// What the local door says at `path`.
+    pub(crate) fn local(&self, path: &str) -> String {
+        let asked = Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "60"])
+            .arg(format!("{}{path}", self.local))
+            .output()
+            .unwrap();
+        assert!(asked.status.success(), "{}", text(&asked.stderr));
+        text(&asked.stdout)
+    }
+
+    /// The fields of every entry in the log.
+    pub(crate) fn entries(&self) -> Vec<Value> {
+        let shown = self.run(&["log", "show", "--json"]);
+        assert!(shown.status.success(), "{}", text(&shown.stderr));
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        shown["entries"].as_array().unwrap().iter().map(|entry| entry["fields"].clone()).collect()
+    }
+
+    /// That the whole log verifies.
+    #[track_caller]
+    pub(crate) fn verify_log(&self) {
+        let verified = self.run(&["log", "verify"]);
+        assert!(verified.status.success(), "{}", text(&verified.stderr));
+    }
+
+    /// Every file below the home, and the gateway's log file.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let (mut found, mut folders) = (vec![self.log_path()], vec![self.home()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { found.push(path) }
+            }
+        }
+        found
+    }
+
+    /// Fails if any of these is in any file, as it stands.
+    #[track_caller]
+    pub(crate) fn holds_nowhere(&self, phrases: &[&str]) {
+        for file in self.files() {
+            let bytes = std::fs::read(&file).unwrap();
+            for phrase in phrases {
+                let is_there = bytes.windows(phrase.len()).any(|w| w == phrase.as_bytes());
+                assert!(!is_there, "{} holds {phrase}", file.display());
+            }
+        }
     }
 }
 
@@ -224,38 +321,38 @@ impl Drop for TestGateway {
 }
 
 /// Someone who speaks to a gateway.
-pub struct Agency {
+pub(crate) struct Agency {
     client: Client,
     url: String,
 }
 
 /// What a gateway answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// The body of a success with this status.
     #[track_caller]
-    pub fn ok(self, status: u16) -> Value {
+    pub(crate) fn ok(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         self.json()
     }
 
     /// That it is a problem of this type and status; returns its document.
     #[track_caller]
-    pub fn problem(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem = self.json();
@@ -266,7 +363,7 @@ impl Answer {
 
 impl Agency {
     /// With these TLS settings.
-    pub fn with(url: &str, tls: Arc<ClientConfig>) -> Self {
+    pub(crate) fn with(url: &str, tls: Arc<ClientConfig>) -> Self {
         let limits = Limits {
             connect_timeout: Duration::from_secs(20),
             answer_timeout: Duration::from_secs(60),
@@ -275,39 +372,49 @@ impl Agency {
         Self { client: Client::new(tls, AddressPolicy::AllowAny, limits), url: url.to_owned() }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    /// A connection that stays open.
+    pub(crate) async fn connect(&self) -> Connection {
+        self.client.connect(&self.url.parse().unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path, &[], Vec::new()).await.unwrap()
     }
 
-    pub async fn get_json(&self, path: &str) -> Value {
+    pub(crate) async fn get_json(&self, path: &str) -> Value {
         self.get(path).await.ok(200)
     }
 
     /// Posts a message under a new idempotency key.
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_bytes(path, &uuid::Uuid::new_v4().to_string(), body.to_string()).await
     }
 
     /// Posts a message under this idempotency key.
-    pub async fn post_bytes(&self, path: &str, key: &str, body: impl Into<Vec<u8>>) -> Answer {
+    pub(crate) async fn post_bytes(
+        &self,
+        path: &str,
+        key: &str,
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
         let headers = [("content-type", "application/json"), ("idempotency-key", key)];
         self.request(Method::POST, path, &headers, body.into()).await.unwrap()
     }
 
     /// The RFI, sent by the hub; its answer.
-    pub async fn dispatch(&self, recipients: &[&str]) -> Value {
+    pub(crate) async fn dispatch(&self, recipients: &[&str]) -> Value {
         self.post("/v1/rfis", &case::dispatch(recipients)).await.ok(202)
     }
 
     /// Collects the message that waits longest.
-    pub async fn collect_first(&self) -> Value {
+    pub(crate) async fn collect_first(&self) -> Value {
         let inbox = self.get_json("/v1/inbox").await;
         let id = inbox["messages"][0]["id"].as_str().expect("something waits").to_owned();
         self.get_json(&format!("/v1/messages/{id}")).await
     }
 
     /// A request, whose answer is held to the API's description.
-    pub async fn request(
+    pub(crate) async fn request(
         &self,
         method: Method,
         path: &str,
@@ -334,13 +441,12 @@ impl Agency {
     }
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Waits until `holds`, by asking again; fails after half a minute.
-#[track_caller]
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     for _ in 0..600 {
         if holds().await {
             return;

@@ -15,7 +15,7 @@ static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| {
 
 /// Fails unless the description has this answer, with this body, for this path.
 #[track_caller]
-pub fn hold(method: &Method, path: &str, answer: &Answer) {
+pub(crate) fn hold(method: &Method, path: &str, answer: &Answer) {
     let Some((template, operation)) = operation(method, path) else {
         // What the description does not have is refused.
         assert!(matches!(answer.status, 403 | 404 | 405), "{method} {path} is not described");

@@ -1,0 +1,343 @@
+//! Who may speak: one certificate, one agency; everybody else is turned away and logged, and whoever
+//! is revoked is cut off at once.
+
+use std::process::Command;
+use std::time::Duration;
+
+use hyper::{HeaderMap, Method};
+use mash_gateway::http::client::{ClientError, Connection};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, SanType, date_time_ymd};
+use serde_json::{Value, json};
+
+use crate::support::authority::TestAuthority;
+use crate::support::{
+    Agency, DOMAIN, HUB, POLICE, SURGERY, TRUST, TestGateway, case, eventually, text,
+};
+
+/// Turned away in the TLS handshake: nothing of HTTP is answered.
+async fn is_turned_away(bearer: &Agency) -> bool {
+    match bearer.request(Method::GET, "/v1/whoami", &[], Vec::new()).await {
+        Err(ClientError::Tls(_) | ClientError::Closed) => true,
+        Err(other) => panic!("{other}"),
+        Ok(_) => false,
+    }
+}
+
+fn police() -> String {
+    format!("spiffe://{DOMAIN}/agency/{POLICE}")
+}
+
+#[tokio::test]
+async fn whom_tls_turns_away() {
+    let mut gateway = TestGateway::start();
+    let stolen = gateway.stolen_authority();
+    let foreign = TestAuthority::new("Somebody else's authority");
+    let same_name = TestAuthority::named_like(&stolen);
+    let nothing = |_: &mut CertificateParams| {};
+    let expired = |params: &mut CertificateParams| {
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 3, 1));
+    };
+    let not_yet = |params: &mut CertificateParams| {
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2090, 1, 1), date_time_ymd(2090, 3, 1));
+    };
+    let for_servers = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    };
+    let read = |name: &str| std::fs::read_to_string(gateway.home().join(name)).unwrap();
+    let gateways_own = (read("certs/gateway.pem"), read("keys/tls-key.pem"));
+    let uri = police();
+    for (who, (chain, key)) in [
+        ("of a foreign authority", foreign.client(&[&uri], nothing)),
+        ("of an authority with the name of ours", same_name.client(&[&uri], nothing)),
+        ("expired", stolen.client(&[&uri], expired)),
+        ("not yet valid", stolen.client(&[&uri], not_yet)),
+        ("for servers", stolen.client(&[&uri], for_servers)),
+        ("the gateway's own server certificate", gateways_own),
+    ] {
+        assert!(is_turned_away(&gateway.bearer(&chain, &key)).await, "{who}");
+    }
+    // Nobody: as curl sees it.
+    let nobody = Command::new("curl")
+        .args(["--silent", "--show-error", "--cacert"])
+        .arg(gateway.agencies().join("ca.pem"))
+        .arg(format!("{}/v1/whoami", gateway.url))
+        .output()
+        .unwrap();
+    assert!(!nobody.status.success() && nobody.stdout.is_empty());
+    assert!(text(&nobody.stderr).contains("alert"), "{}", text(&nobody.stderr));
+
+    gateway.stop();
+    let entries = gateway.entries();
+    let reasons: Vec<_> = entries
+        .iter()
+        .filter(|fields| fields["event"] == "handshake-refused")
+        .map(|fields| fields["reason"].as_str().unwrap())
+        .collect();
+    for reason in [
+        "certificate-unknown-authority",
+        "certificate-expired",
+        "certificate-not-yet-valid",
+        "certificate-wrong-purpose",
+        "certificate-missing",
+    ] {
+        assert!(reasons.contains(&reason), "{reason} in {reasons:?}");
+    }
+    assert_eq!(reasons.len(), 7);
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn whom_the_gateway_turns_away() {
+    let mut gateway = TestGateway::start();
+    let stolen = gateway.stolen_authority();
+    let (uri, other) = (police(), format!("spiffe://{DOMAIN}/agency/{TRUST}"));
+    let nothing = |_: &mut CertificateParams| {};
+    let also =
+        |name: SanType| move |params: &mut CertificateParams| params.subject_alt_names.push(name);
+    let dns = SanType::DnsName("police.test.example".try_into().unwrap());
+    let mail = SanType::Rfc822Name("police@test.example".try_into().unwrap());
+    let read = |name: &str| std::fs::read_to_string(gateway.home().join(name)).unwrap();
+    let cases = [
+        ("certificate-two-names", stolen.client(&[&uri, &other], nothing)),
+        ("certificate-two-names", stolen.client(&[&uri, &uri], nothing)),
+        ("certificate-two-names", stolen.client(&[&uri], also(dns.clone()))),
+        ("certificate-no-name", stolen.client(&[], nothing)),
+        (
+            "certificate-no-name",
+            stolen.client(&[], |params| params.distinguished_name.push(DnType::CommonName, POLICE)),
+        ),
+        ("certificate-not-an-agency", stolen.client(&[], also(dns))),
+        ("certificate-not-an-agency", stolen.client(&[], also(mail))),
+        ("certificate-not-an-agency", stolen.client(&[&format!("{uri}/")], nothing)),
+        ("certificate-not-an-agency", stolen.client(&[&format!("{uri}%20")], nothing)),
+        ("certificate-not-an-agency", stolen.client(&[&uri.to_uppercase()], nothing)),
+        (
+            "certificate-other-domain",
+            stolen.client(&[&uri.replace(DOMAIN, "other.example")], nothing),
+        ),
+        (
+            "certificate-other-domain",
+            stolen.client(&[&uri.replace(DOMAIN, "x.mash.test.example")], nothing),
+        ),
+        // The certificate the gateway itself pushes with: of the same authority, but no agency.
+        ("certificate-not-an-agency", (read("certs/push.pem"), read("keys/push-key.pem"))),
+        // All is as it should be, but we did not issue it: made with a stolen key.
+        ("not on this gateway's register", stolen.client(&[&uri], nothing)),
+    ];
+    for (reason, (chain, key)) in &cases {
+        let answer = gateway.bearer(chain, key).get("/v1/whoami").await;
+        let problem = answer.problem(403, "certificate-refused");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(reason), "{reason}: {detail}");
+        assert_eq!(answer.headers["connection"], "close");
+    }
+    // Nor may they do anything else.
+    let (chain, key) = &cases.last().unwrap().1;
+    let dispatch = case::dispatch(&[POLICE]);
+    let answer = gateway.bearer(chain, key).post("/v1/rfis", &dispatch).await;
+    answer.problem(403, "certificate-refused");
+    let answer = gateway.bearer(chain, key).get("/v1/no-such-path").await;
+    answer.problem(403, "certificate-refused");
+
+    gateway.stop();
+    let entries = gateway.entries();
+    let refused: Vec<_> =
+        entries.iter().filter(|fields| fields["problem"] == "certificate-refused").collect();
+    assert_eq!(refused.len(), cases.len() + 2);
+    assert!(refused.iter().all(|fields| fields.get("agency").is_none()), "nobody is named");
+}
+
+#[tokio::test]
+async fn tls_below_1_3_is_refused_unless_the_operator_allows_it() {
+    let mut gateway = TestGateway::start();
+    let agree = |gateway: &TestGateway, version: &str| {
+        let folder = gateway.agencies();
+        let asked = Command::new("curl")
+            .args(["--silent", "--show-error", "--tls-max", version, "--cacert"])
+            .arg(folder.join("ca.pem"))
+            .arg("--cert")
+            .arg(folder.join(format!("{POLICE}.pem")))
+            .arg("--key")
+            .arg(folder.join(format!("{POLICE}.key")))
+            .arg(format!("{}/v1/whoami", gateway.url))
+            .output()
+            .unwrap();
+        asked.status.success() && text(&asked.stdout).contains(POLICE)
+    };
+    assert!(agree(&gateway, "1.3"));
+    assert!(!agree(&gateway, "1.2"));
+    gateway.configure("# min = \"1.3\"", "min = \"1.2\"");
+    gateway.restart();
+    assert!(agree(&gateway, "1.2"));
+    assert!(!agree(&gateway, "1.1"));
+}
+
+#[tokio::test]
+async fn whoever_is_revoked_is_cut_off_at_once() {
+    let mut gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    hub.dispatch(&[POLICE]).await;
+    let mut open = police.connect().await;
+    async fn whoami(open: &mut Connection) -> Result<u16, ClientError> {
+        let nothing = (HeaderMap::new(), Vec::new().into());
+        let answer = open.send(Method::GET, "/v1/whoami", nothing.0, nothing.1).await?;
+        Ok(answer.status.as_u16())
+    }
+    assert_eq!(whoami(&mut open).await.unwrap(), 200);
+    let record = |gateway: &TestGateway| {
+        let listed = gateway.run(&["cert", "list", "--json"]);
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let all = listed["certificates"].as_array().unwrap().clone();
+        all.into_iter().filter(|one| one["agency"] == POLICE).collect::<Vec<_>>()
+    };
+    assert_eq!(record(&gateway)[0]["standing"], "active");
+
+    // Slips do nothing.
+    let revoke = |gateway: &TestGateway, agency: &str, confirm: &str| {
+        gateway.run(&["cert", "revoke", agency, "--reason", "key-compromise", "--confirm", confirm])
+    };
+    let slip = revoke(&gateway, POLICE, TRUST);
+    assert_eq!(slip.status.code(), Some(2), "{}", text(&slip.stderr));
+    let unknown = revoke(&gateway, "test-nobody", "test-nobody");
+    assert_eq!(unknown.status.code(), Some(4), "{}", text(&unknown.stderr));
+    assert_eq!(whoami(&mut open).await.unwrap(), 200);
+
+    let revoked = revoke(&gateway, POLICE, POLICE);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    // When the command returns, it is in force: on the connection that was open, and on new ones.
+    assert!(whoami(&mut open).await.is_err(), "the open connection was cut");
+    assert!(is_turned_away(&police).await);
+    assert_eq!(record(&gateway)[0]["standing"], "revoked");
+    assert_eq!(record(&gateway)[0]["reason"], "key-compromise");
+    assert_eq!(gateway.agency(TRUST).get("/v1/whoami").await.status, 200);
+    let again = revoke(&gateway, POLICE, POLICE);
+    assert_eq!(again.status.code(), Some(4));
+
+    // It stays so when the gateway starts anew, and a new certificate opens the door again.
+    gateway.restart();
+    assert!(is_turned_away(&gateway.agency(POLICE)).await);
+    gateway.certify(POLICE);
+    let police = gateway.agency(POLICE);
+    assert_eq!(police.get_json("/v1/whoami").await["waiting"], 1);
+    police.collect_first().await;
+
+    gateway.stop();
+    let entries = gateway.entries();
+    let is_logged = |event: &str, name: &str, value: Value| {
+        entries.iter().any(|fields| fields["event"] == event && fields[name] == value)
+    };
+    assert!(is_logged("certificate-revoked", "agency", json!(POLICE)));
+    assert!(is_logged("handshake-refused", "reason", json!("certificate-revoked")));
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn one_certificate_of_an_agency_is_revoked_by_its_serial() {
+    let gateway = TestGateway::start();
+    let old = gateway.agency(SURGERY);
+    gateway.certify(SURGERY);
+    let new = gateway.agency(SURGERY);
+    let serial = old.get_json("/v1/whoami").await["certificate"]["serial"].clone();
+    let serial = serial.as_str().unwrap();
+    assert_ne!(new.get_json("/v1/whoami").await["certificate"]["serial"], serial);
+    let revoked = gateway.run(&[
+        "cert",
+        "revoke",
+        "--serial",
+        serial,
+        "--reason",
+        "superseded",
+        "--confirm",
+        SURGERY,
+    ]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    assert!(is_turned_away(&old).await);
+    assert_eq!(new.get("/v1/whoami").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_revocation_that_no_gateway_has_heard_of_says_so() {
+    let gateway = TestGateway::made(&case::partners(&[]));
+    let revoked =
+        gateway.run(&["cert", "revoke", POLICE, "--reason", "superseded", "--confirm", POLICE]);
+    assert_eq!(revoked.status.code(), Some(1));
+    assert!(text(&revoked.stderr).contains("NO RUNNING GATEWAY"), "{}", text(&revoked.stderr));
+    // It is recorded all the same.
+    let mut gateway = gateway;
+    gateway.serve();
+    assert!(is_turned_away(&gateway.agency(POLICE)).await);
+}
+
+#[tokio::test]
+async fn changed_files_are_taken_into_use_whole_or_not_at_all() {
+    let gateway = TestGateway::start();
+    let hub = gateway.agency(HUB);
+    let path = gateway.home().join("partners.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let hang_up = || {
+        let told = Command::new("kill").args(["-HUP", &gateway.pid().to_string()]).status();
+        assert!(told.unwrap().success());
+    };
+    let concerns = || {
+        let ready: Value = serde_json::from_str(&gateway.local("/readyz")).unwrap();
+        ready["concerns"].as_array().unwrap().len()
+    };
+    assert_eq!(concerns(), 0);
+
+    std::fs::write(&path, good.replace("kind = \"police\"", "kind = \"polise\"")).unwrap();
+    hang_up();
+    eventually("the mistake is a concern", async || concerns() == 1).await;
+    hub.dispatch(&[POLICE]).await;
+
+    let suspended = good.replacen(
+        &format!(
+            "id = \"{POLICE}\"\nname = \"Test {POLICE}\"\nkind = \"police\"\nstatus = \"active\""
+        ),
+        &format!(
+            "id = \"{POLICE}\"\nname = \"Test {POLICE}\"\nkind = \"police\"\nstatus = \"suspended\""
+        ),
+        1,
+    );
+    assert_ne!(suspended, good);
+    std::fs::write(&path, suspended).unwrap();
+    hang_up();
+    eventually("the concern is gone", async || concerns() == 0).await;
+    let answer = hub.post("/v1/rfis", &case::dispatch(&[POLICE])).await;
+    assert_eq!(answer.problem(422, "recipient")["errors"][0]["code"], "recipient-suspended");
+}
+
+#[tokio::test]
+async fn certificates_are_issued_beside_a_running_gateway() {
+    let mut gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    for _ in 0..3 {
+        hub.dispatch(&[POLICE]).await;
+        gateway.certify(TRUST);
+        police.collect_first().await;
+    }
+    assert_eq!(gateway.agency(TRUST).get("/v1/whoami").await.status, 200);
+    gateway.stop();
+    gateway.verify_log();
+    let issued = gateway.entries();
+    let issued = issued.iter().filter(|fields| fields["event"] == "certificate-issued");
+    assert_eq!(issued.count(), 5 + 3);
+}
+
+#[tokio::test]
+async fn a_silent_caller_does_not_hold_the_door() {
+    let mut gateway = TestGateway::made(&case::partners(&[]));
+    gateway.configure("# handshake_timeout_s = 10", "handshake_timeout_s = 1");
+    gateway.serve();
+    let address = gateway.url.replace("https://localhost", "127.0.0.1");
+    let mut silent = std::net::TcpStream::connect(address).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(gateway.agency(POLICE).get("/v1/whoami").await.status, 200);
+    // It is let go of, rather than we giving up on it.
+    let ended = std::io::Read::read(&mut silent, &mut [0; 16]);
+    assert!(
+        matches!(ended, Ok(0))
+            || ended.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset)
+    );
+}

@@ -1,0 +1,303 @@
+//! The tamper-evident log: whatever is changed in the database afterwards is found and named, and a
+//! gateway whose log was changed accepts nothing more.
+
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{HUB, POLICE, TRUST, TestGateway, case, text};
+
+/// A stopped gateway in whose log something of each sort has happened.
+async fn full() -> TestGateway {
+    let mut gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let dispatched = hub.dispatch(&[POLICE, TRUST]).await;
+    let asked = &dispatched["exchanges"][0];
+    let rfi = asked["message"].as_str().unwrap();
+    police.collect_first().await;
+    police.post(&case::path(asked, "responses"), &json!({})).await.problem(422, "schema");
+    police.post(&case::path(asked, "responses"), &case::response(rfi)).await.ok(202);
+    hub.collect_first().await;
+    gateway.stop();
+    gateway.verify_log();
+    gateway
+}
+
+/// What Debian's sqlite3 says to this.
+fn sqlite(gateway: &TestGateway, sql: &str) -> String {
+    let ran = Command::new("sqlite3").arg(gateway.database()).arg(sql).output().unwrap();
+    assert!(ran.status.success(), "{sql}: {}", text(&ran.stderr));
+    text(&ran.stdout).trim().to_owned()
+}
+
+#[tokio::test]
+async fn whatever_is_changed_is_found_and_named() {
+    let gateway = full().await;
+    let number = |sql: &str| sqlite(&gateway, sql).parse::<u64>().unwrap();
+    // The entry that accepted the first RFI; the one after it accepted the second, in one batch.
+    let first = number("SELECT min(entry) FROM messages");
+    let response = number("SELECT entry FROM messages WHERE kind = 'response'");
+    let size = number("SELECT count(*) FROM entries");
+    let last = size - 1;
+    let second = first + 1;
+    let batch = number(&format!("SELECT min(size) FROM checkpoints WHERE size > {first}")) - 1;
+    let swap = |table: &str, key: &str| {
+        format!(
+            "UPDATE {table} SET {key} = -1 WHERE {key} = {first};
+             UPDATE {table} SET {key} = {first} WHERE {key} = {second};
+             UPDATE {table} SET {key} = {second} WHERE {key} = -1"
+        )
+    };
+    let of = |sql: &str| format!("{sql} = {first}");
+    let damages: Vec<(&str, String, u64)> = vec![
+        (
+            "an entry's text edited",
+            of("UPDATE entries SET fields = replace(fields, 'police', 'trust') WHERE idx"),
+            first,
+        ),
+        ("an entry's salt edited", of("UPDATE entries SET salt = zeroblob(32) WHERE idx"), first),
+        ("an entry's hash edited", of("UPDATE entries SET nodes = zeroblob(32) WHERE idx"), first),
+        ("an entry's text dropped", of("UPDATE entries SET fields = NULL WHERE idx"), first),
+        ("an entry dropped", of("DELETE FROM entries WHERE idx"), first),
+        ("two entries swapped", swap("entries", "idx"), first),
+        ("the last entry dropped", format!("DELETE FROM entries WHERE idx = {last}"), last),
+        ("the log cut short", format!("DELETE FROM entries WHERE idx >= {response}"), response),
+        (
+            "the log cut short, with its checkpoints",
+            format!(
+                "DELETE FROM entries WHERE idx >= {response};
+                 DELETE FROM checkpoints WHERE size > {response}"
+            ),
+            response,
+        ),
+        (
+            "an entry added",
+            format!(
+                "INSERT INTO entries SELECT {size}, previous, salt, fields, nodes FROM entries
+                 WHERE idx = {last}"
+            ),
+            size,
+        ),
+        (
+            "the last checkpoint dropped",
+            format!("DELETE FROM checkpoints WHERE size = {size}"),
+            last,
+        ),
+        (
+            "a checkpoint's root edited",
+            format!("UPDATE checkpoints SET root = zeroblob(32) WHERE size = {batch} + 1"),
+            batch,
+        ),
+        (
+            "a checkpoint's note edited",
+            format!(
+                "UPDATE checkpoints SET note = replace(note, 'mash', 'mush')
+                 WHERE size = {batch} + 1"
+            ),
+            batch,
+        ),
+        (
+            "a message's recipient edited",
+            of("UPDATE messages SET recipient = 'test-surgery' WHERE entry"),
+            first,
+        ),
+        (
+            "a message's sender edited",
+            of("UPDATE messages SET sender = 'test-surgery' WHERE entry"),
+            first,
+        ),
+        ("a message's time edited", of("UPDATE messages SET time_ms = 0 WHERE entry"), first),
+        ("a message's id edited", of("UPDATE messages SET id = zeroblob(16) WHERE entry"), first),
+        ("a message dropped", of("DELETE FROM messages WHERE entry"), first),
+        ("two messages swapped", swap("messages", "entry"), first),
+        (
+            "a payload edited",
+            of("UPDATE payloads SET ciphertext = zeroblob(900) WHERE entry"),
+            first,
+        ),
+        (
+            "a payload cut short",
+            of("UPDATE payloads SET ciphertext = substr(ciphertext, 1, 300) WHERE entry"),
+            first,
+        ),
+        ("a payload dropped", of("DELETE FROM payloads WHERE entry"), first),
+        ("two payloads swapped", swap("payloads", "entry"), first),
+        (
+            "a delivery redirected",
+            of("UPDATE deliveries SET recipient = 'test-surgery' WHERE entry"),
+            first,
+        ),
+        ("a delivery dropped", of("DELETE FROM deliveries WHERE entry"), first),
+        ("an enquiry dropped", "DELETE FROM enquiries".to_owned(), first),
+        (
+            "an exchange redirected",
+            "UPDATE exchanges SET agency = 'test-surgery' WHERE agency = 'test-police'".to_owned(),
+            first,
+        ),
+        (
+            "an exchange dropped",
+            "DELETE FROM exchanges WHERE agency = 'test-police'".to_owned(),
+            first,
+        ),
+    ];
+    let kept = std::fs::read(gateway.database()).unwrap();
+    for (what, sql, entry) in damages {
+        sqlite(&gateway, &sql);
+        let verified = gateway.run(&["log", "verify"]);
+        let said = text(&verified.stderr);
+        assert_eq!(verified.status.code(), Some(3), "{what}: {said}");
+        assert!(said.contains(&format!("entry {entry}:")), "{what} at {entry}: {said}");
+        std::fs::write(gateway.database(), &kept).unwrap();
+        gateway.verify_log();
+    }
+}
+
+#[tokio::test]
+async fn another_key_verifies_nothing() {
+    let gateway = full().await;
+    let other = TestGateway::made(&case::partners(&[]));
+    let key = other.home().join("certs/log-key.txt");
+    let verified = gateway.run(&["log", "verify", "--log-key", key.to_str().unwrap()]);
+    assert_eq!(verified.status.code(), Some(3), "{}", text(&verified.stderr));
+}
+
+/// Nothing may be built on a log that contradicts itself: neither when the gateway starts, nor
+/// under one that runs.
+#[tokio::test]
+async fn a_gateway_whose_log_was_changed_accepts_nothing() {
+    let mut gateway = TestGateway::start();
+    let hub = gateway.agency(HUB);
+    hub.dispatch(&[POLICE]).await;
+    sqlite(&gateway, "DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints)");
+    let refused = hub.post("/v1/rfis", &case::dispatch(&[POLICE])).await;
+    assert!(refused.status >= 500, "{}", refused.text());
+    // Reading what is kept still works.
+    assert_eq!(hub.get_json("/v1/exchanges").await["exchanges"].as_array().unwrap().len(), 1);
+    let ready: Value = serde_json::from_str(&gateway.local("/readyz")).unwrap();
+    assert_eq!(ready["status"], "not-ready");
+    gateway.kill();
+}
+
+/// Every receipt, checkpoint and proof the API gives is recomputed here, after RFC 6962, by nothing
+/// of the gateway's.
+#[tokio::test]
+async fn proofs_hold_for_those_who_compute_them_themselves() {
+    let gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    for _ in 0..3 {
+        hub.dispatch(&[POLICE, TRUST]).await;
+        police.collect_first().await;
+    }
+    let checkpoint = hub.get("/v1/log/checkpoint").await;
+    let note = checkpoint.text().to_owned();
+    let mut lines = note.lines();
+    let origin = lines.next().unwrap();
+    assert!(hub.get("/v1/log/key").await.text().starts_with(&format!("{origin}+")));
+    let size: u64 = lines.next().unwrap().parse().unwrap();
+    let root = STANDARD.decode(lines.next().unwrap()).unwrap();
+
+    let entries = hub.get_json("/v1/log/entries").await["entries"].as_array().unwrap().clone();
+    let leaves: Vec<Vec<u8>> = entries
+        .iter()
+        .take(usize::try_from(size).unwrap())
+        .map(|entry| STANDARD.decode(entry["leafHash"].as_str().unwrap()).unwrap())
+        .collect();
+    assert_eq!(leaves.len() as u64, size);
+    assert_eq!(tree_hash(&leaves), root);
+
+    for entry in 0..size {
+        let path = format!("/v1/log/proof?entry={entry}&size={size}");
+        let proof = hashes(&hub.get_json(&path).await);
+        let at = usize::try_from(entry).unwrap();
+        assert_eq!(inclusion_root(&leaves[at], entry, size, &proof), root, "entry {entry}");
+    }
+    for from in 1..=size {
+        let path = format!("/v1/log/proof?from={from}&to={size}");
+        let proof = hashes(&hub.get_json(&path).await);
+        let before = tree_hash(&leaves[..usize::try_from(from).unwrap()]);
+        assert!(is_consistent(from, size, &before, &root, &proof), "from {from}");
+    }
+
+    // Each sees the words of its own entries, and of others' only that they are there.
+    let mine: Vec<_> = entries.iter().filter(|entry| entry.get("fields").is_some()).collect();
+    assert!(mine.len() >= 6 && mine.len() < entries.len());
+    let surgery = gateway.agency(crate::support::SURGERY);
+    let theirs = surgery.get_json("/v1/log/entries").await;
+    let theirs = theirs["entries"].as_array().unwrap();
+    let own: Vec<_> = theirs.iter().filter_map(|entry| entry.get("fields")).collect();
+    assert!(own.iter().all(|fields| fields["event"] == "certificate-issued"), "{own:?}");
+}
+
+fn hashes(proof: &Value) -> Vec<Vec<u8>> {
+    let hashes = proof["hashes"].as_array().unwrap().iter();
+    hashes.map(|hash| STANDARD.decode(hash.as_str().unwrap()).unwrap()).collect()
+}
+
+fn node(left: &[u8], right: &[u8]) -> Vec<u8> {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().to_vec()
+}
+
+/// RFC 6962 section 2.1, as it is written there.
+fn tree_hash(leaves: &[Vec<u8>]) -> Vec<u8> {
+    match leaves {
+        [] => Sha256::digest([]).to_vec(),
+        [leaf] => leaf.clone(),
+        _ => {
+            let left = leaves.len().next_power_of_two() / 2;
+            node(&tree_hash(&leaves[..left]), &tree_hash(&leaves[left..]))
+        }
+    }
+}
+
+/// RFC 9162 section 2.1.3.2.
+fn inclusion_root(leaf: &[u8], index: u64, size: u64, proof: &[Vec<u8>]) -> Vec<u8> {
+    let (mut at, mut last, mut hash) = (index, size - 1, leaf.to_vec());
+    for sibling in proof {
+        assert_ne!(last, 0, "the proof is too long");
+        if at % 2 == 1 || at == last {
+            hash = node(sibling, &hash);
+            while at % 2 == 0 && at != 0 {
+                (at, last) = (at >> 1, last >> 1);
+            }
+        } else {
+            hash = node(&hash, sibling);
+        }
+        (at, last) = (at >> 1, last >> 1);
+    }
+    assert_eq!(last, 0, "the proof is too short");
+    hash
+}
+
+/// RFC 9162 section 2.1.4.2.
+fn is_consistent(from: u64, to: u64, before: &[u8], after: &[u8], proof: &[Vec<u8>]) -> bool {
+    if from == to {
+        return proof.is_empty() && before == after;
+    }
+    let mut proof = proof.iter().cloned();
+    let mut next = if from.is_power_of_two() { Some(before.to_vec()) } else { proof.next() };
+    let (mut at, mut last) = (from - 1, to - 1);
+    while at % 2 == 1 {
+        (at, last) = (at >> 1, last >> 1);
+    }
+    let Some(start) = next.take() else { return false };
+    let (mut old, mut new) = (start.clone(), start);
+    for sibling in proof {
+        if last == 0 {
+            return false;
+        }
+        if at % 2 == 1 || at == last {
+            old = node(&sibling, &old);
+            new = node(&sibling, &new);
+            while at % 2 == 0 && at != 0 {
+                (at, last) = (at >> 1, last >> 1);
+            }
+        } else {
+            new = node(&new, &sibling);
+        }
+        (at, last) = (at >> 1, last >> 1);
+    }
+    last == 0 && old == before && new == after
+}
