@@ -121,7 +121,7 @@ pub(super) fn make(
         "mash-gateway recovery identity: opens everything. Keep it off this machine.",
     );
     let settings = settings.replace(
-        "recovery_recipients = []",
+        "# recovery_recipients = []",
         &format!("recovery_recipients = [\"{recovery_recipient}\"]"),
     );
     let config = Config::parse(&settings)?;

@@ -173,21 +173,21 @@ async fn what_breaks_its_schema_or_rules() {
     let mut zoo = Zoo::open().await;
     zoo.responded("[]", 422, "schema", &[("", "type")]).await;
     let unknown = zoo.response(|r| r["answers"][0][MARK] = json!(1));
-    zoo.responded(unknown, 422, "schema", &[("/answers/0", "unknown-property")]).await;
+    zoo.responded(unknown, 422, "schema", &[("/answers/0", "unknown-field")]).await;
     let missing = zoo.response(|r| {
         r.as_object_mut().unwrap().remove("proportionate");
     });
-    zoo.responded(missing, 422, "schema", &[("/proportionate", "required")]).await;
+    zoo.responded(missing, 422, "schema", &[("/proportionate", "proportionate-required")]).await;
     let long = zoo.response(|r| r["answers"][0]["summary"] = json!("x".repeat(100_000)));
-    zoo.responded(long, 422, "schema", &[("/answers/0/summary", "maxLength")]).await;
+    zoo.responded(long, 422, "schema", &[("/answers/0/summary", "text-format")]).await;
     let category = zoo.response(|r| r["answers"][0]["category"] = json!("school-attendance"));
-    zoo.responded(category, 422, "schema", &[("/answers/0/category", "enum")]).await;
+    zoo.responded(category, 422, "schema", &[("/answers/0/category", "category-not-on-form")]).await;
     let not_asked = zoo.response(|r| r["answers"][1]["category"] = json!("cse-cce"));
     zoo.responded(
         not_asked,
         422,
         "schema",
-        &[("/answers/1/category", "category-not-asked"), ("/answers", "category-not-answered")],
+        &[("/answers", "category-not-answered"), ("/answers/1/category", "category-not-asked")],
     )
     .await;
     let of_trust = zoo.of_trust["message"].clone();
@@ -198,11 +198,11 @@ async fn what_breaks_its_schema_or_rules() {
         .await;
 
     let number = zoo.dispatch(|d| d["rfi"]["persons"][0]["nhsNumber"] = json!("9990000019"));
-    zoo.dispatched(number, "schema", &[("/rfi/persons/0/nhsNumber", "nhs-number")]).await;
+    zoo.dispatched(number, "schema", &[("/rfi/persons/0/nhsNumber", "nhs-number-check-digit")]).await;
     let no_basis = zoo.dispatch(|d| {
         d["rfi"].as_object_mut().unwrap().remove("lawfulBasis");
     });
-    zoo.dispatched(no_basis, "schema", &[("/rfi/lawfulBasis", "required")]).await;
+    zoo.dispatched(no_basis, "schema", &[("/rfi/lawfulBasis", "lawful-basis-required")]).await;
     let late = zoo.dispatch(|d| d["rfi"]["responseRequiredBy"] = json!(case::hours(-3)));
     let answer = zoo.hub.post_bytes("/v1/rfis", &key(), late).await;
     let problem = answer.problem(422, "schema");
