@@ -181,7 +181,8 @@ async fn what_breaks_its_schema_or_rules() {
     let long = zoo.response(|r| r["answers"][0]["summary"] = json!("x".repeat(100_000)));
     zoo.responded(long, 422, "schema", &[("/answers/0/summary", "text-format")]).await;
     let category = zoo.response(|r| r["answers"][0]["category"] = json!("school-attendance"));
-    zoo.responded(category, 422, "schema", &[("/answers/0/category", "category-not-on-form")]).await;
+    zoo.responded(category, 422, "schema", &[("/answers/0/category", "category-not-on-form")])
+        .await;
     let not_asked = zoo.response(|r| r["answers"][1]["category"] = json!("cse-cce"));
     zoo.responded(
         not_asked,
@@ -198,7 +199,8 @@ async fn what_breaks_its_schema_or_rules() {
         .await;
 
     let number = zoo.dispatch(|d| d["rfi"]["persons"][0]["nhsNumber"] = json!("9990000019"));
-    zoo.dispatched(number, "schema", &[("/rfi/persons/0/nhsNumber", "nhs-number-check-digit")]).await;
+    zoo.dispatched(number, "schema", &[("/rfi/persons/0/nhsNumber", "nhs-number-check-digit")])
+        .await;
     let no_basis = zoo.dispatch(|d| {
         d["rfi"].as_object_mut().unwrap().remove("lawfulBasis");
     });

@@ -116,7 +116,10 @@ async fn whom_the_gateway_turns_away() {
         ("certificate-not-an-agency", stolen.client(&[], also(mail))),
         ("certificate-not-an-agency", stolen.client(&[&format!("{uri}/")], nothing)),
         ("certificate-not-an-agency", stolen.client(&[&format!("{uri}%20")], nothing)),
-        ("certificate-not-an-agency", stolen.client(&[&uri.replace("/agency/", "/desk/")], nothing)),
+        (
+            "certificate-not-an-agency",
+            stolen.client(&[&uri.replace("/agency/", "/desk/")], nothing),
+        ),
         ("certificate-not-an-agency", stolen.client(&[&uri.replace("test-", "Test-")], nothing)),
         (
             "certificate-other-domain",

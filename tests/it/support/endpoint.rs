@@ -22,6 +22,7 @@ use super::authority::TestAuthority;
 #[derive(Clone, Debug)]
 pub(crate) struct Pushed {
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     pub(crate) document: Value,
 }
 
@@ -113,7 +114,7 @@ async fn take(
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let document = serde_json::from_slice(&body).unwrap();
-    pushed.lock().unwrap().push(Pushed { headers: head.headers, document });
+    pushed.lock().unwrap().push(Pushed { headers: head.headers, body, document });
     let status = answers.lock().unwrap().pop_front().unwrap_or(StatusCode::NO_CONTENT);
     let mut response = Response::new(Empty::new());
     *response.status_mut() = status;

@@ -1,0 +1,238 @@
+//! Delivery by push: the right endpoint and no other, each attempt logged, nothing lost whatever the
+//! endpoint or a power cut does.
+
+use std::process::Command;
+
+use mash_gateway::event::content_digest;
+use mash_gateway::message::sha256;
+use serde_json::{Value, json};
+
+use crate::support::authority::TestAuthority;
+use crate::support::endpoint::Endpoint;
+use crate::support::{Agency, HUB, POLICE, TRUST, TestGateway, case, eventually, text};
+
+/// A gateway that pushes to the police at `endpoint` and waits for nothing longer than it must; not
+/// running yet.
+fn pushing(endpoint: &Endpoint, has_mailbox: bool) -> TestGateway {
+    let partners = case::partners(&[(POLICE, &endpoint.lines(has_mailbox))]);
+    let gateway = TestGateway::made(&partners);
+    endpoint.introduce(&gateway.home());
+    gateway.configure("# retry_base_s = 5", "retry_base_s = 1");
+    gateway.configure("# attempt_timeout_s = 30", "attempt_timeout_s = 3");
+    gateway.configure("# lease_s = 60", "lease_s = 4");
+    gateway
+}
+
+/// The timeline of an exchange as its hub sees it.
+async fn timeline(hub: &Agency, exchange: &Value) -> Vec<Value> {
+    let path = format!("/v1/exchanges/{}", exchange["exchange"].as_str().unwrap());
+    hub.get_json(&path).await["timeline"].as_array().unwrap().clone()
+}
+
+/// The timeline's last entry, once it is this event.
+async fn last(hub: &Agency, exchange: &Value, event: &str) -> Value {
+    eventually(event, async || {
+        timeline(hub, exchange).await.last().is_some_and(|last| last["event"] == event)
+    })
+    .await;
+    timeline(hub, exchange).await.pop().unwrap()
+}
+
+fn queued(gateway: &TestGateway) -> String {
+    let sql = "SELECT count(*) FROM deliveries WHERE state = 'queued'";
+    let ran = Command::new("sqlite3").arg(gateway.database()).arg(sql).output().unwrap();
+    text(&ran.stdout).trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_push_is_the_document_with_its_id_its_digest_and_its_attempt() {
+    let mut endpoint = Endpoint::reserve();
+    let mut gateway = pushing(&endpoint, true);
+    endpoint.start(&gateway.home());
+    gateway.serve();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let dispatched = hub.dispatch(&[POLICE, TRUST]).await;
+    let asked = &dispatched["exchanges"][0];
+    let delivered = last(&hub, asked, "delivered").await;
+    assert_eq!((&delivered["attempt"], &delivered["endpoint"]), (&json!(1), &json!(0)));
+
+    let pushed = endpoint.pushed();
+    assert_eq!(pushed.len(), 1, "the trust's message went to its mailbox, not here");
+    let pushed = &pushed[0];
+    assert_eq!(pushed.headers["content-type"], "application/cloudevents+json");
+    assert_eq!(pushed.headers["mash-message-id"], asked["message"].as_str().unwrap());
+    assert_eq!(pushed.headers["mash-attempt"], "1");
+    assert_eq!(pushed.headers["content-digest"], content_digest(&sha256(&pushed.body)).as_str());
+    assert_eq!(pushed.document["id"], asked["message"]);
+    assert_eq!(pushed.document["to"], POLICE);
+    assert_eq!(pushed.document["data"]["persons"][0]["givenName"], "Wrenna");
+    // It is the same document that the mailbox gives.
+    let message = format!("/v1/messages/{}", asked["message"].as_str().unwrap());
+    assert_eq!(police.get(&message).await.body, pushed.body);
+    let path = format!("/v1/exchanges/{}", asked["reference"].as_str().unwrap());
+    assert_eq!(hub.get_json(&path).await["state"], "received");
+    // Delivered is not saved: the agency says that itself.
+    police.post(&format!("{message}/saved"), &json!({})).await.ok(200);
+    gateway.stop();
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_to_wait_gets_the_same_message_again() {
+    let mut endpoint = Endpoint::reserve();
+    let mut gateway = pushing(&endpoint, true);
+    endpoint.answer_with(&[503, 429, 500]);
+    endpoint.start(&gateway.home());
+    gateway.serve();
+    let hub = gateway.agency(HUB);
+    let dispatched = hub.dispatch(&[POLICE]).await;
+    let asked = &dispatched["exchanges"][0];
+    assert_eq!(last(&hub, asked, "delivered").await["attempt"], 4);
+    let attempts: Vec<_> = endpoint
+        .pushed()
+        .iter()
+        .map(|pushed| {
+            assert_eq!(pushed.document["id"], asked["message"]);
+            pushed.headers["mash-attempt"].to_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(attempts, ["1", "2", "3", "4"]);
+    let failed: Vec<_> = timeline(&hub, asked)
+        .await
+        .into_iter()
+        .filter(|entry| entry["event"] == "attempt-failed")
+        .map(|entry| {
+            assert!(entry["next"].is_string(), "{entry}");
+            entry["status"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(failed, [503, 429, 500]);
+}
+
+#[tokio::test]
+async fn a_refusal_goes_to_the_mailbox_or_back_to_the_sender() {
+    for (status, has_mailbox, event) in
+        [(410, true, "attempt-failed"), (403, true, "attempt-failed"), (410, false, "returned")]
+    {
+        let mut endpoint = Endpoint::reserve();
+        let mut gateway = pushing(&endpoint, has_mailbox);
+        endpoint.answer_with(&[status]);
+        endpoint.start(&gateway.home());
+        gateway.serve();
+        let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+        let dispatched = hub.dispatch(&[POLICE]).await;
+        let asked = &dispatched["exchanges"][0];
+        let entry = last(&hub, asked, event).await;
+        assert_eq!(entry["code"], "refused");
+        let waiting = police.get_json("/v1/inbox").await["messages"].as_array().unwrap().len();
+        assert_eq!(waiting, usize::from(has_mailbox));
+        // Even what was returned to the sender is not lost to its recipient.
+        let message = format!("/v1/messages/{}", asked["message"].as_str().unwrap());
+        assert_eq!(police.get_json(&message).await["id"], asked["message"]);
+        assert_eq!(endpoint.pushed().len(), 1, "a refusal is not tried again");
+        assert_eq!(queued(&gateway), "0");
+    }
+}
+
+#[tokio::test]
+async fn an_officer_whose_endpoint_does_not_come_back_finds_it_in_the_mailbox() {
+    // Redirects are not followed; a server that somebody else vouches for is told nothing.
+    for (what, code) in [("redirects", "redirected"), ("impostor", "server-certificate-untrusted")]
+    {
+        let mut endpoint = Endpoint::reserve();
+        let mut gateway = pushing(&endpoint, true);
+        gateway.configure("# delayed_after_s = 900", "delayed_after_s = 1");
+        if what == "impostor" {
+            let other = TestAuthority::new("Somebody else");
+            std::fs::write(gateway.home().join("certs/endpoint.pem"), other.pem()).unwrap();
+        } else {
+            endpoint.answer_with(&[302; 50]);
+        }
+        endpoint.start(&gateway.home());
+        gateway.serve();
+        let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+        let dispatched = hub.dispatch(&[POLICE]).await;
+        eventually("it is in the mailbox", async || {
+            police.get_json("/v1/inbox").await["messages"] != json!([])
+        })
+        .await;
+        let failed = timeline(&hub, &dispatched["exchanges"][0]).await;
+        let failed: Vec<_> =
+            failed.iter().filter(|entry| entry["event"] == "attempt-failed").collect();
+        assert!(!failed.is_empty());
+        assert!(failed.iter().all(|entry| entry["code"] == code), "{failed:?}");
+        assert_eq!(endpoint.pushed().is_empty(), what == "impostor");
+        police.collect_first().await;
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_between_accepting_and_pushing_loses_nothing() {
+    let mut endpoint = Endpoint::reserve();
+    let mut gateway = pushing(&endpoint, true);
+    gateway.serve();
+    let mut messages = Vec::new();
+    for _ in 0..5 {
+        let dispatched = gateway.agency(HUB).dispatch(&[POLICE]).await;
+        messages.push(dispatched["exchanges"][0]["message"].clone());
+        gateway.kill();
+        gateway.serve();
+    }
+    assert!(endpoint.pushed().is_empty(), "nothing answered there so far");
+    endpoint.start(&gateway.home());
+    eventually("all are pushed", async || {
+        let pushed = endpoint.pushed();
+        messages.iter().all(|message| pushed.iter().any(|one| one.document["id"] == *message))
+    })
+    .await;
+    eventually("and known to be", async || queued(&gateway) == "0").await;
+    gateway.stop();
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn what_is_collected_while_it_waits_is_not_pushed_any_more() {
+    let mut endpoint = Endpoint::reserve();
+    let mut gateway = pushing(&endpoint, false);
+    gateway.configure("retry_base_s = 1", "retry_base_s = 3600");
+    endpoint.answer_with(&[503]);
+    endpoint.start(&gateway.home());
+    gateway.serve();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let dispatched = hub.dispatch(&[POLICE]).await;
+    let asked = &dispatched["exchanges"][0];
+    last(&hub, asked, "attempt-failed").await;
+    assert_eq!(queued(&gateway), "1");
+    let message = format!("/v1/messages/{}", asked["message"].as_str().unwrap());
+    police.get(&message).await.ok(200);
+    assert_eq!(queued(&gateway), "0");
+    assert_eq!(endpoint.pushed().len(), 1);
+}
+
+#[tokio::test]
+async fn an_agency_that_was_suspended_meanwhile_is_not_pushed_to() {
+    let mut endpoint = Endpoint::reserve();
+    let mut gateway = pushing(&endpoint, true);
+    endpoint.answer_with(&[503; 3]);
+    gateway.serve();
+    let hub = gateway.agency(HUB);
+    let dispatched = hub.dispatch(&[POLICE]).await;
+    let asked = &dispatched["exchanges"][0];
+    last(&hub, asked, "attempt-failed").await;
+    gateway.stop();
+    let path = gateway.home().join("partners.toml");
+    let partners = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = partners.split_once(&format!("id = \"{POLICE}\"")).unwrap();
+    let after = after.replacen("status = \"active\"", "status = \"suspended\"", 1);
+    std::fs::write(&path, format!("{before}id = \"{POLICE}\"{after}")).unwrap();
+    endpoint.start(&gateway.home());
+    gateway.serve();
+    let hub = gateway.agency(HUB);
+    eventually("it is held", async || {
+        let timeline = timeline(&hub, asked).await;
+        timeline.last().unwrap()["code"] == "recipient-not-active"
+    })
+    .await;
+    assert!(endpoint.pushed().is_empty());
+    assert_eq!(queued(&gateway), "0");
+}
