@@ -15,7 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::cert::Office;
@@ -40,6 +41,7 @@ use endpoint::Endpoint;
 #[command(after_help = "Examples:
   mash-gateway demo
   mash-gateway demo --serve      leave it running, to look around in
+  mash-gateway demo --json       the same story for a program
 
 The folder is made anew each time. A folder that is not a demonstration's is never touched.")]
 pub(super) struct Demo {
@@ -58,7 +60,8 @@ impl Demo {
         telemetry::init_logging_to(log_file)?;
         let global = context.global.clone();
         let context = Context { home: Home::new(folder.join("home"))?, global };
-        block_on(Story { context: &context, folder, step: 0, telling: Vec::new() }.tell(self.serve))
+        let story = Story { context: &context, folder, steps: Vec::new(), telling: Vec::new() };
+        block_on(story.tell(self.serve))
     }
 }
 
@@ -66,9 +69,16 @@ impl Demo {
 struct Story<'a> {
     context: &'a Context,
     folder: PathBuf,
-    step: u32,
+    steps: Vec<Step>,
     /// What must not be found in any file.
     telling: Vec<String>,
+}
+
+/// One step of it, as told.
+#[derive(Serialize)]
+struct Step {
+    title: &'static str,
+    shown: Vec<String>,
 }
 
 /// A sender or recipient, and what it was given for what it sent.
@@ -193,9 +203,15 @@ impl Story<'_> {
 
         self.step("Every file is searched for the invented people and what was said of them");
         self.search()?;
-        println!("\nAll of it held. Look around in {}:", self.folder.display());
-        println!("  mash-gateway log show --home {}", self.context.home.folder().display());
-        println!("  mash-gateway log verify --home {}", self.context.home.folder().display());
+        let home = self.context.home.folder().display();
+        self.context.result(
+            &json!({ "held": true, "home": home.to_string(), "steps": self.steps }),
+            format!(
+                "\nAll of it held. Look around in {}:\n  mash-gateway log show --home {home}\n  \
+                 mash-gateway log verify --home {home}",
+                self.folder.display()
+            ),
+        );
         Ok(())
     }
 
@@ -217,7 +233,7 @@ impl Story<'_> {
         Ok(Identities::parse(&identity)?)
     }
 
-    async fn certify(&self) -> Result<(), Failure> {
+    async fn certify(&mut self) -> Result<(), Failure> {
         let office = Office::open(self.context)?;
         for agency in [HUB, POLICE, TRUST, SURGERY] {
             let (key, key_pem) = generate_key()?;
@@ -251,7 +267,7 @@ impl Story<'_> {
     }
 
     fn check_narrowed(
-        &self,
+        &mut self,
         police: &Value,
         trust: &Value,
         surgery: &Value,
@@ -295,10 +311,13 @@ impl Story<'_> {
     async fn stay(&self, running: Running, url: &str) -> Result<(), Failure> {
         let agencies = self.agencies();
         let agencies = agencies.display();
-        println!("\nThe gateway keeps running until you press Ctrl-C. Try:");
-        println!(
-            "  curl --cacert {agencies}/ca.pem --cert {agencies}/{SURGERY}.pem \\\n       \
-             --key {agencies}/{SURGERY}.key {url}/v1/whoami"
+        self.context.result(
+            &json!({ "agencies": agencies.to_string(), "steps": self.steps, "url": url }),
+            format!(
+                "\nThe gateway keeps running until you press Ctrl-C. Try:\n  curl --cacert \
+                 {agencies}/ca.pem --cert {agencies}/{SURGERY}.pem \\\n       \
+                 --key {agencies}/{SURGERY}.key {url}/v1/whoami"
+            ),
         );
         running.until_stopped().await;
         Ok(())
@@ -313,14 +332,17 @@ impl Story<'_> {
         self.folder.join("agencies")
     }
 
-    fn step(&mut self, what: &str) {
-        self.step += 1;
-        println!("\n{:>2}  {what}", self.step);
+    fn step(&mut self, title: &'static str) {
+        self.steps.push(Step { title, shown: Vec::new() });
+        self.context.say(format!("\n{:>2}  {title}", self.steps.len()));
     }
 
-    fn line(&self, what: impl std::fmt::Display) {
+    fn line(&mut self, what: impl std::fmt::Display) {
         for line in what.to_string().lines() {
-            println!("      {line}");
+            self.context.say(format!("      {line}"));
+            if let Some(step) = self.steps.last_mut() {
+                step.shown.push(line.to_owned());
+            }
         }
     }
 }
