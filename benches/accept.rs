@@ -5,6 +5,9 @@
 //! processor time and memory are theirs alone; the load generator runs beside them on the same
 //! machine, as it would not in life.
 
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "the figures are the result")]
+
 #[path = "../tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "the tests' harness does more than a benchmark needs")]
 mod support;

@@ -161,8 +161,8 @@ async fn what_is_not_strict_json() {
         ("a number beyond range", good.replacen('{', r#"{"n":1e999,"#, 1).into_bytes()),
         ("too many values", format!("[{}1]", "1,".repeat(100_000)).into_bytes()),
     ];
-    for (name, body) in bodies {
-        println!("{name}");
+    for (what, body) in bodies {
+        println!("{what}");
         zoo.responded(body, 400, "not-json", &[]).await;
     }
     zoo.close().await;
@@ -311,7 +311,7 @@ async fn requests_that_are_put_together_wrongly() {
     let key_header = ("idempotency-key", good.as_str());
     let digest = content_digest(&sha256(b"another body"));
     let (other, not_uuid) = (key(), "0123456789");
-    let cases: Vec<(Vec<(&str, &str)>, u16, &str)> = vec![
+    for (headers, status, code) in [
         (vec![json], 400, "idempotency-key-missing"),
         (vec![json, ("idempotency-key", "")], 400, "idempotency-key-missing"),
         (vec![json, ("idempotency-key", not_uuid)], 400, "idempotency-key-missing"),
@@ -320,8 +320,7 @@ async fn requests_that_are_put_together_wrongly() {
         (vec![key_header, ("content-type", "text/plain")], 415, "content-type"),
         (vec![key_header, ("content-type", "application/xml")], 415, "content-type"),
         (vec![key_header, json, ("content-digest", &digest)], 400, "content-digest-mismatch"),
-    ];
-    for (headers, status, code) in cases {
+    ] {
         let sent = zoo.police.request(Method::POST, &path, &headers, body.clone().into_bytes());
         let answer = sent.await.unwrap();
         zoo.refused(&answer, status, code, &[]);

@@ -1,10 +1,10 @@
 //! The command line as people use it: help that helps, exit codes that scripts can rely on, nothing
 //! overwritten, and the whole job done with commands alone.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -396,16 +396,17 @@ fn the_demonstration_holds_and_can_be_run_again() {
 #[test]
 fn a_demonstration_that_was_killed_does_not_stop_the_next() {
     let folder = TempDir::new().unwrap();
-    for after_ms in [0, 10, 40, 90, 160, 250, 400, 600, 900] {
+    // At the moments when it has told so many lines of its story, and once before the first.
+    for lines in [0, 1, 3, 5, 9, 12, 16, 21, 26, 30] {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
             .arg("demo")
             .current_dir(folder.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Not waited for anything: whatever it is doing then is a moment it may be killed at.
-        std::thread::sleep(Duration::from_millis(after_ms));
+        let told = BufReader::new(demo.stdout.take().unwrap()).lines().take(lines).count();
+        assert_eq!(told, lines);
         demo.kill().unwrap();
         demo.wait().unwrap();
     }

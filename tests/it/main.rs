@@ -1,6 +1,12 @@
 //! The gateway through its front door: the real binary, real mutual TLS on loopback, a real
 //! database, and outside tools that know nothing of it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
 mod support;
 
 mod bad_input;

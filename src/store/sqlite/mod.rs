@@ -9,6 +9,8 @@ mod dedupe;
 mod open;
 mod read;
 mod row;
+#[cfg(test)]
+mod tests;
 mod wal;
 
 use std::io;

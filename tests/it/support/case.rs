@@ -174,6 +174,6 @@ pub(crate) fn hours(from_now: i64) -> String {
 
 /// Where replies of a kind go, for an exchange as the 202 or a document names it.
 pub(crate) fn path(exchange: &Value, kinds: &str) -> String {
-    let id = exchange["exchange"].as_str().or(exchange["subject"].as_str()).unwrap();
+    let id = exchange["exchange"].as_str().or_else(|| exchange["subject"].as_str()).unwrap();
     format!("/v1/exchanges/{id}/{kinds}")
 }

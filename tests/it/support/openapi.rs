@@ -18,7 +18,7 @@ static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| {
 pub(crate) fn hold(method: &Method, path: &str, answer: &Answer) {
     let Some((template, operation)) = operation(method, path) else {
         // What the description does not have is refused.
-        assert!(matches!(answer.status, 403 | 404 | 405), "{method} {path} is not described");
+        assert!(matches!(answer.status, 403..=405), "{method} {path} is not described");
         return;
     };
     let status = answer.status.to_string();

@@ -1,0 +1,209 @@
+//! What cannot be seen through the front door: idempotency keys over generations and processes, and
+//! files that are not a store.
+
+use jiff::SignedDuration;
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::entry::{Event, NewEntry};
+use crate::message::{Envelope, ExchangeState, Kind, Priority, ResponseResult, Said, now};
+use crate::store::{Accept, DeliveryState, NewEnquiry, NewMessage, Step};
+
+/// So small that keys pass through every generation in a short test.
+const GENERATION: usize = 8;
+
+struct Fixture {
+    folder: TempDir,
+    key: LogKey,
+    exchange: Exchange,
+}
+
+impl Fixture {
+    async fn new() -> (Self, Sqlite) {
+        let folder = TempDir::new().unwrap();
+        let agency = |id| AgencyId::parse(id).unwrap();
+        let at = now();
+        let exchange = Exchange {
+            id: ExchangeId::new(at),
+            enquiry: EnquiryId::new(at),
+            reference: Reference::new(2026, 1),
+            hub: agency("mash"),
+            agency: agency("police"),
+            rfi: MessageId::new(at),
+            categories: vec!["neglect".to_owned()],
+            persons: vec!["p1".to_owned()],
+            priority: Priority::Routine,
+            response_required_by: at + SignedDuration::from_hours(8),
+            opened_at: at,
+            state: ExchangeState::Requested,
+            result: None,
+            outcome_at: None,
+            sealing_recipient: "age1invented".to_owned(),
+        };
+        let fixture = Self { folder, key: LogKey::generate("test/log").unwrap(), exchange };
+        let store = fixture.open();
+        let opening = fixture.message(Kind::Rfi, Step::Open(Box::new(fixture.exchange.clone())));
+        let enquiry = NewEnquiry {
+            id: fixture.exchange.enquiry,
+            recipient: "age1invented".to_owned(),
+            wrapped_key: vec![1; 200],
+        };
+        let accept = Accept { token: token(0, 0), enquiry: Some(enquiry), messages: vec![opening] };
+        let applied = store.append(vec![Change::Accept(Box::new(accept))], &fixture.key).await;
+        assert!(matches!(applied.unwrap()[..], [Applied::Accepted(_)]));
+        (fixture, store)
+    }
+
+    /// The store as another process would have it.
+    fn open(&self) -> Sqlite {
+        Sqlite::open_with(&self.folder.path().join("store.db"), GENERATION).unwrap()
+    }
+
+    fn message(&self, kind: Kind, step: Step) -> NewMessage {
+        let (exchange, at) = (&self.exchange, now());
+        let is_rfi = kind == Kind::Rfi;
+        let (from, to) = if is_rfi {
+            (&exchange.hub, &exchange.agency)
+        } else {
+            (&exchange.agency, &exchange.hub)
+        };
+        let ciphertext = vec![0xa5; 400];
+        let envelope = Envelope {
+            id: if is_rfi { exchange.rfi } else { MessageId::new(at) },
+            kind,
+            enquiry: exchange.enquiry,
+            exchange: exchange.id,
+            reference: exchange.reference.clone(),
+            sender: from.clone(),
+            recipient: to.clone(),
+            time: at,
+            priority: exchange.priority,
+            handling: None,
+            in_reply_to: (!is_rfi).then_some(exchange.rfi),
+            digest: crate::message::sha256(&ciphertext),
+            size_bytes: 300,
+            is_sealed_to_agency: false,
+            traceparent: None,
+        };
+        NewMessage {
+            entry: NewEntry::new(&Event::accepted(&envelope, &[9; 32]), at),
+            envelope,
+            ciphertext,
+            delivery: DeliveryState::Held,
+            step,
+        }
+    }
+
+    /// A partial response under this key: any number may be sent.
+    fn partial(&self, token: IdempotencyToken) -> Change {
+        let step = Step::Say(Said::Response(ResponseResult::Partial));
+        let message = self.message(Kind::Response, step);
+        Change::Accept(Box::new(Accept { token, enquiry: None, messages: vec![message] }))
+    }
+
+    async fn accept(&self, store: &Sqlite, token: IdempotencyToken) -> Applied {
+        store.append(vec![self.partial(token)], &self.key).await.unwrap().remove(0)
+    }
+}
+
+/// The fingerprint of a submission; keys in no order, as senders' are.
+fn token(number: u32, body: u8) -> IdempotencyToken {
+    let digest = crate::message::sha256(&number.to_be_bytes());
+    let mut key_hash = [0; 16];
+    key_hash.copy_from_slice(&digest[..16]);
+    IdempotencyToken { key_hash, body_mac: [body; 32] }
+}
+
+/// The receipts, whichever way they were come by.
+fn receipts(applied: Applied) -> Vec<String> {
+    match applied {
+        Applied::Accepted(logged) | Applied::Replayed(logged) => {
+            logged.iter().map(Logged::receipt).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_key_is_known_for_ever_and_gets_its_first_receipt() {
+    let (fixture, mut store) = Fixture::new().await;
+    let mut first = Vec::new();
+    for number in 1..=200 {
+        let applied = fixture.accept(&store, token(number, 1)).await;
+        assert!(matches!(applied, Applied::Accepted(_)));
+        first.push(receipts(applied));
+        // Also after a restart, wherever its key is just then.
+        if number % 37 == 0 {
+            store = fixture.open();
+        }
+        for again in [1, number / 2 + 1, number] {
+            let place = usize::try_from(again).unwrap() - 1;
+            let replayed = store.replay(&token(again, 1)).await.unwrap().unwrap();
+            assert_eq!(receipts(replayed), first[place], "key {again} after {number}");
+            let sent_again = fixture.accept(&store, token(again, 1)).await;
+            assert!(matches!(sent_again, Applied::Replayed(_)));
+            assert_eq!(receipts(sent_again), first[place]);
+            let other_body = fixture.accept(&store, token(again, 2)).await;
+            assert!(matches!(other_body, Applied::KeyReused));
+        }
+        assert!(store.replay(&token(number + 1_000, 1)).await.unwrap().is_none());
+    }
+    assert_eq!(store.head().await.unwrap().unwrap().size, 201);
+}
+
+#[tokio::test]
+async fn two_processes_on_one_file_see_each_others_keys() {
+    let (fixture, one) = Fixture::new().await;
+    let two = fixture.open();
+    for number in 1..=100 {
+        let (writer, reader) = if number % 3 == 0 { (&two, &one) } else { (&one, &two) };
+        let accepted = receipts(fixture.accept(writer, token(number, 1)).await);
+        let replayed = reader.replay(&token(number, 1)).await.unwrap().unwrap();
+        assert_eq!(receipts(replayed), accepted, "key {number}");
+        let again = fixture.accept(reader, token(number, 1)).await;
+        assert!(matches!(again, Applied::Replayed(_)), "key {number}");
+    }
+    assert_eq!(one.head().await.unwrap().unwrap().size, 101);
+}
+
+#[tokio::test]
+async fn the_same_key_twice_in_one_batch_is_one_message() {
+    let (fixture, store) = Fixture::new().await;
+    let batch = vec![
+        fixture.partial(token(1, 1)),
+        fixture.partial(token(1, 1)),
+        fixture.partial(token(1, 2)),
+        fixture.partial(token(2, 1)),
+    ];
+    let applied = store.append(batch, &fixture.key).await.unwrap();
+    let [one, two, other, next] = applied.try_into().unwrap();
+    assert!(matches!(two, Applied::Replayed(_)) && matches!(other, Applied::KeyReused));
+    assert_eq!(receipts(one), receipts(two));
+    assert!(matches!(next, Applied::Accepted(_)));
+    assert_eq!(store.head().await.unwrap().unwrap().size, 3);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let letter = folder.path().join("letter.txt");
+    std::fs::write(&letter, "Dear all, this is not a database, however long it is.".repeat(40))
+        .unwrap();
+    let before = std::fs::read(&letter).unwrap();
+    assert!(Sqlite::open(&letter).is_err());
+    assert_eq!(std::fs::read(&letter).unwrap(), before);
+
+    let others = folder.path().join("others.db");
+    let connection = Connection::open(&others).unwrap();
+    connection.execute_batch("CREATE TABLE theirs (a)").unwrap();
+    drop(connection);
+    assert!(Sqlite::open(&others).is_err());
+
+    // One of ours, from a later version than this program knows.
+    let newer = folder.path().join("newer.db");
+    drop(Sqlite::open(&newer).unwrap());
+    let connection = Connection::open(&newer).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    assert!(Sqlite::open(&newer).is_err());
+}
