@@ -16,5 +16,6 @@ mod delivery;
 mod exchange;
 mod identity;
 mod log;
+mod readme;
 mod receipt;
 mod sealing;
