@@ -2,7 +2,8 @@
 //!
 //! A thread of its own copies committed pages into the database file several times a second,
 //! passively: it waits for no one and no one waits for it. Under steady load it never finds
-//! everything copied, so SQLite never starts the log over; the writer then helps between batches.
+//! everything copied, so SQLite never starts the log over; the writer then helps between batches,
+//! once so little is left to copy that its senders hardly notice.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +18,15 @@ use crate::store::StoreError;
 
 const EVERY: Duration = Duration::from_millis(200);
 
-/// From here the writer starts the log over if nobody would have to wait.
-const FRAMES_SOFT: i64 = FRAMES_HARD / 2;
+/// From here the thread checkpoints without pause, and the writer starts the log over as soon as
+/// little is left to copy and nobody would have to wait: 32 MiB.
+const FRAMES_SOFT: i64 = 32 * 1024 * 1024 / open::PAGE_BYTES;
 
-/// From here the writer waits for the other checkpoint to end, and a little for readers: 64 MiB.
-const FRAMES_HARD: i64 = 64 * 1024 * 1024 / open::PAGE_BYTES;
+/// From here the writer waits for the other checkpoint to end, and a little for readers: 128 MiB.
+const FRAMES_HARD: i64 = 128 * 1024 * 1024 / open::PAGE_BYTES;
+
+/// What the writer copies itself without its senders noticing: 2 MiB.
+const FRAMES_FEW: i64 = 2 * 1024 * 1024 / open::PAGE_BYTES;
 
 /// How long the writer then waits for a reader who still needs the old pages.
 const PATIENCE_MS: u64 = 100;
@@ -39,7 +44,8 @@ struct Shared {
     /// Held by whoever checkpoints: SQLite refuses the second at once instead of letting it wait.
     turn: Mutex<()>,
     is_stopping: Mutex<bool>,
-    stop: Condvar,
+    /// To stop, or because the log has grown long.
+    wake: Condvar,
 }
 
 impl Checkpointer {
@@ -63,11 +69,15 @@ impl Checkpointer {
     /// What goes wrong here costs disk space, never a message: it is not the writer's failure.
     pub(super) fn written(&self, writer: &Connection) {
         self.shared.has_written.store(true, Ordering::Relaxed);
-        let frames = checkpoint(writer, "NOOP").unwrap_or(0);
+        let (frames, copied) = checkpoint(writer, "NOOP").unwrap_or((0, 0));
         if frames < FRAMES_SOFT {
             return;
         }
         let is_over = frames >= FRAMES_HARD;
+        if !is_over && frames - copied > FRAMES_FEW {
+            self.shared.wake.notify_all();
+            return;
+        }
         let _turn = match self.shared.turn.try_lock() {
             Ok(turn) => turn,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -77,7 +87,7 @@ impl Checkpointer {
         let patience_ms = if is_over { PATIENCE_MS } else { 0 };
         let restarted = writer
             .busy_timeout(Duration::from_millis(patience_ms))
-            .and_then(|()| checkpoint(writer, "RESTART"));
+            .and_then(|()| checkpoint(writer, "RESTART").map(|_| ()));
         let restored = writer.busy_timeout(open::BUSY_TIMEOUT);
         if let Err(error) = restarted.and(restored) {
             tracing::warn!(%error, "the store's write-ahead log cannot be started over");
@@ -88,7 +98,7 @@ impl Checkpointer {
 impl Drop for Checkpointer {
     fn drop(&mut self) {
         *lock(&self.shared.is_stopping) = true;
-        self.shared.stop.notify_all();
+        self.shared.wake.notify_all();
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported by the thread itself.
             let _ = thread.join();
@@ -101,7 +111,7 @@ fn run(connection: &Connection, shared: &Shared) {
     let mut is_stopping = lock(&shared.is_stopping);
     while !*is_stopping {
         (is_stopping, _) =
-            shared.stop.wait_timeout(is_stopping, EVERY).unwrap_or_else(PoisonError::into_inner);
+            shared.wake.wait_timeout(is_stopping, EVERY).unwrap_or_else(PoisonError::into_inner);
         if *is_stopping || !shared.has_written.swap(false, Ordering::Relaxed) {
             continue;
         }
@@ -121,11 +131,11 @@ fn run(connection: &Connection, shared: &Shared) {
     }
 }
 
-/// Checkpoints and returns how many frames the log has.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<i64> {
+/// Checkpoints and returns how many frames the log has, and how many of them are copied.
+fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     connection
         .prepare_cached(&format!("/* checkpoint */ PRAGMA wal_checkpoint({mode})"))?
-        .query_row([], |row| row.get(1))
+        .query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
