@@ -84,6 +84,8 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// How many connections are open at once.
     pub connections_max: u32,
+    /// Connections open at once for one agency.
+    pub connections_per_agency_max: u32,
     /// How long a TLS handshake may take.
     pub handshake_timeout_s: u32,
     /// How long a request's headers may take to arrive.
@@ -296,6 +298,12 @@ fn limits(mut section: Section<'_>) -> Limits {
     let limits = Limits {
         body_bytes_max: number(&mut section, "body_bytes_max", 16_384..=104_857_600, 1_048_576),
         connections_max: number(&mut section, "connections_max", 1..=65_536, 1_024),
+        connections_per_agency_max: number(
+            &mut section,
+            "connections_per_agency_max",
+            1..=65_536,
+            128,
+        ),
         handshake_timeout_s: number(&mut section, "handshake_timeout_s", 1..=120, 10),
         header_timeout_s: number(&mut section, "header_timeout_s", 1..=120, 10),
         inbox_page_max: number(&mut section, "inbox_page_max", 1..=1_000, 100),
@@ -444,7 +452,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 30, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 31, "a setting was added or removed without its explanation");
     }
 
     #[test]

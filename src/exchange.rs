@@ -4,14 +4,16 @@
 //! The only place where an inner failure becomes what the outside learns of it: every
 //! `From<…> for Problem` is below.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use crate::audit::checkpoint::LogVerifier;
-use crate::audit::entry::Event;
+use crate::audit::entry::{Event, EventName, Fields};
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
 use crate::directory::Directory;
@@ -25,7 +27,8 @@ use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
-    Applied, Effect, Head, IdempotencyToken, Store, StoreError, StoredEntry, StoredMessage,
+    Applied, DeliveryState, Effect, Head, IdempotencyToken, Store, StoreError, StoredEntry,
+    StoredMessage,
 };
 
 /// The gateway, without its doors.
@@ -38,6 +41,7 @@ pub struct Gateway {
     store: Arc<dyn Store>,
     log: LogVerifier,
     push_queued: Notify,
+    collections: DefaultKeyedRateLimiter<MessageId>,
 }
 
 /// What a [`Gateway`] is made of.
@@ -70,6 +74,7 @@ impl Gateway {
             store: parts.store,
             log: parts.log,
             push_queued: Notify::new(),
+            collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
         }
     }
 
@@ -128,24 +133,52 @@ impl Gateway {
             return Err(not_found());
         }
         let document = self.event(&stored).await?;
-        let event = Event::collected(&stored.envelope);
-        self.record(&event, now, &stored, Effect::Collect(*id)).await?;
+        // Once more within the minute is a retry; a program in a loop must not fill the log.
+        let is_held = !matches!(
+            stored.delivery,
+            DeliveryState::Collected | DeliveryState::Delivered | DeliveryState::Saved
+        );
+        let is_due = self.collections.check_key(id).is_ok();
+        if is_held || is_due {
+            self.collections.retain_recent();
+            let event = Event::collected(&stored.envelope);
+            self.record(&event, now, &stored, Effect::Collect(*id)).await?;
+        }
         Ok(document)
     }
 
-    /// The recipient says the message is in its own record (R114); returns the entry that says so.
+    /// The recipient says the message is in its own record (R114); returns the entry that says so,
+    /// and when: the first, however often it is said.
     pub async fn save(
         &self,
         reader: &AgencyId,
         id: &MessageId,
         now: Timestamp,
-    ) -> Result<Logged, Problem> {
+    ) -> Result<(u64, Timestamp), Problem> {
         let stored = self.store.message(id).await?;
         if stored.envelope.recipient != *reader {
             return Err(not_found());
         }
+        if stored.delivery == DeliveryState::Saved
+            && let Some(first) = self.saved(&stored).await?
+        {
+            return Ok(first);
+        }
         let event = Event::saved(&stored.envelope);
-        self.record(&event, now, &stored, Effect::Save(*id)).await
+        let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
+        Ok((logged.index, now))
+    }
+
+    async fn saved(&self, stored: &StoredMessage) -> Result<Option<(u64, Timestamp)>, Problem> {
+        let message = stored.envelope.id.to_string();
+        let timeline = self.store.timeline(&stored.envelope.exchange, TIMELINE_MAX).await?;
+        Ok(timeline.iter().find_map(|entry| {
+            let fields = Fields::parse(entry.fields.as_deref()?)?;
+            let is_it = fields.get("event") == Some(EventName::Saved.as_str())
+                && fields.get("message") == Some(&message);
+            let at = fields.get("time")?.parse().ok()?;
+            is_it.then_some((entry.index, at))
+        }))
     }
 
     /// The receipt of a message, for its sender or its recipient.
@@ -198,14 +231,14 @@ impl Gateway {
         Ok(self.store.exchanges(reader, before, limit).await?)
     }
 
-    /// Everything that was logged about an exchange, for a party to it.
+    /// The latest that was logged about an exchange, for a party to it.
     pub async fn timeline(
         &self,
         reader: &AgencyId,
         id: &ExchangeId,
     ) -> Result<Vec<StoredEntry>, Problem> {
         self.exchange(reader, id).await?;
-        Ok(self.store.timeline(id).await?)
+        Ok(self.store.timeline(id, TIMELINE_MAX).await?)
     }
 
     /// An enquiry's exchanges, for the hub that opened it.
@@ -490,3 +523,6 @@ impl From<Untimely> for Problem {
         }
     }
 }
+
+/// The most of a timeline that is shown: more than any exchange between people comes to.
+pub const TIMELINE_MAX: usize = 1_000;

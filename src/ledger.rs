@@ -16,7 +16,7 @@ use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::{Event, NewEntry};
 use crate::message::ExchangeId;
 use crate::seal::Sealed;
-use crate::store::{Accept, Applied, Change, Effect, NewMessage, Record, Store, StoreError};
+use crate::store::{Accept, Applied, Change, Effect, NewMessage, Record, Step, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// The one way in to the log. Cheap to clone.
@@ -66,6 +66,10 @@ impl Ledger {
             .into_iter()
             .map(|message| {
                 let event = Event::accepted(&message.envelope, &message.schema_digest);
+                let event = match &message.step {
+                    Step::Open(exchange) => event.opening(exchange),
+                    Step::Say(_) => event,
+                };
                 NewMessage {
                     entry: NewEntry::new(&event, at),
                     envelope: message.envelope,
@@ -91,9 +95,12 @@ impl Ledger {
         self.write(Change::Record(Box::new(Record { entry, exchange, effect }))).await
     }
 
-    /// Logs an event without waiting for it: for refusals, whose caller must not be slowed. Returns
-    /// whether it was queued.
+    /// Logs an event without waiting for it: for refusals, whose caller must not be slowed. Gives way
+    /// to what is accepted when the queue is half full. Returns whether it was queued.
     pub fn note(&self, event: &Event, at: Timestamp) -> bool {
+        if self.queue.capacity() < QUEUE_MAX / 2 {
+            return false;
+        }
         let entry = NewEntry::new(event, at);
         let record = Record { entry, exchange: None, effect: Effect::Log };
         let pending = Pending { change: Change::Record(Box::new(record)), reply: None };

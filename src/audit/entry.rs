@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
 use super::tree::{Hash, leaf_hash};
-use crate::message::{AgencyId, Envelope, hex, rfc3339};
+use crate::message::{AgencyId, Envelope, Exchange, hex, rfc3339};
 use crate::pki::crl::Reason;
 
 /// What happened.
@@ -109,10 +109,24 @@ impl Event {
             .with("priority", envelope.priority.as_str())
             .with("schema", hex(schema))
             .with("sizeBytes", envelope.size_bytes);
-        match envelope.in_reply_to {
+        let event = match &envelope.handling {
+            Some(handling) => event.with("handling", handling.as_str()),
+            None => event,
+        };
+        let event = match envelope.in_reply_to {
             Some(message) => event.with("inReplyTo", message.to_string()),
             None => event,
-        }
+        };
+        let event = match &envelope.traceparent {
+            Some(traceparent) => event.with("traceparent", traceparent.as_str()),
+            None => event,
+        };
+        if envelope.is_sealed_to_agency { event.with("custody", "agency") } else { event }
+    }
+
+    /// The same, of an RFI: with the public half of the key that all of its enquiry is sealed to.
+    pub fn opening(self, exchange: &Exchange) -> Self {
+        self.with("sealingRecipient", exchange.sealing_recipient.as_str())
     }
 
     /// The recipient fetched a message.

@@ -4,5 +4,6 @@
 pub mod checkpoint;
 pub mod entry;
 pub mod receipt;
+mod standing;
 pub mod tree;
 pub mod verify;

@@ -75,15 +75,20 @@ impl Logged {
         if logged.receipt() == text { Ok(logged) } else { Err(malformed) }
     }
 
-    /// What this proves, if it does.
+    /// What this proves, if it does: that a message was accepted. A refusal is in the log as well, and
+    /// proves nothing of the kind.
     pub fn verify(&self, log: &LogVerifier) -> Result<Proven, ReceiptError> {
         let checkpoint = log.open(&self.checkpoint)?;
         let leaf = commitment(&self.salt, &self.fields);
         if !verify_inclusion(&leaf, self.index, checkpoint.size, &self.proof, &checkpoint.root) {
             return Err(ReceiptError::NotIncluded);
         }
+        let fields = Fields::parse(&self.fields).ok_or(ReceiptError::Form)?;
+        if fields.get("event") != Some(EventName::Accepted.as_str()) {
+            return Err(ReceiptError::NotAnAcceptance);
+        }
         Ok(Proven {
-            fields: Fields::parse(&self.fields).ok_or(ReceiptError::Form)?,
+            fields,
             index: self.index,
             size: checkpoint.size,
             origin: log.origin().to_owned(),
@@ -116,6 +121,9 @@ pub enum ReceiptError {
     /// The text is not a receipt as this gateway writes them.
     #[error("it is not a receipt, or a byte of it was changed")]
     Form,
+    /// What was logged is something else: a refusal, a collection.
+    #[error("the entry in it accepted no message")]
+    NotAnAcceptance,
     /// The entry is not in the log that was signed.
     #[error("the entry in it is not in the log that was signed")]
     NotIncluded,

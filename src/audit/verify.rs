@@ -6,15 +6,17 @@
 
 use super::checkpoint::{CheckpointError, LogVerifier};
 use super::entry::{EventName, Fields, commitment};
+use super::standing::Standing;
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
-use crate::store::{Head, MessageDigest, RowFault, StoredEntry};
+use crate::store::{CertificateRecord, Head, MessageDigest, RowFault, StoredEntry};
 
 /// Checks a log as it is read, oldest entry first.
 #[derive(Debug)]
 pub struct LogChecker {
     log: LogVerifier,
     tree: Tree,
+    standing: Standing,
     /// The size the last checkpoint signed.
     signed: u64,
 }
@@ -32,6 +34,21 @@ pub struct LogFault {
 /// What can be wrong with a log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Fault {
+    /// A certificate's row is not what entries say of it.
+    #[error("the certificate it is about does not stand as was logged")]
+    Certificate,
+    /// The timeline of its exchange leaves something out.
+    #[error("the timeline of its exchange is not what was logged")]
+    Chain,
+    /// The delivery of its message is not where entries say.
+    #[error("the delivery of the message it accepted does not stand as was logged")]
+    Delivery,
+    /// The exchange it opened is not where entries say.
+    #[error("the exchange it opened does not stand as was logged")]
+    Exchange,
+    /// Messages would be sealed to somebody else.
+    #[error("its enquiry is not sealed to whom was logged")]
+    SealingRecipient,
     /// An accepted message's row is gone.
     #[error("the message it accepted is missing")]
     MessageMissing,
@@ -75,7 +92,7 @@ pub enum Fault {
 impl LogChecker {
     /// A checker for the log with this public key.
     pub fn new(log: LogVerifier) -> Self {
-        Self { log, tree: Tree::empty(), signed: 0 }
+        Self { log, tree: Tree::empty(), standing: Standing::default(), signed: 0 }
     }
 
     /// The next entry.
@@ -87,8 +104,6 @@ impl LogChecker {
         let wrong = |fault| Err(LogFault { entry: entry.index, fault });
         let Some(leaf) = entry.nodes.first() else { return wrong(Fault::Nodes) };
         match (&entry.salt, &entry.fields) {
-            // Destroyed together at the end of retention: the leaf hash still stands in the tree.
-            (None, None) => {}
             (Some(salt), Some(fields)) => {
                 if commitment(salt, fields) != *leaf {
                     return wrong(Fault::Commitment);
@@ -101,13 +116,15 @@ impl LogChecker {
             return wrong(Fault::Nodes);
         }
         self.tree = extension.tree().clone();
-        Ok(())
+        let fields = entry.fields.as_deref().and_then(Fields::parse);
+        let folded = fields.map(|fields| self.standing.entry(entry, &fields));
+        folded.unwrap_or(Err(Fault::Commitment)).or_else(wrong)
     }
 
     /// The message that an entry accepted, as its row and ciphertext are now; none when there is no
     /// such row.
     pub fn message(
-        &self,
+        &mut self,
         entry: &StoredEntry,
         message: Option<&MessageDigest>,
     ) -> Result<(), LogFault> {
@@ -118,8 +135,6 @@ impl LogChecker {
             .filter(|fields| fields.get("event") == Some(EventName::Accepted.as_str()));
         let (fields, message) = match (accepted, message) {
             (None, None) => return Ok(()),
-            // Purged: what the row says can no longer be compared.
-            (None, Some(_)) if entry.fields.is_none() => return Ok(()),
             (None, Some(_)) => return wrong(Fault::NotAccepted),
             (Some(_), None) => return wrong(Fault::MessageMissing),
             (Some(fields), Some(message)) => (fields, message),
@@ -147,8 +162,19 @@ impl LogChecker {
         if fields.number("sizeBytes") != Some(envelope.size_bytes) {
             return wrong(Fault::Message("size"));
         }
-        if let Some(fault) = message.row_fault {
-            return wrong(Fault::Row(fault));
+        let custody = if envelope.is_sealed_to_agency { Some("agency") } else { None };
+        let hints = [
+            ("custody", custody, fields.get("custody")),
+            ("handling", envelope.handling.as_deref(), fields.get("handling")),
+            ("traceparent", envelope.traceparent.as_deref(), fields.get("traceparent")),
+        ];
+        for (name, stored, logged) in hints {
+            if stored != logged {
+                return wrong(Fault::Message(name));
+            }
+        }
+        if let Err(fault) = self.standing.message(message) {
+            return wrong(fault);
         }
         match message.ciphertext_sha256 {
             Some(digest) if digest != envelope.digest => wrong(Fault::Message("sealed payload")),
@@ -177,12 +203,13 @@ impl LogChecker {
         Ok(())
     }
 
-    /// The end: every entry must be covered by a checkpoint.
-    pub fn finish(&self) -> Result<(), LogFault> {
+    /// The end: every entry must be covered by a checkpoint, and everything must stand as the
+    /// entries together say. `certificates` is the whole register.
+    pub fn finish(&self, certificates: &[CertificateRecord]) -> Result<(), LogFault> {
         if self.signed < self.tree.size() {
             return Err(LogFault { entry: self.signed, fault: Fault::Unsigned });
         }
-        Ok(())
+        self.standing.finish(self.tree.size(), certificates)
     }
 }
 
@@ -207,6 +234,7 @@ mod tests {
                 salt: Some(entry.salt),
                 fields: Some(entry.fields),
                 nodes: extension.nodes(0).to_vec(),
+                previous: None,
             });
             if index % 3 == 2 {
                 let note = key.sign(tree.size(), &tree.root()).into();
@@ -229,7 +257,7 @@ mod tests {
         for head in heads {
             checker.checkpoint(head)?;
         }
-        checker.finish()
+        checker.finish(&[])
     }
 
     fn fault(entry: u64, fault: Fault) -> Result<(), LogFault> {
@@ -237,11 +265,9 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_log_verifies_and_so_does_one_with_destroyed_entries() {
+    fn a_whole_log_verifies() {
         let key = LogKey::generate("log").unwrap();
-        let (mut entries, heads) = log(&key, 9);
-        assert_eq!(check(&key, &entries, &heads), Ok(()));
-        (entries[4].salt, entries[4].fields) = (None, None);
+        let (entries, heads) = log(&key, 9);
         assert_eq!(check(&key, &entries, &heads), Ok(()));
     }
 
@@ -256,6 +282,8 @@ mod tests {
 
         let mut half = entries.clone();
         half[4].salt = None;
+        assert_eq!(check(&key, &half, &heads), fault(4, Fault::Half));
+        half[4].fields = None;
         assert_eq!(check(&key, &half, &heads), fault(4, Fault::Half));
 
         let mut dropped = entries.clone();

@@ -174,21 +174,18 @@ impl Revoke {
             return Err(Failure::new(Exit::Misused, message));
         }
         chosen.retain(|certificate| certificate.revoked.is_none() && certificate.not_after > at);
-        let (Some(first), Some(agency)) =
-            (chosen.first(), chosen.first().map(|c| c.agency.clone()))
-        else {
+        let Some(agency) = chosen.first().map(|certificate| certificate.agency.clone()) else {
             return Err(Failure::new(Exit::NotFound, "there is no such certificate in force")
                 .hint("mash-gateway cert list"));
         };
         let serials: Vec<_> = chosen.iter().map(|c| c.serial.clone()).collect();
-        let event =
-            Event::certificate_revoked(&agency, &serials.join(" "), &first.sha256, self.reason);
-        let effect = Effect::RevokeCertificates {
-            sha256: chosen.iter().map(|c| c.sha256).collect(),
-            at,
-            reason: self.reason.as_str().to_owned(),
-        };
-        office.record(&event, at, effect).await?;
+        // An entry for each, so that the log can be held against the register.
+        for certificate in &chosen {
+            let (serial, sha256) = (&certificate.serial, certificate.sha256);
+            let event = Event::certificate_revoked(&agency, serial, &sha256, self.reason);
+            let reason = self.reason.as_str().to_owned();
+            office.record(&event, at, Effect::RevokeCertificate { sha256, at, reason }).await?;
+        }
         let next_update = office.write_crl(at).await?;
         let told = office.tell_gateway().await;
         context.result(
@@ -325,7 +322,8 @@ impl<'a> Office<'a> {
         }
     }
 
-    // From the register, so that the list can never lack what the register knows.
+    // From the register, so that the list can never lack what the register knows; and from the last
+    // list, so that nobody can take a name off it by editing the register.
     async fn write_crl(&self, at: Timestamp) -> Result<Timestamp, Failure> {
         let mut revoked = Vec::new();
         for certificate in self.store.certificates().await? {
@@ -341,6 +339,16 @@ impl<'a> Office<'a> {
         }
         let path = self.context.home.resolve(&self.config.paths.agency_crl);
         let before = std::fs::read_to_string(&path).ok().and_then(|pem| crl::parse(&pem).ok());
+        for serial in before.iter().flat_map(|list| &list.serials) {
+            if !revoked.iter().any(|row| row.serial == *serial) {
+                eprintln!(
+                    "warning: {serial} is on the last revocation list and not in the register: it \
+                     stays revoked. Somebody changed the register; run mash-gateway log verify"
+                );
+                let reason = Reason::KeyCompromise;
+                revoked.push(Revoked { serial: serial.clone(), at, reason });
+            }
+        }
         let number = crl::number(before.map(|list| list.number), at);
         let pem = crl::build(&self.authority()?, &revoked, number, at, crl::CRL_VALID_FOR)?;
         write_synced(&path, pem.as_bytes(), 0o644)?;

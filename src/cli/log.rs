@@ -126,13 +126,13 @@ pub(super) async fn verify(
     for left in &checkpoints {
         checker.checkpoint(left)?;
     }
-    checker.finish()?;
     // Nothing is past the end of the log.
     if let Some(beyond) =
         store.message_digests(from, u64::MAX >> 1).await.map_err(unreadable)?.first()
     {
         return Err(LogFault { entry: beyond.entry, fault: Fault::Missing }.into());
     }
+    checker.finish(&store.certificates().await.map_err(unreadable)?)?;
     bar.finish_and_clear();
     Ok(Verified { entries: from, messages })
 }
@@ -140,7 +140,7 @@ pub(super) async fn verify(
 impl Show {
     async fn run(self, context: &Context, store: &dyn Store) -> Result<(), Failure> {
         let entries = match &self.reference {
-            Some(text) => store.timeline(&find(store, text).await?).await?,
+            Some(text) => store.timeline(&find(store, text).await?, usize::MAX).await?,
             None => {
                 let mut all: Vec<StoredEntry> = Vec::new();
                 loop {

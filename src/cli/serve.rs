@@ -22,8 +22,9 @@ use crate::config::{Config, Home};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
 use crate::exchange::{Gateway, Parts};
-use crate::http::api::{self, Api, Refusals};
+use crate::http::api::{self, Api};
 use crate::http::health::{self, Local, Reload};
+use crate::http::refusals::Refusals;
 use crate::http::server::{Door, Limits};
 use crate::ledger::Ledger;
 use crate::message::now;
@@ -111,12 +112,13 @@ impl Running {
         let (registry, registry_now) = watch::channel(registry(&*store).await?);
         let concerns = Arc::new(Mutex::new(Vec::new()));
         let (reload, reloads) = mpsc::channel(16);
+        let refusals = Arc::new(Refusals::new(REFUSALS_PER_MINUTE));
 
         let api = api::router(Api {
             gateway: Arc::clone(&gateway),
             registry: registry_now.clone(),
             metrics: Arc::clone(&metrics),
-            refusals: Arc::new(Refusals::new(REFUSALS_PER_MINUTE)),
+            refusals: Arc::clone(&refusals),
             body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
             request_timeout: seconds(config.limits.request_timeout_s),
             page_max: config.limits.inbox_page_max as usize,
@@ -127,8 +129,11 @@ impl Running {
             domain: Domain::parse(&config.domain)?,
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
+            refusals,
+            crowd: Mutex::default(),
             limits: Limits {
                 connections_max: config.limits.connections_max as usize,
+                connections_per_agency_max: config.limits.connections_per_agency_max as usize,
                 handshake_timeout: seconds(config.limits.handshake_timeout_s),
                 header_timeout: seconds(config.limits.header_timeout_s),
             },

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::audit::entry::{Event, Fields};
 use crate::event;
 use crate::exchange::Gateway;
+use crate::http::refusals::Refusals;
 use crate::http::server::Guest;
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
@@ -167,9 +168,8 @@ fn note(
             instance, problem.code = facts.code, agency.id = agency_id, %method, route,
             problem.rules = ?rules, "a request was refused"
         );
-        for event in api.refusals.admit(agency, facts.code, instance, route) {
-            api.gateway.note(&event, at);
-        }
+        let event = Event::refused(agency, facts.code, instance, route);
+        api.refusals.note(&api.gateway, agency, facts.code, &event, at);
     }
 }
 
@@ -399,12 +399,8 @@ async fn saved(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: MessageId = parse(&id)?;
-    let logged = api.gateway.save(sender.peer.agency(), &id, sender.at).await?;
-    Ok(json_response(&json!({
-        "entry": logged.index,
-        "message": id,
-        "savedAt": rfc3339(sender.at),
-    })))
+    let (entry, at) = api.gateway.save(sender.peer.agency(), &id, sender.at).await?;
+    Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
 }
 
 async fn receipt(
@@ -751,52 +747,6 @@ fn with_link(mut response: Response, link: Option<String>) -> Response {
         response.headers_mut().insert(header::LINK, link);
     }
     response
-}
-
-/// Thins refusals out: single entries up to a rate per agency and problem, then one entry with a
-/// count, so that no caller can fill the log.
-pub struct Refusals {
-    limiter: governor::DefaultKeyedRateLimiter<RefusalKey>,
-    skipped: std::sync::Mutex<std::collections::HashMap<RefusalKey, u64>>,
-}
-
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct RefusalKey {
-    agency: Option<AgencyId>,
-    code: &'static str,
-}
-
-impl Refusals {
-    /// At most `per_minute` entries a minute for each agency and problem.
-    pub fn new(per_minute: std::num::NonZeroU32) -> Self {
-        Self {
-            limiter: governor::RateLimiter::keyed(governor::Quota::per_minute(per_minute)),
-            skipped: std::sync::Mutex::default(),
-        }
-    }
-
-    // The entries to log now: none, this one, or this one after a count of those left out.
-    fn admit(
-        &self,
-        agency: Option<&AgencyId>,
-        code: &'static str,
-        instance: &str,
-        route: &'static str,
-    ) -> Vec<Event> {
-        let key = RefusalKey { agency: agency.cloned(), code };
-        let mut skipped = self.skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if self.limiter.check_key(&key).is_err() {
-            *skipped.entry(key).or_insert(0) += 1;
-            return Vec::new();
-        }
-        let count = skipped.remove(&key);
-        let mut events = Vec::with_capacity(2);
-        if let Some(count) = count {
-            events.push(Event::refused_repeatedly(agency, code, count));
-        }
-        events.push(Event::refused(agency, code, instance, route));
-        events
-    }
 }
 
 /// How much of a body that is too large is still listened to.

@@ -4,4 +4,5 @@
 pub mod api;
 pub mod client;
 pub mod health;
+pub mod refusals;
 pub mod server;

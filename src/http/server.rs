@@ -3,9 +3,10 @@
 //! Our own accept loop, because the peer must be named before any router runs, a handshake must not
 //! hold up the next one, and connections must be counted and cut.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,7 +26,8 @@ use tower::ServiceExt as _;
 
 use crate::audit::entry::Event;
 use crate::exchange::Gateway;
-use crate::message::now;
+use crate::http::refusals::Refusals;
+use crate::message::{AgencyId, now};
 use crate::pki::ca::Domain;
 use crate::pki::identity::{self, Peer, Registry, Standing};
 use crate::pki::tls;
@@ -36,6 +38,8 @@ use crate::telemetry::Metrics;
 pub struct Limits {
     /// Connections open at once, in total.
     pub connections_max: usize,
+    /// Connections open at once for one agency.
+    pub connections_per_agency_max: usize,
     /// From accept to the end of the handshake.
     pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its header.
@@ -54,6 +58,10 @@ pub struct Door {
     pub gateway: Arc<Gateway>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How refusals are thinned out before they reach the log.
+    pub refusals: Arc<Refusals>,
+    /// How many connections each agency has.
+    pub crowd: Mutex<HashMap<AgencyId, usize>>,
     /// What is allowed.
     pub limits: Limits,
 }
@@ -69,6 +77,7 @@ impl Door {
         let door = Arc::new(self);
         let permits = Arc::new(Semaphore::new(door.limits.connections_max));
         let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
         loop {
             let permit = tokio::select! {
                 () = stop.cancelled() => break,
@@ -89,16 +98,21 @@ impl Door {
             };
             let door = Arc::clone(&door);
             let router = router.clone();
-            let stop = stop.clone();
+            let (stop, cut) = (stop.clone(), cut.clone());
             connections.spawn(async move {
                 let _permit = permit;
                 let _open = door.metrics.connection_opened();
-                door.connection(tcp, from, router, stop).await;
+                tokio::select! {
+                    () = door.connection(tcp, from, router, stop) => {}
+                    () = cut.cancelled() => {}
+                }
             });
         }
         connections.close();
-        // Whoever sends nothing more is not waited for beyond what a request may take.
+        // Whoever sends or reads nothing more is not waited for beyond what a request may take.
         let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+        cut.cancel();
+        connections.wait().await;
         Ok(())
     }
 
@@ -126,6 +140,10 @@ impl Door {
             Ok(peer) => Guest::Named(Arc::clone(peer)),
             Err(error) => Guest::Refused(error.code()),
         };
+        let place = peer.as_ref().ok().map(|peer| self.place(peer.agency()));
+        if let Some(None) = place {
+            return self.refused("too-many-connections", from);
+        }
         match &guest {
             Guest::Named(_) => self.metrics.handshake("accepted"),
             Guest::Refused(code) => self.metrics.handshake(code),
@@ -185,9 +203,39 @@ impl Door {
 
     fn refused(&self, reason: &'static str, from: SocketAddr) {
         self.metrics.handshake(reason);
-        tracing::info!(reason, peer.address = %from.ip(), "a TLS handshake was refused");
-        let at = now();
-        self.gateway.note(&Event::handshake_refused(reason), at);
+        let event = Event::handshake_refused(reason);
+        if self.refusals.note(&self.gateway, None, reason, &event, now()) {
+            tracing::info!(reason, peer.address = %from.ip(), "a TLS handshake was refused");
+        }
+    }
+
+    // A place for one more connection of this agency; none when it has as many as it may.
+    fn place(&self, agency: &AgencyId) -> Option<Place<'_>> {
+        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = crowd.entry(agency.clone()).or_insert(0);
+        if *count >= self.limits.connections_per_agency_max {
+            return None;
+        }
+        *count += 1;
+        Some(Place { door: self, agency: agency.clone() })
+    }
+}
+
+/// One connection's place among its agency's.
+struct Place<'a> {
+    door: &'a Door,
+    agency: AgencyId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut crowd = self.door.crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = crowd.get_mut(&self.agency) {
+            *count -= 1;
+            if *count == 0 {
+                crowd.remove(&self.agency);
+            }
+        }
     }
 }
 

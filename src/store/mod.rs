@@ -15,7 +15,8 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, MessageId, Reference, Said, Untimely,
+    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, MessageId, Reference, Said,
+    Untimely,
 };
 
 /// The gateway's memory.
@@ -51,8 +52,9 @@ pub trait Store: Send + Sync {
     /// The exchanges of one enquiry, in the order they were opened.
     async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError>;
 
-    /// Every entry about an exchange, oldest first.
-    async fn timeline(&self, id: &ExchangeId) -> Result<Vec<StoredEntry>, StoreError>;
+    /// The latest `limit` entries about an exchange, oldest first.
+    async fn timeline(&self, id: &ExchangeId, limit: usize)
+    -> Result<Vec<StoredEntry>, StoreError>;
 
     /// Messages held for `recipient` and not yet saved, oldest first; after `after`, at most `limit`.
     async fn inbox(
@@ -223,10 +225,10 @@ pub enum Effect {
     IssueCertificate(CertificateRecord),
     /// Nothing but the entry.
     Log,
-    /// These certificates (SHA-256 of the DER) are no longer good.
-    RevokeCertificates {
-        /// Which.
-        sha256: Vec<[u8; 32]>,
+    /// A certificate is no longer good.
+    RevokeCertificate {
+        /// SHA-256 of its DER.
+        sha256: [u8; 32],
         /// When.
         at: Timestamp,
         /// Why, as RFC 5280 names it.
@@ -339,6 +341,8 @@ pub struct StoredEntry {
     pub fields: Option<String>,
     /// The roots of the complete subtrees this entry completes, its own leaf hash first.
     pub nodes: Vec<Hash>,
+    /// The entry before it about the same exchange.
+    pub previous: Option<u64>,
 }
 
 /// A signed checkpoint and what it says.
@@ -363,8 +367,34 @@ pub struct MessageDigest {
     pub envelope: Envelope,
     /// SHA-256 of the ciphertext as it is now; none once purged.
     pub ciphertext_sha256: Option<[u8; 32]>,
-    /// What is wrong with the rows that belong to it, if anything is.
-    pub row_fault: Option<RowFault>,
+    /// How the rows that belong to it stand, or what is wrong with them.
+    pub rows: Result<MessageRows, RowFault>,
+}
+
+/// How the rows that belong to a message stand now.
+#[derive(Clone, Debug)]
+pub struct MessageRows {
+    /// Its delivery's state, as [`DeliveryState::as_str`] names it.
+    pub delivery: String,
+    /// To whom its enquiry says that it is sealed.
+    pub enquiry_recipient: String,
+    /// Its exchange.
+    pub exchange: ExchangeRow,
+}
+
+/// How an exchange's row stands now.
+#[derive(Clone, Debug)]
+pub struct ExchangeRow {
+    /// The latest entry about it.
+    pub last_entry: u64,
+    /// When the outcome was sent.
+    pub outcome_at: Option<Timestamp>,
+    /// Whether there is an answer's result.
+    pub has_result: bool,
+    /// To whom it says that its messages are sealed.
+    pub sealing_recipient: String,
+    /// Where it stands.
+    pub state: ExchangeState,
 }
 
 /// What can be wrong with the rows that belong to a message.
@@ -376,8 +406,8 @@ pub enum RowFault {
     /// It would be listed for somebody else.
     #[error("its delivery is to another agency")]
     DeliveryRecipient,
-    /// Its enquiry, with the key that opens it, is not there.
-    #[error("its enquiry is missing")]
+    /// Its enquiry, or the key that opens it, is not there.
+    #[error("its enquiry, or the enquiry's key, is missing")]
     EnquiryMissing,
     /// Its exchange is not there.
     #[error("its exchange is missing")]
@@ -385,7 +415,7 @@ pub enum RowFault {
     /// Its exchange is between others.
     #[error("its exchange is between other agencies")]
     ExchangeParties,
-    /// It is not there, though the enquiry's key was not destroyed.
+    /// It is not there.
     #[error("its sealed payload is missing")]
     PayloadMissing,
 }

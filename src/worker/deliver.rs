@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::audit::entry::{Event, EventName, Fault, Fields};
 use crate::directory::Endpoint;
 use crate::event;
-use crate::exchange::Gateway;
+use crate::exchange::{Gateway, TIMELINE_MAX};
 use crate::http::client::{AddressPolicy, Client, ClientError, Limits};
 use crate::message::{now, sha256};
 use crate::pki::tls;
@@ -250,7 +250,8 @@ impl Deliver {
     // Once per message: the timeline already says so after that.
     async fn note_delay(&self, stored: &StoredMessage, at: Timestamp) -> Result<(), Problem> {
         let message = stored.envelope.id.to_string();
-        let timeline = self.gateway.store().timeline(&stored.envelope.exchange).await?;
+        let timeline =
+            self.gateway.store().timeline(&stored.envelope.exchange, TIMELINE_MAX).await?;
         let is_said = timeline
             .iter()
             .filter_map(|entry| Fields::parse(entry.fields.as_deref()?))

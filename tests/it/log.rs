@@ -138,6 +138,80 @@ async fn whatever_is_changed_is_found_and_named() {
             first,
         ),
         (
+            "an entry's text and salt destroyed, and its message changed",
+            format!(
+                "UPDATE entries SET fields = NULL, salt = NULL WHERE idx = {first};
+                 UPDATE messages SET time_ms = 0 WHERE entry = {first}"
+            ),
+            first,
+        ),
+        (
+            "what the family may be told, edited",
+            format!("UPDATE messages SET handling = 'family-may-be-told' WHERE entry = {response}"),
+            response,
+        ),
+        (
+            "a payload passed off as sealed to the agency",
+            of("UPDATE messages SET is_sealed_to_agency = 1 WHERE entry"),
+            first,
+        ),
+        (
+            "a waiting message said to be saved",
+            format!("UPDATE deliveries SET state = 'saved' WHERE entry = {second}"),
+            second,
+        ),
+        (
+            "a collected message said to be waiting",
+            of("UPDATE deliveries SET state = 'held' WHERE entry"),
+            first,
+        ),
+        (
+            "an exchange said to be answered",
+            "UPDATE exchanges SET state = 'completed', result = 'nothing-known'
+             WHERE agency = 'test-trust'"
+                .to_owned(),
+            second,
+        ),
+        (
+            "an outcome said to be sent",
+            "UPDATE exchanges SET outcome_ms = 1 WHERE agency = 'test-trust'".to_owned(),
+            second,
+        ),
+        (
+            "an exchange sealed to somebody else",
+            "UPDATE exchanges SET sealing_recipient = 'age1other' WHERE agency = 'test-police'"
+                .to_owned(),
+            first,
+        ),
+        (
+            "an enquiry sealed to somebody else",
+            "UPDATE enquiries SET recipient = 'age1other'".to_owned(),
+            first,
+        ),
+        ("an enquiry's key dropped", "UPDATE enquiries SET wrapped_key = NULL".to_owned(), first),
+        (
+            "an entry hidden from its timeline",
+            format!("UPDATE entries SET previous = {first} WHERE idx = {response}"),
+            response,
+        ),
+        (
+            "the latest entries hidden from their timeline",
+            format!("UPDATE exchanges SET last_entry = {first} WHERE entry = {first}"),
+            first,
+        ),
+        ("a certificate dropped", "DELETE FROM certificates WHERE id = 2".to_owned(), 1),
+        (
+            "a certificate given to another agency",
+            "UPDATE certificates SET agency = 'test-trust' WHERE id = 2".to_owned(),
+            1,
+        ),
+        (
+            "a certificate said to be revoked",
+            "UPDATE certificates SET revoked_ms = 1, revoked_reason = 'superseded' WHERE id = 2"
+                .to_owned(),
+            1,
+        ),
+        (
             "an exchange dropped",
             "DELETE FROM exchanges WHERE agency = 'test-police'".to_owned(),
             first,

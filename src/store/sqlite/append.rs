@@ -258,14 +258,13 @@ impl Batch<'_> {
                 false
             }
             Effect::Log => false,
-            Effect::RevokeCertificates { sha256, at, reason } => {
-                let mut revoke = self.connection.prepare_cached(
-                    "/* revoke */ UPDATE certificates SET revoked_ms = ?2, revoked_reason = ?3
-                     WHERE sha256 = ?1 AND revoked_ms IS NULL",
-                )?;
-                for certificate in &sha256 {
-                    revoke.execute(params![certificate, at.as_millisecond(), reason])?;
-                }
+            Effect::RevokeCertificate { sha256, at, reason } => {
+                self.connection
+                    .prepare_cached(
+                        "/* revoke */ UPDATE certificates SET revoked_ms = ?2, revoked_reason = ?3
+                         WHERE sha256 = ?1 AND revoked_ms IS NULL",
+                    )?
+                    .execute(params![sha256, at.as_millisecond(), reason])?;
                 false
             }
             Effect::Save(message) => match self.save(&message)? {

@@ -206,9 +206,13 @@ impl Store for Sqlite {
         self.read(move |connection| read::enquiry(connection, &id)).await
     }
 
-    async fn timeline(&self, id: &ExchangeId) -> Result<Vec<StoredEntry>, StoreError> {
+    async fn timeline(
+        &self,
+        id: &ExchangeId,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
         let id = *id;
-        self.read(move |connection| read::timeline(connection, &id)).await
+        self.read(move |connection| read::timeline(connection, &id, limit)).await
     }
 
     async fn inbox(

@@ -160,6 +160,7 @@ pub(super) fn enquiry(
 pub(super) fn timeline(
     connection: &Connection,
     id: &ExchangeId,
+    rows: usize,
 ) -> Result<Vec<StoredEntry>, StoreError> {
     all(
         connection,
@@ -169,10 +170,11 @@ pub(super) fn timeline(
              WHERE x.id = ?1
              UNION ALL
              SELECT e.idx, e.previous FROM chain AS c JOIN entries AS e ON e.idx = c.previous
+             LIMIT ?2
          )
-         SELECT e.idx, e.salt, e.fields, e.nodes FROM chain AS c JOIN entries AS e ON e.idx = c.idx
-         ORDER BY e.idx",
-        [id],
+         SELECT e.idx, e.salt, e.fields, e.nodes, e.previous FROM chain AS c
+         JOIN entries AS e ON e.idx = c.idx ORDER BY e.idx",
+        params![id, limit(rows)],
         row::entry,
     )
 }
@@ -277,7 +279,7 @@ pub(super) fn entries(
 ) -> Result<Vec<StoredEntry>, StoreError> {
     all(
         connection,
-        "/* entries */ SELECT idx, salt, fields, nodes FROM entries WHERE idx >= ?1
+        "/* entries */ SELECT idx, salt, fields, nodes, previous FROM entries WHERE idx >= ?1
          ORDER BY idx LIMIT ?2",
         params![integer(from), limit(rows)],
         row::entry,
@@ -308,8 +310,9 @@ pub(super) fn message_digests(
         concat!(
             "/* digests */ SELECT ",
             envelope_columns!(),
-            ", p.ciphertext, e.id IS NOT NULL, e.wrapped_key IS NOT NULL, x.hub, x.agency,
-             d.recipient FROM messages AS m
+            ", p.ciphertext, e.wrapped_key IS NOT NULL, e.recipient, x.hub, x.agency, x.last_entry,
+             x.outcome_ms, x.result IS NOT NULL, x.sealing_recipient, x.state, d.recipient, d.state
+             FROM messages AS m
              LEFT JOIN payloads AS p ON p.entry = m.entry
              LEFT JOIN enquiries AS e ON e.id = m.enquiry
              LEFT JOIN exchanges AS x ON x.id = m.exchange

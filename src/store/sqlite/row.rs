@@ -12,7 +12,8 @@ use crate::message::{
     Reference, ResponseResult,
 };
 use crate::store::{
-    CertificateRecord, DeliveryState, Head, MessageDigest, RowFault, StoredEntry, StoredMessage,
+    CertificateRecord, DeliveryState, ExchangeRow, Head, MessageDigest, MessageRows, RowFault,
+    StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -159,7 +160,7 @@ pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
     })
 }
 
-/// An entry: `idx, salt, fields, nodes`.
+/// An entry: `idx, salt, fields, nodes, previous`.
 pub(super) fn entry(row: &Row<'_>) -> Result<StoredEntry> {
     let (nodes, rest) = row.get_ref(3)?.as_blob()?.as_chunks::<32>();
     if !rest.is_empty() {
@@ -170,6 +171,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<StoredEntry> {
         salt: row.get(1)?,
         fields: row.get(2)?,
         nodes: nodes.iter().map(|node| Hash::from_bytes(*node)).collect(),
+        previous: row.get::<_, Option<i64>>(4)?.map(|_| unsigned(row, 4)).transpose()?,
     })
 }
 
@@ -178,32 +180,54 @@ pub(super) fn head(row: &Row<'_>) -> Result<Head> {
     Ok(Head { size: unsigned(row, 0)?, root: row.get(1)?, note: row.get_ref(2)?.as_str()?.into() })
 }
 
-/// A message's digests: the envelope's columns, then `ciphertext`, whether there is an enquiry and
-/// whether it has its key, the exchange's `hub` and `agency`, the delivery's `recipient`.
+/// A message's digests: the envelope's columns, then `ciphertext`; whether there is an enquiry with
+/// its key, and its `recipient`; the exchange's `hub, agency, last_entry, outcome_ms`, whether it has
+/// a result, `sealing_recipient, state`; the delivery's `recipient, state`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
     let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
         let digest = ring::digest::digest(&ring::digest::SHA256, ciphertext);
         digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
     });
+    let rows = match message_rows(row, &envelope)? {
+        Ok(_) if ciphertext_sha256.is_none() => Err(RowFault::PayloadMissing),
+        rows => rows,
+    };
+    Ok(MessageDigest { entry, id: envelope.id, envelope, ciphertext_sha256, rows })
+}
+
+fn message_rows(
+    row: &Row<'_>,
+    envelope: &Envelope,
+) -> Result<std::result::Result<MessageRows, RowFault>> {
     let at = |after: usize| ENVELOPE_COLUMNS + after;
-    let (has_enquiry, has_key): (bool, bool) = (row.get(at(1))?, row.get(at(2))?);
+    if !row.get::<_, bool>(at(1))? {
+        return Ok(Err(RowFault::EnquiryMissing));
+    }
     let parties: Option<(AgencyId, AgencyId)> =
         row.get::<_, Option<_>>(at(3))?.zip(row.get(at(4))?);
-    let delivered_to: Option<AgencyId> = row.get(at(5))?;
     let ours = (&envelope.sender, &envelope.recipient);
-    let row_fault = match (&parties, &delivered_to) {
-        _ if !has_enquiry => Some(RowFault::EnquiryMissing),
-        _ if has_key && ciphertext_sha256.is_none() => Some(RowFault::PayloadMissing),
-        (None, _) => Some(RowFault::ExchangeMissing),
-        (Some((hub, agency)), _) if ours != (hub, agency) && ours != (agency, hub) => {
-            Some(RowFault::ExchangeParties)
+    match &parties {
+        None => return Ok(Err(RowFault::ExchangeMissing)),
+        Some((hub, agency)) if ours != (hub, agency) && ours != (agency, hub) => {
+            return Ok(Err(RowFault::ExchangeParties));
         }
-        (_, None) => Some(RowFault::DeliveryMissing),
-        (_, Some(to)) if *to != envelope.recipient => Some(RowFault::DeliveryRecipient),
-        _ => None,
+        Some(_) => {}
+    }
+    match row.get::<_, Option<AgencyId>>(at(10))? {
+        None => return Ok(Err(RowFault::DeliveryMissing)),
+        Some(to) if to != envelope.recipient => return Ok(Err(RowFault::DeliveryRecipient)),
+        Some(_) => {}
+    }
+    let exchange = ExchangeRow {
+        last_entry: unsigned(row, at(5))?,
+        outcome_at: optional_time(row, at(6))?,
+        has_result: row.get(at(7))?,
+        sealing_recipient: row.get(at(8))?,
+        state: row.get(at(9))?,
     };
-    Ok(MessageDigest { entry, id: envelope.id, envelope, ciphertext_sha256, row_fault })
+    let delivery = row.get(at(11))?;
+    Ok(Ok(MessageRows { delivery, enquiry_recipient: row.get(at(2))?, exchange }))
 }
 
 /// A certificate: `sha256, serial, agency, issued_ms, not_before_ms, not_after_ms, revoked_ms,

@@ -1,0 +1,242 @@
+//! How things must stand by what was logged: folded as the log is read, and held against the rows
+//! when it has been read to its end.
+//!
+//! The rows are working state and could be written by anyone with the database in their hands. What
+//! they say to people (collected, answered, revoked) has to be what the entries say.
+
+use std::collections::HashMap;
+
+use super::entry::{EventName, Fields};
+use super::verify::{Fault, LogFault};
+use crate::message::{ExchangeId, ExchangeState, Kind, MessageId, hex, rfc3339};
+use crate::store::{CertificateRecord, ExchangeRow, MessageDigest, StoredEntry};
+
+/// Everything that entries so far have said of messages, exchanges and certificates.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    messages: HashMap<MessageId, Delivery>,
+    exchanges: HashMap<ExchangeId, Exchange>,
+    certificates: HashMap<String, Certificate>,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    entry: u64,
+    reached: Reached,
+    row: String,
+}
+
+/// How far a message came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reached {
+    Collected,
+    Delivered,
+    /// Held, or still to be pushed.
+    Nothing,
+    Returned,
+    Saved,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    entry: u64,
+    last_entry: u64,
+    is_acknowledged: bool,
+    is_answered: bool,
+    has_reached: bool,
+    outcome_at: Option<String>,
+    sealing_recipient: String,
+    row: Option<ExchangeRow>,
+}
+
+#[derive(Debug)]
+struct Certificate {
+    entry: u64,
+    agency: String,
+    sha256: String,
+    is_revoked: bool,
+}
+
+impl Standing {
+    /// Takes in the next entry.
+    pub(super) fn entry(&mut self, entry: &StoredEntry, fields: &Fields) -> Result<(), Fault> {
+        let text = |name| fields.get(name).unwrap_or_default();
+        let event = text("event");
+        if let Some(certificate) = certificate_event(event) {
+            return self.certificate(entry.index, certificate, fields);
+        }
+        let Ok(id) = text("exchange").parse::<ExchangeId>() else {
+            return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
+        };
+        let is_accepted = event == EventName::Accepted.as_str();
+        let is_rfi = text("kind") == Kind::Rfi.as_str();
+        let exchange = match self.exchanges.get_mut(&id) {
+            Some(exchange) if entry.previous == Some(exchange.last_entry) => exchange,
+            None if is_accepted && is_rfi && entry.previous.is_none() => {
+                self.exchanges.entry(id).or_insert(Exchange {
+                    entry: entry.index,
+                    last_entry: entry.index,
+                    is_acknowledged: false,
+                    is_answered: false,
+                    has_reached: false,
+                    outcome_at: None,
+                    sealing_recipient: text("sealingRecipient").to_owned(),
+                    row: None,
+                })
+            }
+            Some(_) | None => return Err(Fault::Chain),
+        };
+        exchange.last_entry = entry.index;
+        if is_accepted {
+            exchange.is_acknowledged |= text("kind") == Kind::Acknowledgement.as_str();
+            exchange.is_answered |= text("kind") == Kind::Response.as_str();
+            if text("kind") == Kind::Outcome.as_str() {
+                exchange.outcome_at = Some(text("time").to_owned());
+            }
+            return Ok(());
+        }
+        let delivery = text("message").parse().ok().and_then(|id| self.messages.get_mut(&id));
+        if let Some(delivery) = delivery {
+            delivery.reached = after(delivery.reached, event);
+            let has_reached = matches!(
+                delivery.reached,
+                Reached::Collected | Reached::Delivered | Reached::Saved
+            );
+            exchange.has_reached |= is_rfi && has_reached;
+        }
+        Ok(())
+    }
+
+    /// Takes in the rows of the message that the latest entry accepted.
+    pub(super) fn message(&mut self, message: &MessageDigest) -> Result<(), Fault> {
+        let rows = message.rows.as_ref().map_err(|fault| Fault::Row(*fault))?;
+        let delivery = Delivery {
+            entry: message.entry,
+            reached: Reached::Nothing,
+            row: rows.delivery.clone(),
+        };
+        self.messages.insert(message.id, delivery);
+        if let Some(exchange) = self.exchanges.get_mut(&message.envelope.exchange) {
+            if rows.enquiry_recipient != exchange.sealing_recipient {
+                return Err(Fault::SealingRecipient);
+            }
+            exchange.row = Some(rows.exchange.clone());
+        }
+        Ok(())
+    }
+
+    /// Holds what all entries said against how the rows stand; names the first entry that differs.
+    /// `size` is the number of entries, `certificates` the whole register.
+    pub(super) fn finish(
+        &self,
+        size: u64,
+        certificates: &[CertificateRecord],
+    ) -> Result<(), LogFault> {
+        let mut faults = Vec::new();
+        for delivery in self.messages.values().filter(|delivery| !delivery.is_as_logged()) {
+            faults.push(LogFault { entry: delivery.entry, fault: Fault::Delivery });
+        }
+        for exchange in self.exchanges.values() {
+            if let Err(fault) = exchange.compare() {
+                faults.push(LogFault { entry: exchange.entry, fault });
+            }
+        }
+        let mut unseen: HashMap<_, _> = self.certificates.iter().collect();
+        for row in certificates {
+            let logged = unseen.remove(&row.serial);
+            let is_as_logged = logged.is_some_and(|logged| {
+                (logged.agency.as_str(), &logged.sha256, logged.is_revoked)
+                    == (row.agency.as_str(), &hex(&row.sha256), row.revoked.is_some())
+            });
+            if !is_as_logged {
+                let entry = logged.map_or(size, |logged| logged.entry);
+                faults.push(LogFault { entry, fault: Fault::Certificate });
+            }
+        }
+        for left in unseen.values() {
+            faults.push(LogFault { entry: left.entry, fault: Fault::Certificate });
+        }
+        match faults.into_iter().min_by_key(|fault| fault.entry) {
+            Some(first) => Err(first),
+            None => Ok(()),
+        }
+    }
+
+    fn certificate(&mut self, entry: u64, is_revoked: bool, fields: &Fields) -> Result<(), Fault> {
+        let text = |name| fields.get(name).unwrap_or_default().to_owned();
+        if is_revoked {
+            let issued = self.certificates.get_mut(&text("serial")).ok_or(Fault::Certificate)?;
+            (issued.is_revoked, issued.entry) = (true, entry);
+        } else {
+            let (agency, sha256) = (text("agency"), text("sha256"));
+            let issued = Certificate { entry, agency, sha256, is_revoked: false };
+            self.certificates.insert(text("serial"), issued);
+        }
+        Ok(())
+    }
+}
+
+// Whether the event is about a certificate, and revokes it.
+fn certificate_event(event: &str) -> Option<bool> {
+    let is = |name: EventName| event == name.as_str();
+    match () {
+        () if is(EventName::CertificateIssued) => Some(false),
+        () if is(EventName::CertificateRevoked) => Some(true),
+        () => None,
+    }
+}
+
+fn after(reached: Reached, event: &str) -> Reached {
+    let is = |name: EventName| event == name.as_str();
+    match reached {
+        _ if is(EventName::Saved) => Reached::Saved,
+        Reached::Nothing | Reached::Returned if is(EventName::Collected) => Reached::Collected,
+        Reached::Nothing if is(EventName::Delivered) => Reached::Delivered,
+        Reached::Nothing if is(EventName::Returned) => Reached::Returned,
+        unchanged => unchanged,
+    }
+}
+
+impl Delivery {
+    fn is_as_logged(&self) -> bool {
+        let states: &[_] = match self.reached {
+            Reached::Collected => &["collected"],
+            Reached::Delivered => &["delivered"],
+            Reached::Nothing => &["held", "queued"],
+            Reached::Returned => &["returned"],
+            Reached::Saved => &["saved"],
+        };
+        states.contains(&self.row.as_str())
+    }
+}
+
+impl Exchange {
+    fn compare(&self) -> Result<(), Fault> {
+        let Some(row) = &self.row else { return Ok(()) };
+        if row.last_entry != self.last_entry {
+            return Err(Fault::Chain);
+        }
+        if row.sealing_recipient != self.sealing_recipient {
+            return Err(Fault::SealingRecipient);
+        }
+        // Which answer it was is not in the log; that there was one is.
+        let is_as_logged = match row.state {
+            ExchangeState::Completed | ExchangeState::InProgress => self.is_answered,
+            ExchangeState::Accepted | ExchangeState::Rejected => {
+                self.is_acknowledged && !self.is_answered
+            }
+            ExchangeState::Received => {
+                self.has_reached && !self.is_acknowledged && !self.is_answered
+            }
+            ExchangeState::Requested => {
+                !self.has_reached && !self.is_acknowledged && !self.is_answered
+            }
+        };
+        let outcome_at = row.outcome_at.map(rfc3339);
+        if is_as_logged && row.has_result == self.is_answered && outcome_at == self.outcome_at {
+            Ok(())
+        } else {
+            Err(Fault::Exchange)
+        }
+    }
+}
