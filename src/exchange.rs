@@ -111,9 +111,12 @@ impl Gateway {
             Target::Exchange(id, _) => Some(self.exchange(&new.sender, &id).await?),
             Target::Rfis => None,
         };
+        let is_hub = self.is_hub(&new.sender);
         let valid = self.schemas.check(new, exchange, now)?;
         let references = match references_wanted(&valid) {
             0 => 0,
+            // Nobody else's come to be sent.
+            _ if !is_hub => 0,
             count => self.store.allocate_references(reference_year(now), count).await?,
         };
         let routed = self.directory().route(valid, references, now)?;

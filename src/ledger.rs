@@ -107,9 +107,9 @@ impl Ledger {
         self.queue.try_send(pending).is_ok()
     }
 
-    /// Whether the store contradicted itself and nothing more is accepted.
+    /// Whether nothing more is accepted: the store contradicted itself, or the thread has ended.
     pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Acquire)
+        self.halted.load(Ordering::Acquire) || self.queue.is_closed()
     }
 
     async fn write(&self, change: Change) -> Result<Applied, LedgerError> {

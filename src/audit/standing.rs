@@ -73,7 +73,7 @@ impl Standing {
         let exchange = match self.exchanges.get_mut(&id) {
             Some(exchange) if entry.previous == Some(exchange.last_entry) => exchange,
             None if is_accepted && is_rfi && entry.previous.is_none() => {
-                self.exchanges.entry(id).or_insert(Exchange {
+                self.exchanges.entry(id).or_insert_with(|| Exchange {
                     entry: entry.index,
                     last_entry: entry.index,
                     is_acknowledged: false,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -358,9 +359,11 @@ impl<'a> Office<'a> {
     // The local door takes changed files into use and answers when they are.
     async fn tell_gateway(&self) -> Told {
         let address = self.config.listen.local;
+        let log = read_text(&self.context.home.log_key_public()).unwrap_or_default();
         let asked = tokio::time::timeout(Duration::from_secs(10), ask_to_reload(address)).await;
         match asked {
-            Ok(Ok(true)) => Told::InUse,
+            // Another home's gateway may listen there: its word is worth nothing.
+            Ok(Ok(Some(answered))) if answered["log"] == log.trim() => Told::InUse,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 Told::NotRunning
             }
@@ -369,7 +372,8 @@ impl<'a> Office<'a> {
     }
 }
 
-async fn ask_to_reload(address: std::net::SocketAddr) -> std::io::Result<bool> {
+// What a gateway there answers; none when it refuses.
+async fn ask_to_reload(address: std::net::SocketAddr) -> std::io::Result<Option<Value>> {
     let stream = tokio::net::TcpStream::connect(address).await?;
     let io = hyper_util::rt::TokioIo::new(stream);
     let (mut sender, connection) =
@@ -380,7 +384,9 @@ async fn ask_to_reload(address: std::net::SocketAddr) -> std::io::Result<bool> {
         .body(http_body_util::Empty::<hyper::body::Bytes>::new())
         .map_err(std::io::Error::other)?;
     let response = sender.send_request(request).await.map_err(std::io::Error::other)?;
-    Ok(response.status().is_success())
+    let is_done = response.status().is_success();
+    let body = response.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
+    Ok(serde_json::from_slice(&body).ok().filter(|_| is_done))
 }
 
 fn view(certificate: &CertificateRecord, at: Timestamp) -> Value {

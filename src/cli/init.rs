@@ -1,8 +1,9 @@
 //! `init`: a new home.
 
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -89,6 +90,20 @@ pub(super) fn make(
         let message = format!("{} is a home already; it was not touched", home.folder().display());
         return Err(Failure::new(Exit::Misused, message)
             .hint("choose another folder with --home, or remove that one yourself"));
+    }
+    // Keys that something may have been sealed to are never replaced.
+    let has_something = |name: &str| {
+        std::fs::read_dir(home.folder().join(name)).is_ok_and(|mut files| files.next().is_some())
+    };
+    if ["keys", "data"].into_iter().any(has_something) {
+        let message = format!(
+            "{} has keys or data but no gateway.toml; it was not touched",
+            home.folder().display()
+        );
+        return Err(Failure::new(Exit::Misused, message).hint(
+            "put its gateway.toml back; or, if an init was cut short and nothing in it is needed, \
+             remove the folder",
+        ));
     }
     AgencyId::parse(hub).map_err(|error| Failure::new(Exit::Misused, format!("--hub: {error}")))?;
     let domain = domain.map_or_else(|| default_domain(hosts), str::to_owned);
@@ -213,7 +228,10 @@ impl Files {
         let mut folders = std::fs::DirBuilder::new();
         folders.recursive(true).mode(0o700);
         for folder in ["keys", "certs", "data"] {
-            folders.create(self.folder.join(folder))?;
+            let folder = self.folder.join(folder);
+            folders.create(&folder)?;
+            // Also when it was there before.
+            std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         }
         for (path, contents) in &self.files {
             let path = self.folder.join(path);
@@ -231,12 +249,13 @@ impl Files {
 /// Replaces a file as a whole: readers see the old one or the new one, also after a power cut.
 pub(super) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let partial = path.with_added_extension("partial");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&partial)?;
+    // A new file, whatever an earlier one was: its permissions are what this one is to have.
+    match std::fs::remove_file(&partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&partial, path)?;

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -119,6 +119,7 @@ impl Running {
             registry: registry_now.clone(),
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
+            room: Arc::new(Semaphore::new(ROOM_BYTES / api::ROOM_UNIT as usize)),
             body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
             request_timeout: seconds(config.limits.request_timeout_s),
             page_max: config.limits.inbox_page_max as usize,
@@ -280,24 +281,34 @@ impl Changing {
     }
 
     async fn reload(&self) -> anyhow::Result<String> {
+        self.concerns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|concern| !concern.starts_with(RELOAD_CONCERN));
         let reloaded = self.try_reload().await;
         let mut concerns = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
-        concerns.retain(|concern| !concern.starts_with(RELOAD_CONCERN));
         if let Err(error) = &reloaded {
             concerns.push(format!("{RELOAD_CONCERN}: {error:#}"));
         }
         reloaded
     }
 
+    // Each as a whole or not at all. First what a revocation changes: it does not wait for somebody
+    // else's spelling mistake in the directory.
     async fn try_reload(&self) -> anyhow::Result<String> {
-        // Everything is built before anything is swapped.
-        let tls = server_tls(&self.home, &self.config)?;
-        let directory = directory(&self.home, &self.config)?;
-        let registry = registry(&*self.gateway.store().clone()).await?;
-        self.tls.send_replace(tls);
-        self.registry.send_replace(registry);
-        self.gateway.replace_directory(directory);
-        Ok("directory, certificates, revocation list, register".to_owned())
+        self.registry.send_replace(registry(&*self.gateway.store().clone()).await?);
+        self.tls.send_replace(server_tls(&self.home, &self.config)?);
+        let mut concerns = Vec::new();
+        match directory(&self.home, &self.config) {
+            Ok(directory) => self.gateway.replace_directory(directory),
+            Err(error) => concerns.push(format!("{RELOAD_CONCERN}: {error:#}")),
+        }
+        let is_whole = concerns.is_empty();
+        self.concerns.lock().unwrap_or_else(PoisonError::into_inner).extend(concerns);
+        Ok(match is_whole {
+            true => "register, revocation list, certificates, directory".to_owned(),
+            false => "register, revocation list, certificates; the directory stays".to_owned(),
+        })
     }
 
     async fn refresh_registry(&self) -> anyhow::Result<()> {
@@ -397,6 +408,10 @@ fn seconds(count: u32) -> Duration {
 }
 
 const POLL: Duration = Duration::from_secs(1);
+
+/// Memory for the bodies being read at one time, of all agencies together.
+const ROOM_BYTES: usize = 256 << 20;
+
 const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not zero");
 const RELOAD_CONCERN: &str = "changed files were not taken into use";
 const CRL_CONCERN: &str =

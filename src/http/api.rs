@@ -20,7 +20,7 @@ use hyper::body::Body as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit::entry::{Event, Fields};
 use crate::event;
@@ -50,6 +50,8 @@ pub struct Api {
     pub refusals: Arc<Refusals>,
     /// The largest body taken, in bytes.
     pub body_bytes_max: usize,
+    /// Memory for bodies being read, in [`ROOM_UNIT`]s.
+    pub room: Arc<Semaphore>,
     /// The longest a request may take, from its header to its answer.
     pub request_timeout: Duration,
     /// The most items on one page.
@@ -89,8 +91,9 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let method = request.method().clone();
     let route = route(&request);
     let guest = request.extensions().get::<Guest>().cloned();
-    let peer = admit(&api, guest.as_ref(), at);
+    let peer = identify(&api, guest.as_ref(), at);
     let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
+    let peer = peer.and_then(|peer| admit(&api, peer, route, at));
     let mut response = match peer {
         Ok(peer) => {
             request.extensions_mut().insert(Sender { peer, at });
@@ -126,7 +129,16 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     response
 }
 
-fn admit(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
+// Who may not be sent anything may not fetch anything either. Whom we take it for, it may ask.
+fn admit(api: &Api, peer: Arc<Peer>, route: &str, at: Timestamp) -> Result<Arc<Peer>, Problem> {
+    if route != "/v1/whoami" && !api.gateway.directory().is_active(peer.agency(), at) {
+        let detail = "The agency's entry in the directory is not active.";
+        return Err(Problem::new(ProblemType::AgencyInactive, detail));
+    }
+    Ok(peer)
+}
+
+fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
     let refused = |detail: &str| Problem::new(ProblemType::CertificateRefused, detail);
     match guest {
         Some(Guest::Named(peer)) => match api.registry.borrow().standing(peer.sha256(), at) {
@@ -280,6 +292,12 @@ async fn submit(
 ) -> Result<Response, Problem> {
     let idempotency_key = idempotency_key(headers)?;
     require_json(headers)?;
+    // As much as it may turn out to be, until it is sealed: all bodies together have a limit too.
+    let most = body.size_hint().upper().unwrap_or(u64::MAX).min(api.body_bytes_max as u64);
+    let room = u32::try_from(most.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
+    let _room = api.room.try_acquire_many(room).map_err(|_| {
+        Problem::new(ProblemType::Busy, "As many bodies as fit are being read already.")
+    })?;
     let body = read(body, api.body_bytes_max).await?;
     check_digest(headers, &body)?;
     let new = Submission {
@@ -748,6 +766,9 @@ fn with_link(mut response: Response, link: Option<String>) -> Response {
     }
     response
 }
+
+/// What memory for bodies is counted in: 4 KiB.
+pub const ROOM_UNIT: u64 = 4_096;
 
 /// How much of a body that is too large is still listened to.
 const REST_BYTES_MAX: usize = 64 << 20;

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
@@ -39,7 +40,21 @@ pub fn router(local: Local) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(version))
         .route("/reload", post(reload))
+        .layer(middleware::from_fn(ours_only))
         .with_state(local)
+}
+
+// A page in a browser on this machine is not this machine's operator, whatever name it gives us.
+async fn ours_only(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_ours = matches!(name, "" | "127.0.0.1" | "[::1]" | "localhost");
+    if is_ours && !headers.contains_key(header::ORIGIN) {
+        next.run(request).await
+    } else {
+        StatusCode::FORBIDDEN.into_response()
+    }
 }
 
 async fn ready(State(local): State<Local>) -> Response {
@@ -84,7 +99,11 @@ async fn reload(State(local): State<Local>) -> Response {
         );
     }
     match answer.await {
-        Ok(Ok(changed)) => json_response(StatusCode::OK, json!({ "changed": changed })),
+        Ok(Ok(changed)) => {
+            // Whose gateway this is, so that nobody takes another's word for it.
+            let log = local.gateway.log().to_string();
+            json_response(StatusCode::OK, json!({ "changed": changed, "log": log }))
+        }
         Ok(Err(error)) => {
             json_response(StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": error }))
         }

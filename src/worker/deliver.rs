@@ -13,7 +13,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -72,49 +72,47 @@ impl Deliver {
         Self { gateway, settings, metrics, clients: Mutex::new(HashMap::new()) }
     }
 
-    /// Runs until `stop`: after each round it waits until something is queued or due.
+    /// Runs until `stop`: claims what is due while there is room, and waits for nobody's endpoint
+    /// before it claims more. What is under way when it stops is finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut attempts = JoinSet::new();
         while !stop.is_cancelled() {
-            let settled = Arc::clone(&self).run_once(now()).await;
-            if settled > 0 {
+            let room = self.settings.concurrency_max.saturating_sub(attempts.len());
+            if room > 0 && self.claim(room, &mut attempts).await == room {
                 continue;
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.gateway.push_queued().notified() => {}
-                () = tokio::time::sleep(self.wait().await) => {}
+                Some(ended) = attempts.join_next() => settled(ended),
+                () = self.gateway.push_queued().notified(), if room > 0 => {}
+                () = tokio::time::sleep(self.wait().await), if room > 0 => {}
             }
+        }
+        while let Some(ended) = attempts.join_next().await {
+            settled(ended);
         }
     }
 
-    /// Pushes what is due at `at`, once each; returns how many attempts were settled.
-    pub async fn run_once(self: Arc<Self>, at: Timestamp) -> usize {
-        let limit = self.settings.concurrency_max;
-        let claims = match self.gateway.store().claim_due(at, self.settings.lease_s, limit).await {
+    /// Begins to push what is due, at most `room` of it; returns how many.
+    async fn claim(
+        self: &Arc<Self>,
+        room: usize,
+        attempts: &mut JoinSet<Result<(), Problem>>,
+    ) -> usize {
+        let at = now();
+        let claims = match self.gateway.store().claim_due(at, self.settings.lease_s, room).await {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::error!(error = %error, "due pushes could not be claimed");
                 return 0;
             }
         };
-        let mut attempts = JoinSet::new();
+        let begun = claims.len();
         for claim in claims {
-            let worker = Arc::clone(&self);
+            let worker = Arc::clone(self);
             attempts.spawn(async move { worker.attempt(claim, at).await });
         }
-        let mut settled = 0;
-        while let Some(attempt) = attempts.join_next().await {
-            match attempt {
-                Ok(Ok(())) => settled += 1,
-                Ok(Err(problem)) => tracing::error!(
-                    problem.code = problem.kind.facts().code,
-                    problem.internal = problem.internal.as_deref(),
-                    "an attempt could not be settled; its lease will run out"
-                ),
-                Err(error) => tracing::error!(error = %error, "an attempt panicked"),
-            }
-        }
-        settled
+        begun
     }
 
     async fn wait(&self) -> Duration {
@@ -342,6 +340,18 @@ impl Deliver {
         let drawn = SystemRandom::new().fill(&mut random).is_ok();
         let share = if drawn { u64::from_le_bytes(random) % ceiling_ms.max(1) } else { ceiling_ms };
         SignedDuration::from_millis(i64::try_from(share).unwrap_or(i64::MAX))
+    }
+}
+
+fn settled(ended: Result<Result<(), Problem>, JoinError>) {
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(problem)) => tracing::error!(
+            problem.code = problem.kind.facts().code,
+            problem.internal = problem.internal.as_deref(),
+            "an attempt could not be settled; its lease will run out"
+        ),
+        Err(error) => tracing::error!(error = %error, "an attempt panicked"),
     }
 }
 

@@ -60,6 +60,13 @@ fn a_home_is_made_once_and_its_keys_are_nobody_elses_to_read() {
     for key in std::fs::read_dir(home.join("keys")).unwrap() {
         assert_eq!(mode(&key.unwrap().path()), 0o600);
     }
+    // Nor are keys replaced because the settings are gone.
+    let settings = home.join("gateway.toml");
+    std::fs::rename(&settings, folder.path().join("kept.toml")).unwrap();
+    let keys = std::fs::read(home.join("keys/at-rest-identity.txt")).unwrap();
+    assert_eq!(binary(&init, folder.path()).status.code(), Some(2));
+    assert_eq!(std::fs::read(home.join("keys/at-rest-identity.txt")).unwrap(), keys);
+    std::fs::rename(folder.path().join("kept.toml"), settings).unwrap();
     // What it made is good as it is.
     let checked = binary(&["partner", "check", "--home", "home"], folder.path());
     assert!(checked.status.success(), "{}", text(&checked.stderr));

@@ -316,6 +316,109 @@ async fn changed_files_are_taken_into_use_whole_or_not_at_all() {
     assert_eq!(answer.problem(422, "recipient")["errors"][0]["code"], "recipient-suspended");
 }
 
+/// What a revocation changes does not wait for a mistake elsewhere to be mended.
+#[tokio::test]
+async fn a_mistake_in_the_directory_holds_up_no_revocation() {
+    let gateway = TestGateway::start();
+    let police = gateway.agency(POLICE);
+    std::fs::write(gateway.home().join("partners.toml"), "garbage = =").unwrap();
+    let revoked =
+        gateway.run(&["cert", "revoke", POLICE, "--reason", "key-compromise", "--confirm", POLICE]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    assert!(is_turned_away(&police).await);
+    assert_eq!(gateway.agency(TRUST).get("/v1/whoami").await.status, 200);
+}
+
+/// Whoever edits the register cannot take a certificate off the revocation list.
+#[tokio::test]
+async fn what_was_revoked_stays_revoked() {
+    let gateway = TestGateway::start();
+    let police = gateway.agency(POLICE);
+    let revoked =
+        gateway.run(&["cert", "revoke", POLICE, "--reason", "key-compromise", "--confirm", POLICE]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    let sql = "UPDATE certificates SET revoked_ms = NULL, revoked_reason = NULL";
+    let edited = Command::new("sqlite3").arg(gateway.database()).arg(sql).status().unwrap();
+    assert!(edited.success());
+    let signed = gateway.run(&["cert", "crl"]);
+    assert!(signed.status.success());
+    assert!(text(&signed.stderr).contains("stays revoked"), "{}", text(&signed.stderr));
+    assert!(is_turned_away(&police).await);
+    assert_eq!(gateway.run(&["log", "verify"]).status.code(), Some(3));
+}
+
+#[tokio::test]
+async fn nobody_fills_the_log_or_takes_all_the_connections() {
+    let mut gateway = TestGateway::made(&case::partners(&[]));
+    gateway.configure("# connections_per_agency_max = 128", "connections_per_agency_max = 3");
+    gateway.serve();
+    let police = gateway.agency(POLICE);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut connection = police.connect().await;
+        let nothing = (HeaderMap::new(), Vec::new().into());
+        let answer = connection.send(Method::GET, "/v1/whoami", nothing.0, nothing.1).await;
+        assert_eq!(answer.unwrap().status, 200);
+        open.push(connection);
+    }
+    assert!(is_turned_away(&police).await);
+    assert_eq!(gateway.agency(HUB).get("/v1/whoami").await.status, 200);
+    open.pop().unwrap().close().await;
+    eventually("a place is free again", async || !is_turned_away(&police).await).await;
+
+    // Somebody without any certificate, again and again.
+    let address = gateway.url.replace("https://localhost", "127.0.0.1");
+    for _ in 0..300 {
+        let mut tcp = std::net::TcpStream::connect(&address).unwrap();
+        std::io::Write::write_all(&mut tcp, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let _ = std::io::Read::read_to_end(&mut tcp, &mut Vec::new());
+    }
+    gateway.stop();
+    let entries = gateway.entries();
+    let refused = entries.iter().filter(|fields| fields["reason"] == "protocol-error").count();
+    assert!((1..=70).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
+async fn an_agency_that_is_not_active_fetches_nothing() {
+    let gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let dispatched = hub.dispatch(&[POLICE]).await;
+    let path = gateway.home().join("partners.toml");
+    let partners = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = partners.split_once(&format!("id = \"{POLICE}\"")).unwrap();
+    let after = after.replacen("status = \"active\"", "status = \"suspended\"", 1);
+    std::fs::write(&path, format!("{before}id = \"{POLICE}\"{after}")).unwrap();
+    let reloaded = Command::new("curl")
+        .args(["--silent", "--fail", "-X", "POST"])
+        .arg(format!("{}/reload", gateway.local))
+        .status();
+    assert!(reloaded.unwrap().success());
+    let message = dispatched["exchanges"][0]["message"].as_str().unwrap();
+    for path in ["/v1/inbox", "/v1/exchanges", &format!("/v1/messages/{message}")] {
+        police.get(path).await.problem(403, "agency-inactive");
+    }
+    assert_eq!(police.get_json("/v1/whoami").await["agency"], POLICE);
+}
+
+#[tokio::test]
+async fn the_local_door_is_for_this_machines_operator() {
+    let gateway = TestGateway::start();
+    let status = |arguments: &[&str]| {
+        let asked = Command::new("curl")
+            .args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        text(&asked.stdout)
+    };
+    let at = |path: &str| format!("{}{path}", gateway.local);
+    assert_eq!(status(&[&at("/metrics")]), "200");
+    assert_eq!(status(&["-H", "Host: evil.example", &at("/metrics")]), "403");
+    assert_eq!(status(&["-X", "POST", "-H", "Origin: https://e.example", &at("/reload")]), "403");
+    assert_eq!(status(&["-X", "POST", &at("/reload")]), "200");
+}
+
 #[tokio::test]
 async fn certificates_are_issued_beside_a_running_gateway() {
     let mut gateway = TestGateway::start();

@@ -4,9 +4,11 @@
 use std::path::PathBuf;
 use std::process::Output;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{HUB, POLICE, TRUST, TestGateway, case, text};
+use crate::support::{HUB, POLICE, TRUST, TestGateway, case, eventually, text};
 
 /// `receipt verify` of these bytes, with only the log's public key beside them.
 fn verify(gateway: &TestGateway, receipt: &[u8]) -> Output {
@@ -126,6 +128,37 @@ async fn a_receipt_with_any_byte_changed_proves_nothing() {
     }
     let missing = gateway.run(&["receipt", "verify", "no-such-file"]);
     assert_eq!(missing.status.code(), Some(4));
+}
+
+/// What was refused is in the log as well; that is no receipt.
+#[tokio::test]
+async fn a_refusal_cannot_be_passed_off_as_an_acceptance() {
+    let gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let dispatched = hub.dispatch(&[POLICE]).await;
+    let path = case::path(&dispatched["exchanges"][0], "responses");
+    police.post(&path, &json!({})).await.problem(422, "schema");
+    // Everything a receipt is made of can be had for any entry of one's own.
+    let refused = async || {
+        let page = police.get_json("/v1/log/entries").await;
+        let mut entries = page["entries"].as_array().unwrap().clone().into_iter();
+        entries.find(|entry| entry["fields"]["event"] == "refused")
+    };
+    eventually("the refusal is logged", async || refused().await.is_some()).await;
+    let entry = refused().await.unwrap();
+    let note = police.get("/v1/log/checkpoint").await.text().to_owned();
+    let (index, size) = (&entry["index"], note.lines().nth(1).unwrap());
+    let proof = police.get_json(&format!("/v1/log/proof?entry={index}&size={size}")).await;
+    let extra = json!({ "fields": entry["fields"], "salt": entry["salt"] }).to_string();
+    let mut receipt =
+        format!("c2sp.org/tlog-proof@v1\nextra {}\nindex {index}\n", STANDARD.encode(extra));
+    for hash in proof["hashes"].as_array().unwrap() {
+        receipt.push_str(&format!("{}\n", hash.as_str().unwrap()));
+    }
+    receipt.push_str(&format!("\n{note}"));
+    let verified = verify(&gateway, receipt.as_bytes());
+    assert_eq!(verified.status.code(), Some(3));
+    assert!(text(&verified.stderr).contains("accepted no message"), "{}", text(&verified.stderr));
 }
 
 /// An answer whose words outside the receipt were changed is not what the receipt proves.
