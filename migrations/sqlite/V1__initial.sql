@@ -110,7 +110,7 @@ CREATE TABLE deliveries (
 ) STRICT;
 
 CREATE INDEX deliveries_inbox ON deliveries (recipient, entry)
-    WHERE state IN ('held', 'collected');
+    WHERE state IN ('held', 'collected', 'returned');
 CREATE INDEX deliveries_due ON deliveries (due_ms) WHERE state = 'queued';
 
 -- Settled idempotency keys; the recent ones are still only in messages.

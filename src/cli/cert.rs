@@ -227,7 +227,10 @@ impl Revoke {
 async fn sign_crl(context: &Context) -> Result<(), Failure> {
     let office = Office::open(context)?;
     let next_update = office.write_crl(now()).await?;
-    office.tell_gateway().await;
+    if office.tell_gateway().await == Told::Failed {
+        let message = "the list is signed, but THE RUNNING GATEWAY HAS NOT TAKEN IT INTO USE";
+        return Err(Failure::new(Exit::Failed, message).hint("curl /readyz says why"));
+    }
     context.result(
         &json!({ "nextUpdate": rfc3339(next_update) }),
         format!("Signed a new revocation list; the next is due by {}.", rfc3339(next_update)),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::client::{Connection, Gateway};
 use super::{Context, Exit, Failure, block_on};
 use crate::message::Kind;
+use crate::schema::Schemas;
 
 /// The hub's requests for information.
 #[derive(Subcommand)]
@@ -164,9 +165,8 @@ impl Reply {
     // The file as it is, unless it lacks the one field the gateway itself can tell.
     async fn body(&self, gateway: &Gateway) -> Result<Vec<u8>, Failure> {
         let bytes = read_bytes(&self.file)?;
-        let Ok(Value::Object(mut payload)) = serde_json::from_slice::<Value>(&bytes) else {
-            return Ok(bytes);
-        };
+        // What is not strict JSON goes as it is, and is refused: parsing it here would mend it.
+        let Ok(Value::Object(mut payload)) = Schemas::parse(&bytes) else { return Ok(bytes) };
         if payload.contains_key("inReplyTo") {
             return Ok(bytes);
         }

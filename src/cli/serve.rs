@@ -258,6 +258,8 @@ struct Changing {
 
 impl Changing {
     async fn run(self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
+        let crl_path = self.home.resolve(&self.config.paths.agency_crl);
+        let mut crl_in_use = read(&crl_path).ok();
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return,
@@ -267,12 +269,21 @@ impl Changing {
             };
             match asked {
                 Some(Reload(reply)) => {
+                    crl_in_use = read(&crl_path).ok();
                     let done = self.reload().await;
                     let _ = reply.send(done.map_err(|error| format!("{error:#}")));
                 }
                 None => {
                     if let Err(error) = self.refresh_registry().await {
                         tracing::error!(error = %error, "the register could not be read");
+                    }
+                    // Nor is a new revocation list left unread because nobody could tell us.
+                    let crl = read(&crl_path).ok();
+                    if crl != crl_in_use
+                        && let Ok(tls) = server_tls(&self.home, &self.config)
+                    {
+                        self.tls.send_replace(tls);
+                        crl_in_use = crl;
                     }
                     self.note_crl_age();
                 }
@@ -381,9 +392,9 @@ fn push_settings(home: &Home, config: &Config) -> anyhow::Result<Settings> {
     let push = &config.push;
     Ok(Settings {
         home: home.folder().to_owned(),
-        certificate_pem: read(&home.resolve(&config.paths.push_certificate))?,
+        certificate: home.resolve(&config.paths.push_certificate),
         min_tls: config.tls.min,
-        key_pem: Arc::new(Zeroizing::new(read(&home.resolve(&config.paths.push_key))?)),
+        key: home.resolve(&config.paths.push_key),
         allow_loopback: push.allow_loopback,
         lease_s: push.lease_s,
         attempt_timeout: seconds(push.attempt_timeout_s),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -402,7 +402,7 @@ async fn collect(
 ) -> Result<Response, Problem> {
     let document = api.gateway.collect(sender.peer.agency(), &parse(&id)?, sender.at).await?;
     let digest = event::content_digest(&sha256(&document));
-    let mut response = Response::new(Body::from(document.to_vec()));
+    let mut response = Response::new(Body::from(Bytes::from_owner(document)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(event::MEDIA_TYPE));
     if let Ok(digest) = HeaderValue::from_str(&digest) {

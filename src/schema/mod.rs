@@ -112,6 +112,11 @@ pub struct Schemas {
 }
 
 impl Schemas {
+    /// A body as strict JSON, not yet held against anything.
+    pub fn parse(body: &[u8]) -> Result<Value, JsonFault> {
+        json::read(body).map(|read| read.value)
+    }
+
     /// Compiles the built-in schemas: some milliseconds, so once.
     pub fn compiled() -> Self {
         let contract = Contract::new(contract::SOURCES);

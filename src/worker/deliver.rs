@@ -14,6 +14,7 @@ use hyper::{Method, Uri};
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -33,10 +34,10 @@ use crate::telemetry::{DeliveryOutcome, Metrics};
 pub struct Settings {
     /// Where relative paths of endpoint authorities start.
     pub home: PathBuf,
-    /// The certificate chain the gateway shows, PEM.
-    pub certificate_pem: String,
-    /// Its key, PEM.
-    pub key_pem: Arc<Zeroizing<String>>,
+    /// The file with the certificate chain the gateway shows, PEM.
+    pub certificate: PathBuf,
+    /// The file with its key, PEM.
+    pub key: PathBuf,
     /// The oldest TLS spoken.
     pub min_tls: tls::MinTls,
     /// Whether endpoints on this machine may be pushed to.
@@ -63,7 +64,7 @@ pub struct Deliver {
     gateway: Arc<Gateway>,
     settings: Settings,
     metrics: Arc<Metrics>,
-    clients: Mutex<HashMap<PathBuf, Arc<Client>>>,
+    clients: Mutex<HashMap<PathBuf, (Instant, Arc<Client>)>>,
 }
 
 impl Deliver {
@@ -304,14 +305,18 @@ impl Deliver {
 
     fn client(&self, ca: &Path) -> Result<Arc<Client>, &'static str> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(ca) {
+        if let Some((made, client)) = clients.get(ca)
+            && made.elapsed() < CLIENT_GOOD_FOR
+        {
             return Ok(Arc::clone(client));
         }
         let roots = std::fs::read_to_string(self.settings.home.join(ca))
             .map_err(|_| "endpoint-authority-unreadable")?;
+        let ours = |path| std::fs::read_to_string(path).map_err(|_| "push-certificate-unreadable");
+        let key = Zeroizing::new(ours(&self.settings.key)?);
         let material = tls::ClientMaterial {
-            chain: &self.settings.certificate_pem,
-            key: &self.settings.key_pem,
+            chain: &ours(&self.settings.certificate)?,
+            key: &key,
             roots: &roots,
         };
         let config = tls::client_config(material, self.settings.min_tls)
@@ -327,7 +332,7 @@ impl Deliver {
             response_bytes_max: 64 * 1024,
         };
         let client = Arc::new(Client::new(config, addresses, limits));
-        clients.insert(ca.to_owned(), Arc::clone(&client));
+        clients.insert(ca.to_owned(), (Instant::now(), Arc::clone(&client)));
         Ok(client)
     }
 
@@ -354,6 +359,9 @@ fn settled(ended: Result<Result<(), Problem>, JoinError>) {
         Err(error) => tracing::error!(error = %error, "an attempt panicked"),
     }
 }
+
+/// A certificate, key or authority that was replaced is in use within this.
+const CLIENT_GOOD_FOR: Duration = Duration::from_secs(60);
 
 /// Why an attempt failed, and whose fault it was.
 struct Failure {

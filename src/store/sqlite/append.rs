@@ -31,7 +31,7 @@ impl Shared {
         let mut writer = lock(&self.writer);
         let Writer { connection, tree, checkpointer } = &mut *writer;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let before = current(&transaction, tree.take())?;
+        let before = current(&transaction, tree.clone())?;
         self.keys(&transaction, |keys| keys.catch_up(&transaction, before.size()))?;
 
         let mut batch = Batch {

@@ -201,7 +201,7 @@ pub(super) fn inbox(
             envelope_columns!(),
             ", d.state, d.endpoint, d.due_ms, d.attempts
              FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
-             WHERE d.recipient = ?1 AND d.entry > ?2 AND d.state IN ('held', 'collected')
+             WHERE d.recipient = ?1 AND d.entry > ?2 AND d.state IN ('held', 'collected', 'returned')
              ORDER BY d.entry LIMIT ?3"
         ),
         params![recipient, after, limit(rows)],
@@ -213,7 +213,7 @@ pub(super) fn waiting(connection: &Connection, recipient: &AgencyId) -> Result<u
     one(
         connection,
         "/* waiting */ SELECT count(*) FROM deliveries
-         WHERE recipient = ?1 AND state IN ('held', 'collected')",
+         WHERE recipient = ?1 AND state IN ('held', 'collected', 'returned')",
         [recipient],
         |row| row::unsigned(row, 0),
     )
