@@ -137,13 +137,14 @@ impl Gateway {
         }
         let document = self.event(&stored).await?;
         // Once more within the minute is a retry; a program in a loop must not fill the log.
-        let is_held = !matches!(
+        let is_again = matches!(
             stored.delivery,
             DeliveryState::Collected | DeliveryState::Delivered | DeliveryState::Saved
         );
-        let is_due = self.collections.check_key(id).is_ok();
-        if is_held || is_due {
-            self.collections.retain_recent();
+        if !is_again || self.collections.check_key(id).is_ok() {
+            if self.collections.len() > COLLECTIONS_MAX {
+                self.collections.retain_recent();
+            }
             let event = Event::collected(&stored.envelope);
             self.record(&event, now, &stored, Effect::Collect(*id)).await?;
         }
@@ -526,6 +527,9 @@ impl From<Untimely> for Problem {
         }
     }
 }
+
+/// Messages collected again whose last time is remembered, before the older ones are forgotten.
+const COLLECTIONS_MAX: usize = 10_000;
 
 /// The most of a timeline that is shown: more than any exchange between people comes to.
 pub const TIMELINE_MAX: usize = 1_000;

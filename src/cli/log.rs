@@ -13,12 +13,19 @@ use crate::audit::verify::{Fault, LogChecker, LogFault};
 use crate::config::Config;
 use crate::message::{ExchangeId, Reference};
 use crate::store::sqlite::Sqlite;
-use crate::store::{Store, StoreError, StoredEntry};
+use crate::store::{Head, Store, StoreError, StoredEntry};
 
 /// The tamper-evident log.
 #[derive(Subcommand)]
 pub(super) enum Log {
     /// Recompute the whole log and compare it with every message; exit 3 if anything differs
+    #[command(after_help = "Examples:
+  mash-gateway log verify --home H
+  mash-gateway log checkpoint --home H > kept.note           keep it somewhere else, today
+  mash-gateway log verify --home H --checkpoint kept.note    any later day
+
+Whoever has the database and cuts off its end, all of it, leaves a log that is whole and shorter: only
+a checkpoint kept elsewhere, or a partner's receipt, shows that.")]
     Verify(Verify),
     /// Show what was logged: of one exchange, or all
     Show(Show),
@@ -31,6 +38,9 @@ pub(super) struct Verify {
     /// The log's public key [default: certs/log-key.txt in the home]
     #[arg(long, value_name = "FILE")]
     log_key: Option<PathBuf>,
+    /// A checkpoint that was kept: the log must begin with all that it covers
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -56,7 +66,19 @@ impl Verify {
     async fn run(self, context: &Context, store: &dyn Store) -> Result<(), Failure> {
         let path = self.log_key.unwrap_or_else(|| context.home.log_key_public());
         let log = LogVerifier::parse(read_text(&path)?.trim())?;
-        let verified = verify(store, &log, !context.global.quiet).await.map_err(|error| {
+        let kept = match &self.checkpoint {
+            Some(file) => {
+                let note = read_text(file)?;
+                let said = log.open(&note).map_err(|error| {
+                    let message = format!("{} is refused: {error}", file.display());
+                    Failure::new(Exit::VerificationFailed, message)
+                })?;
+                Some(Head { size: said.size, root: said.root, note: note.into() })
+            }
+            None => None,
+        };
+        let shows_progress = !context.global.quiet;
+        let verified = verify(store, &log, kept, shows_progress).await.map_err(|error| {
             Failure::new(Exit::VerificationFailed, format!("the log does not verify: {error}"))
                 .hint(
                     "stop the gateway, keep the database as it is, and compare with the last \
@@ -80,15 +102,17 @@ pub(super) struct Verified {
     pub(super) messages: u64,
 }
 
-/// Recomputes the whole log from what is stored, and holds every message's row against its entry.
+/// Recomputes the whole log from what is stored, and holds every message's row against its entry;
+/// `kept` is a checkpoint from elsewhere that the log must contain.
 pub(super) async fn verify(
     store: &dyn Store,
     log: &LogVerifier,
-    show_progress: bool,
+    kept: Option<Head>,
+    shows_progress: bool,
 ) -> Result<Verified, anyhow::Error> {
     let head = store.head().await.map_err(unreadable)?;
     let size = head.as_ref().map_or(0, |head| head.size);
-    let bar = if show_progress { progress(size) } else { ProgressBar::hidden() };
+    let bar = if shows_progress { progress(size) } else { ProgressBar::hidden() };
     let mut checker = LogChecker::new(log.clone());
     let mut checkpoint_from = 0;
     let mut checkpoints = std::collections::VecDeque::new();
@@ -102,6 +126,9 @@ pub(super) async fn verify(
         digests.reverse();
         for entry in &entries {
             checker.entry(entry)?;
+            if let Some(kept) = kept.as_ref().filter(|kept| kept.size == entry.index + 1) {
+                checker.checkpoint(kept)?;
+            }
             let digest = digests.pop_if(|digest| digest.entry <= entry.index);
             checker.message(entry, digest.as_ref())?;
             if checkpoints.is_empty() {
@@ -125,6 +152,9 @@ pub(super) async fn verify(
     }
     for left in &checkpoints {
         checker.checkpoint(left)?;
+    }
+    if let Some(kept) = kept.filter(|kept| kept.size > from) {
+        checker.checkpoint(&kept)?;
     }
     // Nothing is past the end of the log.
     if let Some(beyond) =

@@ -229,6 +229,34 @@ async fn whatever_is_changed_is_found_and_named() {
     }
 }
 
+/// Whoever cuts off the end, and everything that hangs on it, leaves a log that is whole: what was
+/// kept elsewhere shows it.
+#[tokio::test]
+async fn a_checkpoint_kept_elsewhere_shows_that_the_end_is_gone() {
+    let gateway = full().await;
+    let kept = gateway.run(&["log", "checkpoint"]);
+    let path = gateway.folder().join("kept.note");
+    std::fs::write(&path, &kept.stdout).unwrap();
+    let verify = || gateway.run(&["log", "verify", "--checkpoint", path.to_str().unwrap()]);
+    assert!(verify().status.success(), "{}", text(&verify().stderr));
+    let size: u64 = text(&kept.stdout).lines().nth(1).unwrap().parse().unwrap();
+    // The stop and nothing else.
+    let last = size - 1;
+    sqlite(
+        &gateway,
+        &format!(
+            "DELETE FROM entries WHERE idx = {last}; DELETE FROM checkpoints WHERE size = {size}"
+        ),
+    );
+    gateway.verify_log();
+    let found = verify();
+    assert_eq!(found.status.code(), Some(3));
+    let said = text(&found.stderr);
+    assert!(said.contains(&format!("entry {last}: it is missing")), "{said}");
+    std::fs::write(&path, text(&kept.stdout).replace("mash.test", "mush.test")).unwrap();
+    assert_eq!(verify().status.code(), Some(3));
+}
+
 #[tokio::test]
 async fn another_key_verifies_nothing() {
     let gateway = full().await;

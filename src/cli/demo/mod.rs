@@ -197,7 +197,7 @@ impl Story<'_> {
 
         self.step("The whole log is recomputed");
         let store = Sqlite::open(&self.context.home.resolve("data/gateway.db"))?;
-        let verified = log::verify(&store, &log_key, false).await?;
+        let verified = log::verify(&store, &log_key, None, false).await?;
         drop(store);
         self.line(format!("{} entries, {} messages", verified.entries, verified.messages));
 
