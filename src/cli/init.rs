@@ -188,7 +188,8 @@ pub(super) const AUTHORITY_IDENTITY: &str = "keys/authority-identity.txt";
 /// The sealed key of the agencies' authority.
 pub(super) const AGENCY_CA_KEY: &str = "certs/agency-ca.key.age";
 
-const RECOVERY_IDENTITY: &str = "keys/recovery-identity.txt";
+/// The recovery identity's place until it is moved off the machine.
+pub(super) const RECOVERY_IDENTITY: &str = "keys/recovery-identity.txt";
 const DEFAULT_HUB: &str = "sefton-mash";
 
 fn default_domain(hosts: &[String]) -> String {

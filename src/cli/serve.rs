@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -10,11 +11,13 @@ use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::init::RECOVERY_IDENTITY;
 use super::{Context, Failure};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
@@ -59,13 +62,33 @@ impl Serve {
             runtime.worker_threads(threads.max(1));
         }
         runtime.enable_all().build()?.block_on(async {
+            // Before anybody can know that it runs: a signal from then on stops it in order.
+            let signals = Signals::listen()?;
             let running = Running::start(&context.home).await?;
             context.say(format!(
                 "Listening on https://{} (partners) and http://{} (local)",
                 running.partner_api, running.local
             ));
-            running.until_stopped().await;
+            running.until_stopped(signals).await;
             Ok(())
+        })
+    }
+}
+
+/// The signals a gateway listens to.
+pub struct Signals {
+    hang_up: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From now on these signals do nothing but wake whoever waits for them.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
         })
     }
 }
@@ -90,6 +113,7 @@ impl Running {
     /// Starts the gateway whose home this is: checks everything it depends on, then opens its doors.
     pub async fn start(home: &Home) -> anyhow::Result<Self> {
         let config = Config::parse(&read(&home.config())?)?;
+        warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
         let log_key = log_key(home, &config)?;
@@ -207,19 +231,12 @@ impl Running {
     }
 
     /// Runs until SIGTERM or SIGINT, then stops. SIGHUP takes changed files into use.
-    pub async fn until_stopped(self) {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut hup)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-        else {
-            tracing::error!("signals cannot be received");
-            return self.stop().await;
-        };
+    pub async fn until_stopped(self, mut signals: Signals) {
         loop {
             tokio::select! {
-                _ = term.recv() => break,
-                _ = tokio::signal::ctrl_c() => break,
-                _ = hup.recv() => match self.reload().await {
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hang_up.recv() => match self.reload().await {
                     Ok(changed) => tracing::info!(changed, "changed files are in use"),
                     Err(error) => tracing::error!(error, "changed files were not taken into use"),
                 },
@@ -347,6 +364,25 @@ impl Changing {
         if is_half_gone {
             concerns.push(CRL_CONCERN.to_owned());
         }
+    }
+}
+
+// Said each time it starts, until somebody has put it right.
+fn warn_about_keys(home: &Home, config: &Config) {
+    let paths = &config.paths;
+    let secrets = [&paths.log_key, &paths.push_key, &paths.tls_key];
+    for path in secrets.into_iter().chain(&paths.at_rest_identities).map(|path| home.resolve(path))
+    {
+        let mode = std::fs::metadata(&path).map(|file| file.permissions().mode());
+        if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+            let path = path.display();
+            tracing::warn!(%path, "others on this machine can read this key: chmod 600");
+        }
+    }
+    let recovery = home.resolve(RECOVERY_IDENTITY);
+    if recovery.exists() {
+        let path = recovery.display();
+        tracing::warn!(%path, "the recovery identity opens everything: move it off this machine");
     }
 }
 

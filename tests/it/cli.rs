@@ -74,6 +74,23 @@ fn a_home_is_made_once_and_its_keys_are_nobody_elses_to_read() {
     assert!(matches!(nowhere.status.code(), Some(1 | 4)), "{}", text(&nowhere.stderr));
 }
 
+#[test]
+fn keys_that_others_can_read_are_complained_of() {
+    let mut gateway = TestGateway::made(&case::partners(&[]));
+    gateway.serve();
+    gateway.stop();
+    let log = gateway.log();
+    assert!(log.contains("recovery identity") && !log.contains("chmod"), "{log}");
+    let home = gateway.home();
+    std::fs::remove_file(home.join("keys/recovery-identity.txt")).unwrap();
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(home.join("keys/log-key.pem"), open).unwrap();
+    gateway.serve();
+    gateway.stop();
+    let log = gateway.log().split_off(log.len());
+    assert!(!log.contains("recovery identity") && log.contains("chmod 600"), "{log}");
+}
+
 /// The certificates as somebody else's tools see them.
 #[test]
 fn openssl_finds_the_certificates_as_they_should_be() {

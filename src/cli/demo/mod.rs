@@ -22,7 +22,7 @@ use tokio_rustls::rustls::ServerConfig;
 use super::cert::Office;
 use super::client::{Connection, Gateway};
 use super::init::write_synced;
-use super::serve::Running;
+use super::serve::{Running, Signals};
 use super::{Context, Exit, Failure, block_on, init, log, read_text};
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::receipt;
@@ -319,7 +319,7 @@ impl Story<'_> {
                  --key {agencies}/{SURGERY}.key {url}/v1/whoami"
             ),
         );
-        running.until_stopped().await;
+        running.until_stopped(Signals::listen()?).await;
         Ok(())
     }
 
