@@ -34,10 +34,20 @@ pub(super) enum Cert {
   mash-gateway cert issue demo-surgery --csr demo-surgery.csr --home H")]
     Issue(Issue),
     /// Every certificate ever issued, newest first
+    #[command(after_help = "Examples:
+  mash-gateway cert list --home H
+  mash-gateway cert list --expiring 30 --home H")]
     List(List),
     /// Make certificates worthless, at once
+    #[command(after_help = "Examples:
+  mash-gateway cert revoke demo-surgery --reason key-compromise \\
+      --confirm demo-surgery --home H
+  mash-gateway cert revoke --serial 57d3… --reason superseded \\
+      --confirm demo-surgery --home H")]
     Revoke(Revoke),
     /// Sign a new revocation list
+    #[command(after_help = "Example:
+  mash-gateway cert crl --home H          each day, well before the last one ends")]
     Crl,
 }
 

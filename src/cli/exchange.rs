@@ -21,6 +21,9 @@ The file is what POST /v1/rfis takes: {\"recipients\": […], \"rfi\": {…}}.
 Sending the same file again does nothing more and shows the first receipts.")]
     Send(Send),
     /// Show how exchanges stand; silence is shown as silence
+    #[command(after_help = "Examples:
+  mash-gateway rfi status --cert hub.pem --key hub.key --ca ca.pem
+  mash-gateway rfi status RFI-2026-000001-H --cert hub.pem --key hub.key --ca ca.pem")]
     Status(Status),
 }
 
@@ -28,6 +31,9 @@ Sending the same file again does nothing more and shows the first receipts.")]
 #[derive(Subcommand)]
 pub(super) enum Outcome {
     /// Tell an agency what was decided
+    #[command(after_help = "Examples:
+  mash-gateway outcome send RFI-2026-000001-H outcome.json \\
+      --cert hub.pem --key hub.key --ca ca.pem")]
     Send(Reply),
 }
 
@@ -63,7 +69,7 @@ pub(super) struct Status {
 /// Something said in an exchange that exists.
 #[derive(Args)]
 pub(super) struct Reply {
-    /// The exchange, by reference (RFI-2026-000001-K) or id
+    /// The exchange, by reference (RFI-2026-000001-H) or id
     reference: String,
     /// What to send, JSON; inReplyTo is filled in when the file does not have it
     file: PathBuf,
@@ -207,15 +213,18 @@ pub(super) fn status_line(exchange: &Value) -> String {
 }
 
 fn timeline_line(entry: &Value) -> String {
-    let who =
-        [text(entry, "agency"), text(entry, "sender")].into_iter().find(|who| !who.is_empty());
+    let (sender, recipient) = (text(entry, "sender"), text(entry, "recipient"));
+    let who = match text(entry, "event") {
+        "accepted" => format!("from {sender} to {recipient}"),
+        "collected" | "saved" => format!("by {recipient}"),
+        _ => format!("to {recipient}"),
+    };
     format!(
-        "  {}  entry {}  {} {} {}",
+        "  {}  entry {}  {} {} {who}",
         text(entry, "time"),
         entry["index"],
         text(entry, "event"),
         text(entry, "kind"),
-        who.unwrap_or_default()
     )
 }
 

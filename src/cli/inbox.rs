@@ -13,13 +13,20 @@ use super::{Context, Failure, block_on};
 #[derive(Subcommand)]
 pub(super) enum Inbox {
     /// List what waits, oldest first
+    #[command(after_help = "Example:
+  mash-gateway inbox list --cert surgery.pem --key surgery.key --ca ca.pem")]
     List {
         #[command(flatten)]
         connection: Connection,
     },
     /// Fetch a message; it stays in the list until it is saved
+    #[command(after_help = "Examples:
+  mash-gateway inbox collect MESSAGE --output asked.json \\
+      --cert surgery.pem --key surgery.key --ca ca.pem")]
     Collect(Collect),
     /// Say that a message is in your agency's own record: it leaves the list
+    #[command(after_help = "Example:
+  mash-gateway inbox acknowledge MESSAGE --cert surgery.pem --key surgery.key --ca ca.pem")]
     Acknowledge(Acknowledge),
 }
 

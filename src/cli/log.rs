@@ -28,8 +28,13 @@ Whoever has the database and cuts off its end, all of it, leaves a log that is w
 a checkpoint kept elsewhere, or a partner's receipt, shows that.")]
     Verify(Verify),
     /// Show what was logged: of one exchange, or all
+    #[command(after_help = "Examples:
+  mash-gateway log show RFI-2026-000001-H --home H
+  mash-gateway log show --home H --json")]
     Show(Show),
     /// Print the latest signed checkpoint
+    #[command(after_help = "Example:
+  mash-gateway log checkpoint --home H > kept.note")]
     Checkpoint,
 }
 
@@ -214,7 +219,7 @@ async fn find(store: &dyn Store, text: &str) -> Result<ExchangeId, Failure> {
         return Ok(id);
     }
     let reference = Reference::parse(text).map_err(|error| {
-        Failure::new(Exit::Misused, error).hint("a reference looks like RFI-2026-000001-K")
+        Failure::new(Exit::Misused, error).hint("a reference looks like RFI-2026-000001-H")
     })?;
     match store.exchange_by_reference(&reference).await {
         Ok(exchange) => Ok(exchange.id),

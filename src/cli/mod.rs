@@ -100,8 +100,15 @@ enum Command {
     #[command(subcommand)]
     Rfi(exchange::Rfi),
     /// Answer a request
+    #[command(after_help = "Examples:
+  mash-gateway respond RFI-2026-000001-H answer.json \\
+      --cert surgery.pem --key surgery.key --ca ca.pem
+  mash-gateway schema validate response answer.json      check it first, offline")]
     Respond(exchange::Reply),
     /// Add to an answer, or correct it
+    #[command(after_help = "Examples:
+  mash-gateway supplement RFI-2026-000001-H more.json \\
+      --cert surgery.pem --key surgery.key --ca ca.pem")]
     Supplement(exchange::Reply),
     /// The hub's outcomes
     #[command(subcommand)]
@@ -121,6 +128,8 @@ enum Command {
     /// Open a sealed payload, as its custodian
     Open(open::Open),
     /// Print the API's description (OpenAPI 3.1)
+    #[command(after_help = "Example:
+  mash-gateway openapi > openapi.json")]
     Openapi,
 }
 

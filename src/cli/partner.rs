@@ -13,13 +13,19 @@ use crate::message::{AgencyId, now};
 #[derive(Subcommand)]
 pub(super) enum Partner {
     /// List the agencies
+    #[command(after_help = "Example:
+  mash-gateway partner list --home H")]
     List,
     /// Show one agency's entry
+    #[command(after_help = "Example:
+  mash-gateway partner show merseyside-police --home H")]
     Show {
         /// The agency's id
         id: AgencyId,
     },
     /// Check partners.toml; every mistake is reported at once
+    #[command(after_help = "Example:
+  mash-gateway partner check --home H")]
     Check,
 }
 

@@ -14,7 +14,7 @@ use crate::audit::receipt;
 pub(super) enum Receipt {
     /// Check a receipt, or the whole answer it came in; exit 3 if it does not verify
     #[command(after_help = "Example:
-  mash-gateway receipt verify RFI-2026-000001-K.response.receipt --log-key log-key.txt
+  mash-gateway receipt verify my.receipt --log-key log-key.txt
 
 Needs nothing but the two files: no gateway, no network.")]
     Verify(Verify),

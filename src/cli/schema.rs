@@ -14,8 +14,12 @@ use crate::schema::Schemas;
 #[derive(Subcommand)]
 pub(super) enum Schema {
     /// Name the schemas
+    #[command(after_help = "Example:
+  mash-gateway schema list")]
     List,
     /// Check a payload; exit 3 if it is not valid
+    #[command(after_help = "Example:
+  mash-gateway schema validate response answer.json")]
     Validate(Validate),
 }
 

@@ -35,6 +35,20 @@ fn help_helps() {
     for name in names {
         let help = binary(&[name, "--help"], folder.path());
         assert!(help.status.success() && text(&help.stdout).contains("Usage:"), "{name}");
+        let help = text(&help.stdout);
+        let Some((_, below)) = help.split_once("Commands:") else {
+            assert!(help.contains("Example"), "{name}");
+            continue;
+        };
+        let below = below.split_once("Options:").unwrap().0;
+        let leaves =
+            below.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        for leaf in leaves.filter_map(|line| line.split_whitespace().next()) {
+            if leaf != "help" {
+                let help = text(&binary(&[name, leaf, "--help"], folder.path()).stdout);
+                assert!(help.contains("Example"), "{name} {leaf}: {help}");
+            }
+        }
     }
     let typo = binary(&["serv"], folder.path());
     assert_eq!(typo.status.code(), Some(2));
@@ -372,6 +386,8 @@ fn the_whole_job_by_commands_alone() {
     hub.json(&["outcome", "send", reference, "outcome.json", "--receipts", "hub"]);
     let stands = text(&hub.run(&["rfi", "status", reference]).stdout);
     assert!(stands.contains("completed (complete)"), "{stands}");
+    assert!(stands.contains("collected rfi by test-surgery"), "{stands}");
+    assert!(stands.contains("response from test-surgery to test-mash"), "{stands}");
     assert_eq!(surgery.run(&["rfi", "status", "RFI-2026-000002-9"]).status.code(), Some(4));
     // Somebody else's exchange is like one that is not there.
     let others = sent["exchanges"][1]["reference"].as_str().unwrap();

@@ -144,6 +144,9 @@ impl Story<'_> {
             .await
             .is_err_and(|refusal| refusal.exit == Exit::NotFound);
         expect(is_hidden, "an agency could see another agency's exchange")?;
+        self.line(
+            "and to the police's exchange it has no answer at all: 404, as if there were none",
+        );
 
         self.step("All three answer; each keeps a receipt");
         for (party, agency, asked) in [
