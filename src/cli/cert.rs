@@ -266,7 +266,7 @@ enum Told {
 
 impl<'a> Office<'a> {
     pub(super) fn open(context: &'a Context) -> Result<Self, Failure> {
-        let config = Config::parse(&read_text(&context.home.config()).map_err(no_home)?)?;
+        let config = super::config(&context.home)?;
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open(&context.home.resolve(&config.store.sqlite))?);
         let key = serve::log_key(&context.home, &config)?;
@@ -425,10 +425,6 @@ fn standing(certificate: &CertificateRecord, at: Timestamp) -> &'static str {
         None if certificate.not_after < at => "expired",
         None => "active",
     }
-}
-
-fn no_home(failure: Failure) -> Failure {
-    failure.hint("make a home with: mash-gateway init --home DIR --gateway-host NAME")
 }
 
 fn reason(name: &str) -> Result<Reason, String> {

@@ -157,6 +157,6 @@ fn refused(response: &Response) -> Failure {
         message.push_str(&format!("\n  {}", text("instance")));
     }
     let exit = if response.status == StatusCode::NOT_FOUND { Exit::NotFound } else { Exit::Failed };
-    let failure = Failure::new(exit, message);
+    let failure = Failure { document: Some(problem.clone()), ..Failure::new(exit, message) };
     if text("remedy").is_empty() { failure } else { failure.hint(text("remedy")) }
 }

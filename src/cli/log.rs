@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::{Context, Exit, Failure, block_on, read_text};
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::verify::{Fault, LogChecker, LogFault};
-use crate::config::Config;
 use crate::message::{ExchangeId, Reference};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Head, Store, StoreError, StoredEntry};
@@ -229,7 +228,7 @@ async fn find(store: &dyn Store, text: &str) -> Result<ExchangeId, Failure> {
 }
 
 fn open(context: &Context) -> Result<Arc<dyn Store>, Failure> {
-    let config = Config::parse(&read_text(&context.home.config())?)?;
+    let config = super::config(&context.home)?;
     let path = context.home.resolve(&config.store.sqlite);
     if !path.exists() {
         return Err(Failure::new(Exit::NotFound, "this home has no log yet")

@@ -24,18 +24,22 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Home;
+use crate::config::{Config, Home};
 
 /// Runs the command line and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::telemetry::install_panic_hook();
+    let is_json = cli.global.json;
     let ran = Home::new(&cli.global.home)
         .map_err(Failure::from)
         .and_then(|home| cli.command.run(&Context { home, global: cli.global }));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            if let Some(document) = failure.document.as_ref().filter(|_| is_json) {
+                println!("{document:#}");
+            }
             failure.print();
             failure.exit.into()
         }
@@ -187,6 +191,8 @@ struct Failure {
     error: anyhow::Error,
     hint: Option<String>,
     exit: Exit,
+    /// What a gateway answered, for a program that asked for JSON.
+    document: Option<serde_json::Value>,
 }
 
 /// How a command ends when it fails.
@@ -211,7 +217,7 @@ impl From<Exit> for ExitCode {
 
 impl Failure {
     fn new(exit: Exit, error: impl fmt::Display) -> Self {
-        Self { error: anyhow::anyhow!("{error}"), hint: None, exit }
+        Self { error: anyhow::anyhow!("{error}"), hint: None, exit, document: None }
     }
 
     fn hint(self, hint: impl Into<String>) -> Self {
@@ -228,13 +234,25 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { error: error.into(), hint: None, exit: Exit::Failed }
+        Self { error: error.into(), hint: None, exit: Exit::Failed, document: None }
     }
 }
 
 // Commands that talk to a gateway or a store need a runtime; the others do not start one.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+// A home's settings, or what a home is.
+fn config(home: &Home) -> Result<Config, Failure> {
+    let path = home.config();
+    if !path.exists() {
+        let message = format!("{} is not a home: it has no gateway.toml", home.folder().display());
+        return Err(Failure::new(Exit::NotFound, message).hint(
+            "say which with --home, or make one: mash-gateway init --home DIR --gateway-host NAME",
+        ));
+    }
+    Ok(Config::parse(&read_text(&path)?)?)
 }
 
 // The text of a file, or why not, with its name.

@@ -4,7 +4,6 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{Context, Exit, Failure, read_text};
-use crate::config::Config;
 use crate::directory::parse::ParseOptions;
 use crate::directory::{Directory, Endpoint, Partner as Agency};
 use crate::message::{AgencyId, now};
@@ -79,7 +78,7 @@ impl Partner {
 }
 
 fn read(context: &Context) -> Result<Directory, Failure> {
-    let config = Config::parse(&read_text(&context.home.config())?)?;
+    let config = super::config(&context.home)?;
     let options = ParseOptions { allow_loopback: config.push.allow_loopback };
     Ok(Directory::parse(&read_text(&context.home.partners())?, options, now())?)
 }

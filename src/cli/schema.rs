@@ -25,7 +25,7 @@ pub(super) enum Schema {
 
 #[derive(Args)]
 pub(super) struct Validate {
-    /// rfi, dispatch, response, acknowledgement, outcome or supplement
+    /// dispatch (what rfi send takes), rfi, response, acknowledgement, outcome or supplement
     kind: String,
     /// The payload, JSON
     file: PathBuf,
@@ -66,9 +66,11 @@ impl Validate {
             Err(problem) => {
                 let document: serde_json::Value = serde_json::from_str(&problem.document(""))?;
                 let errors = document["errors"].clone();
-                let mut lines = vec![format!("{}: {}", document["title"], problem.detail)];
+                let mut lines = vec![format!("{}: {}", problem.kind.facts().title, problem.detail)];
                 for error in &problem.errors {
-                    lines.push(format!("  {}  {}  [{}]", error.pointer, error.message, error.code));
+                    let place =
+                        if error.pointer.is_empty() { "(the whole)" } else { &error.pointer };
+                    lines.push(format!("  {place}  {}  [{}]", error.message, error.code));
                 }
                 if context.global.json {
                     println!(

@@ -64,6 +64,7 @@ impl Serve {
         runtime.enable_all().build()?.block_on(async {
             // Before anybody can know that it runs: a signal from then on stops it in order.
             let signals = Signals::listen()?;
+            super::config(&context.home)?;
             let running = Running::start(&context.home).await?;
             context.say(format!(
                 "Listening on https://{} (partners) and http://{} (local)",
@@ -443,7 +444,9 @@ fn push_settings(home: &Home, config: &Config) -> anyhow::Result<Settings> {
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; the address is under [listen] in gateway.toml")
+    })
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<String> {

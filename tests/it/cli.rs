@@ -84,8 +84,11 @@ fn a_home_is_made_once_and_its_keys_are_nobody_elses_to_read() {
     // What it made is good as it is.
     let checked = binary(&["partner", "check", "--home", "home"], folder.path());
     assert!(checked.status.success(), "{}", text(&checked.stderr));
-    let nowhere = binary(&["serve", "--home", "nowhere"], folder.path());
-    assert!(matches!(nowhere.status.code(), Some(1 | 4)), "{}", text(&nowhere.stderr));
+    for command in [&["serve"][..], &["log", "show"], &["partner", "list"], &["cert", "list"]] {
+        let nowhere = binary(&[command, &["--home", "nowhere"]].concat(), folder.path());
+        assert_eq!(nowhere.status.code(), Some(4), "{}", text(&nowhere.stderr));
+        assert!(text(&nowhere.stderr).contains("mash-gateway init"), "{command:?}");
+    }
 }
 
 #[test]
@@ -379,6 +382,9 @@ fn the_whole_job_by_commands_alone() {
     assert_eq!(refused.status.code(), Some(1));
     let said = text(&refused.stderr);
     assert!(said.contains("/proportionate") && said.contains("hint:"), "{said}");
+    let refused = surgery.run(&["respond", reference, "bad.json", "--json"]);
+    let problem: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(problem["errors"][0]["pointer"], "/proportionate");
     let first = surgery.json(&["respond", reference, "response.json", "--receipts", "kept"]);
     let again = surgery.json(&["respond", reference, "response.json", "--receipts", "kept"]);
     assert_eq!(first, again, "sent once, however often the command is run");
