@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::message::{AgencyId, now, rfc3339};
-use crate::pki::ca::{Authority, Domain, Issued, Profile, SubjectKey, Terms};
+use crate::pki::ca::{Authority, Domain, Issued, Profile, SubjectKey, Terms, key_fingerprint};
 use crate::pki::crl::{self, Reason, Revoked};
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;
@@ -111,6 +111,13 @@ impl Issue {
         let key = SubjectKey::from_csr_pem(&read_text(&self.csr)?)?;
         let issued = office.issue(&self.agency, &key, &self.out).await?;
         let certificate = self.out.join(format!("{}.pem", self.agency));
+        if !partner.is_active(now()) {
+            eprintln!(
+                "note: {} is {} in the directory: until it is active it can only ask who it is",
+                self.agency,
+                partner.status_at(now()).as_str()
+            );
+        }
         let told = office.tell_gateway().await;
         context.result(
             &json!({
@@ -282,6 +289,7 @@ impl<'a> Office<'a> {
         out: &Path,
     ) -> Result<Issued, Failure> {
         let at = now();
+        self.refuse_known_key(agency, key).await?;
         let domain = Domain::parse(&self.config.domain)?;
         let valid_for = DAY * u32::from(self.config.certificate_days);
         let terms = Terms { domain: &domain, published: None, valid_for };
@@ -313,6 +321,29 @@ impl<'a> Office<'a> {
             write_synced(&out.join(name), read_text(&from)?.as_bytes(), 0o644)?;
         }
         Ok(issued)
+    }
+
+    // One slip of a file name must not make one agency's key another agency's too; and a key that
+    // somebody else may have is not certified again.
+    async fn refuse_known_key(&self, agency: &AgencyId, key: &SubjectKey) -> Result<(), Failure> {
+        for known in self.store.certificates().await? {
+            if key_fingerprint(&known.pem) != Some(key.fingerprint()) {
+                continue;
+            }
+            let compromised = Reason::KeyCompromise.as_str();
+            let is_compromised = known.revoked.is_some_and(|(_, reason)| reason == compromised);
+            if known.agency == *agency && !is_compromised {
+                continue;
+            }
+            let message = if known.agency == *agency {
+                "this key was revoked as compromised; nothing was issued".to_owned()
+            } else {
+                format!("this key is already {}'s; nothing was issued", known.agency)
+            };
+            return Err(Failure::new(Exit::Misused, message)
+                .hint("is this the right request? each agency makes a key of its own, and a new one after a compromise"));
+        }
+        Ok(())
     }
 
     fn directory(&self) -> Result<Directory, Failure> {

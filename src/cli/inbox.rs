@@ -95,7 +95,7 @@ impl Collect {
             }
             None => {
                 let document: Value = serde_json::from_slice(&document)?;
-                println!("{document:#}");
+                super::print(format_args!("{document:#}"));
             }
         }
         Ok(())

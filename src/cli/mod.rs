@@ -3,8 +3,6 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
 //! 2 misused, 3 verification failed, 4 not found, 5 unhealthy.
 
-#![expect(clippy::print_stdout, reason = "results belong on standard output")]
-
 mod cert;
 mod client;
 mod demo;
@@ -38,7 +36,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(document) = failure.document.as_ref().filter(|_| is_json) {
-                println!("{document:#}");
+                print(format_args!("{document:#}"));
             }
             failure.print();
             failure.exit.into()
@@ -147,7 +145,7 @@ impl Command {
             Self::Log(command) => command.run(context),
             Self::Open(command) => command.run(context),
             Self::Openapi => {
-                println!("{}", crate::http::api::OPENAPI.trim_end());
+                print(crate::http::api::OPENAPI.trim_end());
                 Ok(())
             }
             Self::Outcome(command) => command.run(context),
@@ -172,17 +170,28 @@ impl Context {
     // A sentence for the person, not for a program: left out with --quiet and --json.
     fn say(&self, text: impl fmt::Display) {
         if !self.global.quiet && !self.global.json {
-            println!("{text}");
+            print(text);
         }
     }
 
     // A result: as JSON when asked for, else as text.
     fn result(&self, json: &serde_json::Value, text: impl fmt::Display) {
         if self.global.json {
-            println!("{json:#}");
+            print(format_args!("{json:#}"));
         } else {
-            println!("{text}");
+            print(text);
         }
+    }
+}
+
+// On standard output. A reader who has seen enough, as `head` has, is no failure.
+fn print(text: impl fmt::Display) {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: the result could not be written: {error}");
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 

@@ -73,10 +73,10 @@ impl Validate {
                     lines.push(format!("  {place}  {}  [{}]", error.message, error.code));
                 }
                 if context.global.json {
-                    println!(
-                        "{:#}",
-                        json!({ "errors": errors, "type": document["type"], "valid": false })
-                    );
+                    let verdict = json!({
+                        "errors": errors, "type": document["type"], "valid": false,
+                    });
+                    super::print(format_args!("{verdict:#}"));
                 }
                 Err(Failure::new(Exit::VerificationFailed, lines.join("\n")))
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use secrecy::SecretString;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -66,10 +67,13 @@ impl Serve {
             let signals = Signals::listen()?;
             super::config(&context.home)?;
             let running = Running::start(&context.home).await?;
-            context.say(format!(
-                "Listening on https://{} (partners) and http://{} (local)",
-                running.partner_api, running.local
-            ));
+            context.result(
+                &json!({ "local": running.local, "partnerApi": running.partner_api }),
+                format!(
+                    "Listening on https://{} (partners) and http://{} (local)",
+                    running.partner_api, running.local
+                ),
+            );
             running.until_stopped(signals).await;
             Ok(())
         })
@@ -330,7 +334,10 @@ impl Changing {
         let mut concerns = Vec::new();
         match directory(&self.home, &self.config) {
             Ok(directory) => self.gateway.replace_directory(directory),
-            Err(error) => concerns.push(format!("{RELOAD_CONCERN}: {error:#}")),
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the directory was not taken into use");
+                concerns.push(format!("{RELOAD_CONCERN}: {error:#}"));
+            }
         }
         let is_whole = concerns.is_empty();
         self.concerns.lock().unwrap_or_else(PoisonError::into_inner).extend(concerns);

@@ -407,6 +407,13 @@ impl SubjectKey {
     }
 }
 
+/// [`SubjectKey::fingerprint`] of the key in a certificate; none when it cannot be read.
+pub fn key_fingerprint(certificate_pem: &str) -> Option<[u8; 32]> {
+    let (_, der) = one_pem_block(certificate_pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    Some(sha256(certificate.public_key().raw))
+}
+
 /// Makes a key pair for someone who cannot: P-256, which every client reads.
 pub fn generate_key() -> Result<(SubjectKey, Zeroizing<String>), CaError> {
     let key = Zeroizing::new(new_key(&rcgen::PKCS_ECDSA_P256_SHA256)?);

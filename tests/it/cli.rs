@@ -53,6 +53,13 @@ fn help_helps() {
     let typo = binary(&["serv"], folder.path());
     assert_eq!(typo.status.code(), Some(2));
     assert!(text(&typo.stderr).contains("'serve'"), "{}", text(&typo.stderr));
+    // A reader who has seen enough is no failure.
+    let piped = Command::new("bash")
+        .args(["-c", "set -o pipefail; \"$0\" openapi | head -2"])
+        .arg(env!("CARGO_BIN_EXE_mash-gateway"))
+        .output()
+        .unwrap();
+    assert!(piped.status.success() && piped.stderr.is_empty(), "{}", text(&piped.stderr));
     let version = text(&binary(&["--version"], folder.path()).stdout);
     assert_eq!(version.trim(), concat!("mash-gateway ", env!("CARGO_PKG_VERSION")));
 }
@@ -181,6 +188,16 @@ fn only_the_key_is_taken_from_a_request() {
     assert!(shown.contains("agency/test-police") && shown.contains("CA:FALSE"), "{shown}");
     assert!(!shown.contains("test-mash,") && !shown.contains("Somebody Else"), "{shown}");
     assert!(!shown.contains("agency/test-mash"), "{shown}");
+
+    // One agency's key is not another's, whichever file was named by mistake.
+    let slip = issue(TRUST, "greedy.csr");
+    assert_eq!(slip.status.code(), Some(2), "{}", text(&slip.stderr));
+    assert!(text(&slip.stderr).contains("already test-police's"), "{}", text(&slip.stderr));
+    // It may be certified again for its own agency; not after it was compromised.
+    assert!(issue(POLICE, "greedy.csr").status.success());
+    let revoke = ["cert", "revoke", POLICE, "--reason", "key-compromise", "--confirm", POLICE];
+    assert_eq!(gateway.run(&revoke).status.code(), Some(1), "no gateway runs here");
+    assert_eq!(issue(POLICE, "greedy.csr").status.code(), Some(2));
 
     request("rsa.csr", &["-newkey", "rsa:2048"]);
     let refused = issue(POLICE, "rsa.csr");

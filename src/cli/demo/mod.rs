@@ -399,7 +399,10 @@ fn claim(folder: &Path) -> Result<PathBuf, Failure> {
         return Err(Failure::new(Exit::Misused, message)
             .hint("nothing in it was touched; choose another with --dir"));
     }
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder).map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot make {}: {error}", folder.display()))
+            .hint("choose another folder with --dir")
+    })?;
     // The mark is made first and never removed, so that a folder half made is still known as ours.
     fs::write(&mark, "This folder was made by mash-gateway demo and is made anew by it.\n")?;
     for entry in fs::read_dir(&folder)? {
