@@ -190,6 +190,31 @@ async fn a_power_cut_between_accepting_and_pushing_loses_nothing() {
     gateway.verify_log();
 }
 
+/// An endpoint that takes a connection and then says nothing holds up nobody else's messages.
+#[tokio::test]
+async fn a_hung_endpoint_holds_up_no_other() {
+    let hung = Endpoint::reserve();
+    let mut well = Endpoint::reserve();
+    let (police, trust) = (hung.lines(true), well.lines(true));
+    let trust = trust.replace("endpoint.pem", "well.pem");
+    let mut gateway = TestGateway::made(&case::partners(&[(POLICE, &police), (TRUST, &trust)]));
+    gateway.configure("# lease_s = 60", "lease_s = 600");
+    gateway.configure("# attempt_timeout_s = 30", "attempt_timeout_s = 300");
+    well.introduce(&gateway.home());
+    let certs = gateway.home().join("certs");
+    std::fs::rename(certs.join("endpoint.pem"), certs.join("well.pem")).unwrap();
+    hung.introduce(&gateway.home());
+    well.start(&gateway.home());
+    gateway.serve();
+    let hub = gateway.agency(HUB);
+    for _ in 0..3 {
+        hub.dispatch(&[POLICE]).await;
+    }
+    let dispatched = hub.dispatch(&[TRUST]).await;
+    last(&hub, &dispatched["exchanges"][0], "delivered").await;
+    assert_eq!(queued(&gateway), "3");
+}
+
 #[tokio::test]
 async fn what_is_collected_while_it_waits_is_not_pushed_any_more() {
     let mut endpoint = Endpoint::reserve();
