@@ -80,7 +80,7 @@ impl Gateway {
 
     /// Takes a submission: checked, routed, sealed, and accepted durably under a signed checkpoint.
     /// The answer holds the receipts; a submission sent again gets the first answer, byte for byte,
-    /// however much later: even when a deadline has passed or the directory has changed.
+    /// however much later: even when a deadline has passed or a recipient has closed.
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
         let token = seal::idempotency_token(&new);
         match self.prepare(new, token, now).await {

@@ -117,10 +117,6 @@ impl Event {
             Some(message) => event.with("inReplyTo", message.to_string()),
             None => event,
         };
-        let event = match &envelope.traceparent {
-            Some(traceparent) => event.with("traceparent", traceparent.as_str()),
-            None => event,
-        };
         if envelope.is_sealed_to_agency { event.with("custody", "agency") } else { event }
     }
 

@@ -166,7 +166,6 @@ impl LogChecker {
         let hints = [
             ("custody", custody, fields.get("custody")),
             ("handling", envelope.handling.as_deref(), fields.get("handling")),
-            ("traceparent", envelope.traceparent.as_deref(), fields.get("traceparent")),
         ];
         for (name, stored, logged) in hints {
             if stored != logged {

@@ -19,6 +19,7 @@ pub mod serve;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         .map_err(Failure::from)
         .and_then(|home| cli.command.run(&Context { home, global: cli.global }));
     match ran {
+        Ok(()) if IS_LOST.load(Ordering::Relaxed) => Exit::Failed.into(),
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(document) = failure.document.as_ref().filter(|_| is_json) {
@@ -184,12 +186,16 @@ impl Context {
     }
 }
 
+/// Whether a result could not be written: then the command has failed, whatever it did.
+static IS_LOST: AtomicBool = AtomicBool::new(false);
+
 // On standard output. A reader who has seen enough, as `head` has, is no failure.
 fn print(text: impl fmt::Display) {
     use std::io::Write as _;
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             eprintln!("error: the result could not be written: {error}");
+            IS_LOST.store(true, Ordering::Relaxed);
         }
         Ok(()) | Err(_) => {}
     }

@@ -60,6 +60,12 @@ fn help_helps() {
         .output()
         .unwrap();
     assert!(piped.status.success() && piped.stderr.is_empty(), "{}", text(&piped.stderr));
+    let full = Command::new("bash")
+        .args(["-c", "\"$0\" openapi > /dev/full"])
+        .arg(env!("CARGO_BIN_EXE_mash-gateway"))
+        .output()
+        .unwrap();
+    assert_eq!(full.status.code(), Some(1), "a result that was lost is a failure");
     let version = text(&binary(&["--version"], folder.path()).stdout);
     assert_eq!(version.trim(), concat!("mash-gateway ", env!("CARGO_PKG_VERSION")));
 }
