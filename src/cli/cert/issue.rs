@@ -1,0 +1,71 @@
+//! `cert issue`: certifies an agency's key.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Office;
+use super::office::Told;
+use crate::cli::init::fingerprint;
+use crate::cli::{Context, Exit, Failure, read_text};
+use crate::message::{AgencyId, now, rfc3339};
+use crate::pki::ca::SubjectKey;
+
+#[derive(Args)]
+pub(super) struct Issue {
+    /// The agency, as the directory names it
+    agency: AgencyId,
+    /// The agency's signing request (PEM)
+    #[arg(long, value_name = "FILE")]
+    csr: PathBuf,
+    /// Where to write the certificate and what else the agency needs
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Issue {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let office = Office::open(context)?;
+        let directory = office.directory()?;
+        let Some(partner) = directory.get(&self.agency) else {
+            return Err(Failure::new(Exit::NotFound, "there is no such agency in partners.toml")
+                .hint("mash-gateway partner list"));
+        };
+        let key = SubjectKey::from_csr_pem(&read_text(&self.csr)?)?;
+        let issued = office.issue(&self.agency, &key, &self.out).await?;
+        let certificate = self.out.join(format!("{}.pem", self.agency));
+        if !partner.is_active(now()) {
+            eprintln!(
+                "note: {} is {} in the directory: until it is active it can only ask who it is",
+                self.agency,
+                partner.status_at(now()).as_str()
+            );
+        }
+        let told = office.tell_gateway().await;
+        context.result(
+            &json!({
+                "agency": self.agency,
+                "certificate": certificate,
+                "notAfter": rfc3339(issued.not_after),
+                "serial": issued.serial,
+                "sha256": fingerprint(&issued.sha256),
+            }),
+            format!(
+                "Issued to {} ({})  serial {}  valid to {}\n  fingerprint  SHA256 {}\n\
+                 Wrote {}, ca.pem and log-key.txt: safe to e-mail; the key never left the agency.{}",
+                self.agency,
+                partner.name,
+                issued.serial,
+                rfc3339(issued.not_after),
+                fingerprint(&issued.sha256),
+                certificate.display(),
+                match told {
+                    Told::InUse | Told::NotRunning => "",
+                    Told::Failed => "\nThe running gateway will notice within seconds.",
+                }
+            ),
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! `cert list`: the inventory.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Office;
+use crate::cli::init::fingerprint;
+use crate::cli::{Context, Failure};
+use crate::message::{now, rfc3339};
+use crate::store::CertificateRecord;
+
+#[derive(Args)]
+pub(super) struct List {
+    /// Only those that expire within so many days
+    #[arg(long, value_name = "DAYS")]
+    expiring: Option<u16>,
+}
+
+impl List {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let office = Office::open(context)?;
+        let at = now();
+        let mut certificates = office.store.certificates().await?;
+        if let Some(days) = self.expiring {
+            let until = at + jiff::SignedDuration::from_hours(24 * i64::from(days));
+            certificates.retain(|certificate| {
+                certificate.revoked.is_none()
+                    && certificate.not_after > at
+                    && certificate.not_after <= until
+            });
+        }
+        let list: Vec<Value> = certificates.iter().map(|c| view(c, at)).collect();
+        let lines: Vec<_> = certificates
+            .iter()
+            .map(|c| {
+                format!(
+                    "{}  {:<8}  to {}  {}",
+                    c.serial,
+                    standing(c, at),
+                    rfc3339(c.not_after),
+                    c.agency
+                )
+            })
+            .collect();
+        let shown = if lines.is_empty() { "no certificates".to_owned() } else { lines.join("\n") };
+        context.result(&json!({ "certificates": list }), shown);
+        Ok(())
+    }
+}
+
+fn view(certificate: &CertificateRecord, at: Timestamp) -> Value {
+    let mut view = json!({
+        "agency": certificate.agency,
+        "issuedAt": rfc3339(certificate.issued_at),
+        "notAfter": rfc3339(certificate.not_after),
+        "notBefore": rfc3339(certificate.not_before),
+        "serial": certificate.serial,
+        "sha256": fingerprint(&certificate.sha256),
+        "standing": standing(certificate, at),
+    });
+    if let Some((when, reason)) = &certificate.revoked {
+        view["revokedAt"] = json!(rfc3339(*when));
+        view["reason"] = json!(reason);
+    }
+    view
+}
+
+fn standing(certificate: &CertificateRecord, at: Timestamp) -> &'static str {
+    match &certificate.revoked {
+        Some(_) => "revoked",
+        None if certificate.not_after < at => "expired",
+        None => "active",
+    }
+}
