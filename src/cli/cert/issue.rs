@@ -13,7 +13,7 @@ use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::ca::SubjectKey;
 
 #[derive(Args)]
-pub(super) struct Issue {
+pub(in crate::cli) struct Issue {
     /// The agency, as the directory names it
     agency: AgencyId,
     /// The agency's signing request (PEM)

@@ -11,7 +11,7 @@ use crate::message::{now, rfc3339};
 use crate::store::CertificateRecord;
 
 #[derive(Args)]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     /// Only those that expire within so many days
     #[arg(long, value_name = "DAYS")]
     expiring: Option<u16>,

@@ -12,7 +12,7 @@ use crate::pki::crl::Reason;
 use crate::store::Effect;
 
 #[derive(Args)]
-pub(super) struct Revoke {
+pub(in crate::cli) struct Revoke {
     /// All certificates of this agency
     #[arg(required_unless_present = "serial", conflicts_with = "serial")]
     agency: Option<AgencyId>,
