@@ -89,6 +89,7 @@ pub struct Metrics {
     certificate_expiries: Family<CertificateLabels, Gauge>,
     connections: Gauge,
     deliveries: Family<DeliveryLabels, Counter>,
+    enrolments: Family<EnrolmentLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     ledger_batches: Histogram,
     ledger_commits: Histogram,
@@ -110,6 +111,7 @@ impl Metrics {
             certificate_expiries: Family::default(),
             connections: Gauge::default(),
             deliveries: Family::default(),
+            enrolments: Family::default(),
             handshakes: Family::default(),
             // As many as a batch may hold.
             ledger_batches: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
@@ -158,6 +160,11 @@ impl Metrics {
         self.deliveries.get_or_create(&DeliveryLabels { outcome: outcome.as_str() }).inc();
     }
 
+    /// A request at the enrolment door ended so.
+    pub fn enrolment(&self, outcome: &'static str) {
+        self.enrolments.get_or_create(&EnrolmentLabels { outcome }).inc();
+    }
+
     /// A TLS handshake ended so.
     pub fn handshake(&self, outcome: &'static str) {
         self.handshakes.get_or_create(&HandshakeLabels { outcome }).inc();
@@ -203,6 +210,11 @@ impl Metrics {
             "deliveries",
             "Attempts to push a message, by outcome",
             self.deliveries.clone(),
+        );
+        registry.register(
+            "enrolments",
+            "Requests for a certificate at the enrolment door, by outcome",
+            self.enrolments.clone(),
         );
         registry.register("handshakes", "TLS handshakes, by outcome", self.handshakes.clone());
         registry.register_with_unit(
@@ -341,6 +353,11 @@ struct CertificateLabels {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct DeliveryLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct EnrolmentLabels {
     outcome: &'static str,
 }
 

@@ -1,10 +1,9 @@
 //! `init`: a new home.
 
 use std::fs::Permissions;
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,7 +12,7 @@ use serde_json::json;
 
 use super::{Context, Exit, Failure};
 use crate::audit::checkpoint::LogKey;
-use crate::config::{Config, Home, TEMPLATE_DOMAIN};
+use crate::config::{Config, Home, TEMPLATE_DOMAIN, write_synced};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
 use crate::message::{AgencyId, now};
@@ -123,11 +122,11 @@ pub(super) fn make(
         None,
         now,
     )?;
-    let (tls_key, tls_key_pem) = generate_key()?;
-    let tls =
-        servers.issue(&Profile::GatewayServer { names: hosts.to_vec() }, &tls_key, &terms, now)?;
-    let (push_key, push_key_pem) = generate_key()?;
-    let push = agencies.issue(&Profile::GatewayClient, &push_key, &terms, now)?;
+    let tls_key = generate_key()?;
+    let profile = Profile::GatewayServer { names: hosts.to_vec() };
+    let tls = servers.issue(&profile, &tls_key.public, &terms, now)?;
+    let push_key = generate_key()?;
+    let push = agencies.issue(&Profile::GatewayClient, &push_key.public, &terms, now)?;
 
     let (at_rest, _) = seal::generate_identity("mash-gateway at-rest identity: opens payloads");
     let (authority, authority_recipient) =
@@ -156,8 +155,8 @@ pub(super) fn make(
     files.secret(RECOVERY_IDENTITY, recovery);
     files.secret(AUTHORITY_IDENTITY, authority);
     files.secret("keys/at-rest-identity.txt", at_rest);
-    files.secret("keys/tls-key.pem", SecretString::from(tls_key_pem.as_str()));
-    files.secret("keys/push-key.pem", SecretString::from(push_key_pem.as_str()));
+    files.secret("keys/tls-key.pem", SecretString::from(tls_key.key_pem.as_str()));
+    files.secret("keys/push-key.pem", SecretString::from(push_key.key_pem.as_str()));
     files.secret("keys/log-key.pem", SecretString::from(log_key.to_pem().as_str()));
     files.public("certs/root.pem", &root.certificate_pem());
     files.public("certs/root.crl.pem", &crl(&root, crl::ROOT_CRL_VALID_FOR)?);
@@ -245,23 +244,4 @@ impl Files {
         }
         Ok(())
     }
-}
-
-/// Replaces a file as a whole: readers see the old one or the new one, also after a power cut.
-pub(super) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let partial = path.with_added_extension("partial");
-    // A new file, whatever an earlier one was: its permissions are what this one is to have.
-    match std::fs::remove_file(&partial) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    if let Some(folder) = path.parent() {
-        std::fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }

@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::audit::entry::{Event, Fields};
 use crate::event;
 use crate::exchange::Gateway;
+use crate::http::presence::Presence;
 use crate::http::refusals::Refusals;
 use crate::http::server::Guest;
 use crate::message::{
@@ -44,6 +45,8 @@ pub struct Api {
     pub gateway: Arc<Gateway>,
     /// The certificates that are good, asked on every request.
     pub registry: watch::Receiver<Arc<Registry>>,
+    /// Who was here last.
+    pub presence: Arc<Presence>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How refusals are thinned out before they reach the log.
@@ -141,8 +144,11 @@ fn admit(api: &Api, peer: Arc<Peer>, route: &str, at: Timestamp) -> Result<Arc<P
 fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
     let refused = |detail: &str| Problem::new(ProblemType::CertificateRefused, detail);
     match guest {
-        Some(Guest::Named(peer)) => match api.registry.borrow().standing(peer.sha256(), at) {
-            Standing::Active => Ok(Arc::clone(peer)),
+        Some(Guest::Named(peer, from)) => match api.registry.borrow().standing(peer.sha256(), at) {
+            Standing::Active => {
+                api.presence.used(peer.sha256(), *from, at);
+                Ok(Arc::clone(peer))
+            }
             Standing::Revoked => {
                 Err(Problem::new(ProblemType::CertificateRevoked, "It was revoked."))
             }
@@ -152,7 +158,7 @@ fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>
         Some(Guest::Refused(code)) => Err(refused(&format!(
             "The certificate does not name exactly one agency of this gateway ({code})."
         ))),
-        None => Err(refused("There is no certificate.")),
+        Some(Guest::Nobody(_)) | None => Err(refused("There is no certificate.")),
     }
 }
 

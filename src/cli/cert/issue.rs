@@ -8,9 +8,9 @@ use serde_json::json;
 use super::Office;
 use super::office::Told;
 use crate::cli::init::fingerprint;
-use crate::cli::{Context, Exit, Failure, read_text};
+use crate::cli::{Context, Failure, read_text};
 use crate::message::{AgencyId, now, rfc3339};
-use crate::pki::ca::SubjectKey;
+use crate::pki::ca::Profile;
 
 #[derive(Args)]
 pub(in crate::cli) struct Issue {
@@ -26,14 +26,11 @@ pub(in crate::cli) struct Issue {
 
 impl Issue {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let office = Office::open(context)?;
-        let directory = office.directory()?;
-        let Some(partner) = directory.get(&self.agency) else {
-            return Err(Failure::new(Exit::NotFound, "there is no such agency in partners.toml")
-                .hint("mash-gateway partner list"));
-        };
-        let key = SubjectKey::from_csr_pem(&read_text(&self.csr)?)?;
-        let issued = office.issue(&self.agency, &key, &self.out).await?;
+        let office = Office::open(context).await?;
+        let partner = office.partner(&self.agency)?;
+        let profile = Profile::Agency(self.agency.clone());
+        let issued =
+            office.issue(&self.agency, &profile, &read_text(&self.csr)?, &self.out).await?;
         let certificate = self.out.join(format!("{}.pem", self.agency));
         if !partner.is_active(now()) {
             eprintln!(
@@ -61,7 +58,7 @@ impl Issue {
                 fingerprint(&issued.sha256),
                 certificate.display(),
                 match told {
-                    Told::InUse | Told::NotRunning => "",
+                    Told::InUse { .. } | Told::NotRunning => "",
                     Told::Failed => "\nThe running gateway will notice within seconds.",
                 }
             ),

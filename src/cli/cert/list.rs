@@ -19,7 +19,7 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let office = Office::open(context)?;
+        let office = Office::open(context).await?;
         let at = now();
         let mut certificates = office.store.certificates().await?;
         if let Some(days) = self.expiring {

@@ -21,15 +21,14 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::cert::Office;
 use super::client::{Connection, Gateway};
-use super::init::write_synced;
 use super::serve::{Running, Signals};
 use super::{Context, Exit, Failure, block_on, init, log, read_text};
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::receipt;
-use crate::config::Home;
+use crate::config::{Home, write_synced};
 use crate::message::{AgencyId, now};
 use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
-use crate::pki::tls::{self, MinTls, ServerMaterial};
+use crate::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;
 use crate::telemetry;
@@ -230,6 +229,7 @@ impl Story<'_> {
         // Ports of the system's choice, so that it runs beside whatever else does.
         let settings = read_text(&home.config())?
             .replace("# partner_api = \"0.0.0.0:8443\"", "partner_api = \"127.0.0.1:0\"")
+            .replace("# enrolment = \"0.0.0.0:8445\"", "enrolment = \"127.0.0.1:0\"")
             .replace("# local = \"127.0.0.1:8446\"", "local = \"127.0.0.1:0\"")
             .replace("# allow_loopback = false", "allow_loopback = true");
         write_synced(&home.config(), settings.as_bytes(), 0o644)?;
@@ -237,12 +237,14 @@ impl Story<'_> {
     }
 
     async fn certify(&mut self) -> Result<(), Failure> {
-        let office = Office::open(self.context)?;
+        let office = Office::open(self.context).await?;
         for agency in [HUB, POLICE, TRUST, SURGERY] {
-            let (key, key_pem) = generate_key()?;
+            let key = generate_key()?;
             let folder = self.agencies();
-            write_synced(&folder.join(format!("{agency}.key")), key_pem.as_bytes(), 0o600)?;
-            let issued = office.issue(&AgencyId::parse(agency)?, &key, &folder).await?;
+            write_synced(&folder.join(format!("{agency}.key")), key.key_pem.as_bytes(), 0o600)?;
+            let id = AgencyId::parse(agency)?;
+            let profile = Profile::Agency(id.clone());
+            let issued = office.issue(&id, &profile, &key.csr_pem, &folder).await?;
             self.line(format!("{agency:<12}  serial {}", issued.serial));
         }
         Ok(())
@@ -254,19 +256,20 @@ impl Story<'_> {
         let root = Authority::new_root("Demonstration partners root", now())?;
         let issuing_for = IssuingFor::GatewayServers { domains: names.clone() };
         let issuing = root.new_issuing(&issuing_for, "Demonstration partners", None, now())?;
-        let (key, key_pem) = generate_key()?;
+        let key = generate_key()?;
         let terms = Terms { domain, published: None, valid_for: LEAF_VALID_FOR };
-        let issued = issuing.issue(&Profile::GatewayServer { names }, &key, &terms, now())?;
+        let issued =
+            issuing.issue(&Profile::GatewayServer { names }, &key.public, &terms, now())?;
         let home = &self.context.home;
         let path = home.certs().join("demo-endpoints.pem");
         write_synced(&path, root.certificate_pem().as_bytes(), 0o644)?;
         let material = ServerMaterial {
             chain: &format!("{}{}", issued.pem, issuing.certificate_pem()),
-            key: &key_pem,
+            key: &key.key_pem,
             agency_authorities: &read_text(&home.certs().join("agency-ca.pem"))?,
             crls: &read_text(&home.certs().join("agency-ca.crl.pem"))?,
         };
-        Ok(tls::server_config(material, MinTls::Tls13)?)
+        Ok(tls::server_config(material, ClientCertificate::Required, MinTls::Tls13)?)
     }
 
     fn check_narrowed(
