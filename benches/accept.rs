@@ -301,6 +301,7 @@ async fn parts() {
         target: Target::Exchange(exchange.id, Kind::Response),
         body: body.to_vec(),
         traceparent: None,
+        certificate: None,
     };
     println!("parts, us for one message of {BODY_BYTES} bytes on one thread");
     part("parse, as serde_json does", 1, || {

@@ -23,6 +23,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Submission, Target, Untimely,
 };
+use crate::pki::identity::Peer;
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
@@ -83,11 +84,12 @@ impl Gateway {
     /// however much later: even when a deadline has passed or a recipient has closed.
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
         let token = seal::idempotency_token(&new);
+        let certificate = new.certificate.clone();
         match self.prepare(new, token, now).await {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
-                let applied = self.ledger.accept(sealed, now).await?;
+                let applied = self.ledger.accept(sealed, certificate.as_deref(), now).await?;
                 if is_pushed {
                     self.push_queued.notify_one();
                 }
@@ -127,12 +129,12 @@ impl Gateway {
     /// durable and in the log before a byte of it is handed over.
     pub async fn collect(
         &self,
-        reader: &AgencyId,
+        reader: &Peer,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader {
+        if stored.envelope.recipient != *reader.agency() {
             return Err(not_found());
         }
         let document = self.event(&stored).await?;
@@ -145,7 +147,7 @@ impl Gateway {
             if self.collections.len() > COLLECTIONS_MAX {
                 self.collections.retain_recent();
             }
-            let event = Event::collected(&stored.envelope);
+            let event = Event::collected(&stored.envelope).done_with(reader.serial());
             self.record(&event, now, &stored, Effect::Collect(*id)).await?;
         }
         Ok(document)
@@ -155,12 +157,12 @@ impl Gateway {
     /// and when: the first, however often it is said.
     pub async fn save(
         &self,
-        reader: &AgencyId,
+        reader: &Peer,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<(u64, Timestamp), Problem> {
         let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader {
+        if stored.envelope.recipient != *reader.agency() {
             return Err(not_found());
         }
         if stored.delivery == DeliveryState::Saved
@@ -168,7 +170,7 @@ impl Gateway {
         {
             return Ok(first);
         }
-        let event = Event::saved(&stored.envelope);
+        let event = Event::saved(&stored.envelope).done_with(reader.serial());
         let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
         Ok((logged.index, now))
     }

@@ -60,7 +60,13 @@ impl Ledger {
     }
 
     /// Accepts a sealed submission durably. `schema` names the contract it satisfied.
-    pub async fn accept(&self, sealed: Sealed, at: Timestamp) -> Result<Applied, LedgerError> {
+    /// `certificate` is the serial it came with.
+    pub async fn accept(
+        &self,
+        sealed: Sealed,
+        certificate: Option<&str>,
+        at: Timestamp,
+    ) -> Result<Applied, LedgerError> {
         let messages = sealed
             .messages
             .into_iter()
@@ -69,6 +75,10 @@ impl Ledger {
                 let event = match &message.step {
                     Step::Open(exchange) => event.opening(exchange),
                     Step::Say(_) => event,
+                };
+                let event = match certificate {
+                    Some(serial) => event.done_with(serial),
+                    None => event,
                 };
                 NewMessage {
                     entry: NewEntry::new(&event, at),

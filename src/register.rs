@@ -137,6 +137,19 @@ impl Register {
         self.refuse_known_key(&agency, profile, &key, &grant).await?;
         let ask = self.issuer.issue(profile.clone(), csr.to_owned(), self.days, at);
         let issued = ask.await?;
+        self.enter(profile, &issued, grant, at).await?;
+        Ok(issued)
+    }
+
+    /// Enters what was issued: from now on it is good.
+    pub async fn enter(
+        &self,
+        profile: &Profile,
+        issued: &IssuedChain,
+        grant: Grant,
+        at: Timestamp,
+    ) -> Result<(), RegisterError> {
+        let agency = self.agency(profile);
         let record = CertificateRecord {
             sha256: issued.sha256,
             serial: issued.serial.clone(),
@@ -150,8 +163,7 @@ impl Register {
             last_use: None,
         };
         let name = profile.name();
-        let event =
-            Event::certificate_issued(&agency, &issued.serial, &issued.sha256, name, &grant);
+        let event = Event::certificate_issued(agency, &issued.serial, &issued.sha256, name, &grant);
         let effect = match grant {
             Grant::Token(token) => Effect::Enrol { token, certificate: record },
             Grant::Operator | Grant::Renewal { .. } | Grant::Timer => {
@@ -159,8 +171,8 @@ impl Register {
             }
         };
         match self.ledger.record(&event, at, None, effect).await? {
-            Applied::Recorded(_) => Ok(issued),
-            // Somebody was quicker with the same token: what was signed here is worth nothing.
+            Applied::Recorded(_) => Ok(()),
+            // Somebody was quicker with the same token: what was signed for it is worth nothing.
             _ => Err(RegisterError::Token(TokenFault::Used)),
         }
     }

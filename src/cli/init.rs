@@ -10,13 +10,18 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::{Context, Exit, Failure};
+use super::cert::Office;
+use super::{Context, Exit, Failure, block_on};
 use crate::audit::checkpoint::LogKey;
+use crate::audit::entry::Grant;
 use crate::config::{Config, Home, TEMPLATE_DOMAIN, write_synced};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
+use crate::issuer::IssuedChain;
 use crate::message::{AgencyId, now};
-use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
+use crate::pki::ca::{
+    Authority, Domain, Issued, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key,
+};
 use crate::pki::crl;
 use crate::seal;
 
@@ -41,8 +46,10 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let made =
-            make(&context.home, &self.gateway_host, &self.hub, self.domain.as_deref(), now())?;
+        let at = now();
+        let domain = self.domain.as_deref();
+        let made = make(&context.home, &self.gateway_host, &self.hub, domain, at)?;
+        block_on(enter(context, &made, at))?;
         let home = context.home.folder().display();
         context.result(
             &json!({
@@ -74,6 +81,17 @@ impl Init {
 pub(super) struct Made {
     pub(super) domain: String,
     pub(super) root_sha256: String,
+    /// The gateway's own certificates, still to be entered in the register.
+    own: Vec<(Profile, IssuedChain)>,
+}
+
+/// Enters the gateway's own certificates in the new home's register.
+pub(super) async fn enter(context: &Context, made: &Made, at: Timestamp) -> Result<(), Failure> {
+    let office = Office::open(context).await?;
+    for (profile, issued) in &made.own {
+        office.register.enter(profile, issued, Grant::Operator, at).await?;
+    }
+    Ok(())
 }
 
 /// Makes a new home. Everything is made before anything is written, and `gateway.toml` is written
@@ -173,7 +191,16 @@ pub(super) fn make(
     files.public("partners.toml", &partners);
     files.public("gateway.toml", &settings);
     files.write()?;
-    Ok(Made { domain, root_sha256: fingerprint(&root.certificate_sha256()) })
+    let own = |profile, issued: Issued, issuer: &Authority| {
+        let Issued { pem, serial, sha256, not_before, not_after, der: _ } = issued;
+        let issuer_pem = issuer.certificate_pem();
+        (profile, IssuedChain { pem, issuer_pem, serial, sha256, not_before, not_after })
+    };
+    Ok(Made {
+        domain,
+        root_sha256: fingerprint(&root.certificate_sha256()),
+        own: vec![own(profile, tls, &servers), own(Profile::GatewayClient, push, &agencies)],
+    })
 }
 
 /// A SHA-256 as people compare it: pairs of hex with colons.

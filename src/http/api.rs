@@ -312,6 +312,7 @@ async fn submit(
         target,
         body,
         traceparent: traceparent(headers),
+        certificate: Some(sender.peer.serial().to_owned()),
     };
     let answer = api.gateway.submit(new, sender.at).await?;
     let mut response = text_response("application/json", answer);
@@ -406,7 +407,7 @@ async fn collect(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let document = api.gateway.collect(sender.peer.agency(), &parse(&id)?, sender.at).await?;
+    let document = api.gateway.collect(&sender.peer, &parse(&id)?, sender.at).await?;
     let digest = event::content_digest(&sha256(&document));
     let mut response = Response::new(Body::from(Bytes::from_owner(document)));
     let headers = response.headers_mut();
@@ -423,7 +424,7 @@ async fn saved(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: MessageId = parse(&id)?;
-    let (entry, at) = api.gateway.save(sender.peer.agency(), &id, sender.at).await?;
+    let (entry, at) = api.gateway.save(&sender.peer, &id, sender.at).await?;
     Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
 }
 

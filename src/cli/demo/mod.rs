@@ -91,7 +91,7 @@ impl Story<'_> {
         self.step("A new gateway: its authorities, keys, settings and directory");
         let (police_listener, police_port) = endpoint::listen().await?;
         let (trust_listener, trust_port) = endpoint::listen().await?;
-        let trust_identity = self.make_home(police_port, trust_port)?;
+        let trust_identity = self.make_home(police_port, trust_port).await?;
         self.line(format!("in {}", self.context.home.folder().display()));
 
         self.step("A certificate for each agency; each made its own key");
@@ -217,9 +217,11 @@ impl Story<'_> {
         Ok(())
     }
 
-    fn make_home(&self, police_port: u16, trust_port: u16) -> Result<Identities, Failure> {
+    async fn make_home(&self, police_port: u16, trust_port: u16) -> Result<Identities, Failure> {
         let home = &self.context.home;
-        init::make(home, &["localhost".to_owned()], HUB, Some(DOMAIN), now())?;
+        let at = now();
+        let made = init::make(home, &["localhost".to_owned()], HUB, Some(DOMAIN), at)?;
+        init::enter(self.context, &made, at).await?;
         let (identity, recipient) = seal::generate_identity("the demonstration trust's own key");
         fs::create_dir_all(self.agencies())?;
         let path = self.agencies().join(format!("{TRUST}-identity.txt"));
