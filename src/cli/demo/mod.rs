@@ -426,7 +426,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
         let path = entry?.path();
         if path.is_dir() {
             files_below(&path, found)?;
-        } else {
+        } else if path.is_file() {
             found.push(path);
         }
     }

@@ -305,7 +305,12 @@ impl TestGateway {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_dir() { folders.push(path) } else { found.push(path) }
+                // The issuer's socket is neither.
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.is_file() {
+                    found.push(path);
+                }
             }
         }
         found
