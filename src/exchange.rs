@@ -21,10 +21,11 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Submission, Target, Untimely,
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Submission, Target,
+    Untimely,
 };
 use crate::problem::{Problem, ProblemType};
-use crate::schema::{Refusal, Schemas, Violation};
+use crate::schema::{Refusal, Schemas, Valid, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
     Applied, DeliveryState, Effect, Head, IdempotencyToken, Store, StoreError, StoredEntry,
@@ -109,10 +110,11 @@ impl Gateway {
     ) -> Result<Sealed, Problem> {
         let exchange = match new.target {
             Target::Exchange(id, _) => Some(self.exchange(&new.sender, &id).await?),
-            Target::Rfis => None,
+            Target::Rfis | Target::Test(_) => None,
         };
         let is_hub = self.is_hub(&new.sender);
         let valid = self.schemas.check(new, exchange, now)?;
+        self.hold_to_its_test(&valid).await?;
         let references = match references_wanted(&valid) {
             0 => 0,
             // Nobody else's come to be sent.
@@ -121,6 +123,38 @@ impl Gateway {
         };
         let routed = self.directory().route(valid, references, now)?;
         Ok(self.sealer.seal(routed, token)?)
+    }
+
+    // An answer to a test that was not opened proves nothing, so it is none.
+    async fn hold_to_its_test(&self, valid: &Valid) -> Result<(), Problem> {
+        let Some(exchange) = valid.answers_test() else { return Ok(()) };
+        let test = self.test(&exchange.rfi).await?;
+        if code_word(&test) == code_word(&valid.body) {
+            return Ok(());
+        }
+        let violation = Violation {
+            pointer: "/codeWord".to_owned(),
+            code: "not-this-code-word".to_owned(),
+            message: "Give the codeWord that stands in the test, in its data.".to_owned(),
+        };
+        Err(Refusal::Violations(vec![violation]).into())
+    }
+
+    // The body of a test or of its answer, which the gateway can always open.
+    async fn test(&self, id: &MessageId) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let stored = self.store.message(id).await?;
+        let sealed = self.store.sealed_payload(id).await?;
+        Ok(self.sealer.open(&stored.envelope, &sealed)?)
+    }
+
+    /// Whether the answer in this exchange repeats the test's code word, as the payloads are now.
+    pub async fn is_answered_right(
+        &self,
+        exchange: &Exchange,
+        reply: &MessageId,
+    ) -> Result<bool, Problem> {
+        let (test, reply) = (self.test(&exchange.rfi).await?, self.test(reply).await?);
+        Ok(code_word(&test).is_some() && code_word(&test) == code_word(&reply))
     }
 
     /// A message for its recipient, as the document it is delivered in. That it was collected is
@@ -194,19 +228,30 @@ impl Gateway {
         Ok(self.store.acceptance(id).await?.receipt())
     }
 
-    /// Messages waiting for `recipient`, oldest first.
+    /// Messages waiting for `recipient`, oldest first: of the kind `only`, or all.
     pub async fn inbox(
         &self,
         recipient: &AgencyId,
+        only: Option<Kind>,
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, Problem> {
-        Ok(self.store.inbox(recipient, after, limit).await?)
+        Ok(self.store.inbox(recipient, only, after, limit).await?)
     }
 
-    /// How many messages wait for `recipient`.
-    pub async fn waiting(&self, recipient: &AgencyId) -> Result<u64, Problem> {
-        Ok(self.store.waiting(recipient).await?)
+    /// How many messages wait for `recipient`: of the kind `only`, or all.
+    pub async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, Problem> {
+        Ok(self.store.waiting(recipient, only).await?)
+    }
+
+    /// The exchange of a message, for its sender or its recipient.
+    pub async fn exchange_of(
+        &self,
+        reader: &AgencyId,
+        message: &MessageId,
+    ) -> Result<Exchange, Problem> {
+        let stored = self.store.message(message).await?;
+        self.exchange(reader, &stored.envelope.exchange).await
     }
 
     /// One exchange, for a party to it; to anybody else it does not exist.
@@ -395,6 +440,10 @@ fn answer(applied: Applied) -> Result<String, Problem> {
         Applied::Untimely(untimely) => Err(untimely.into()),
         Applied::NotCollected | Applied::NotFound | Applied::Recorded(_) => Err(not_found()),
     }
+}
+
+fn code_word(body: &[u8]) -> Option<String> {
+    Some(Schemas::parse(body).ok()?.get("codeWord")?.as_str()?.to_owned())
 }
 
 fn not_found() -> Problem {
