@@ -329,6 +329,8 @@ impl Changing {
     // Each as a whole or not at all. First what a revocation changes: it does not wait for somebody
     // else's spelling mistake in the directory.
     async fn try_reload(&self) -> anyhow::Result<String> {
+        // A command beside us may have queued a push: it does not wait for the next look.
+        self.gateway.push_queued().notify_one();
         self.registry.send_replace(registry(&*self.gateway.store().clone()).await?);
         self.tls.send_replace(server_tls(&self.home, &self.config)?);
         let mut concerns = Vec::new();
@@ -406,7 +408,8 @@ pub(super) fn directory(home: &Home, config: &Config) -> anyhow::Result<Director
     Ok(Directory::parse(&read(&home.partners())?, options, now())?)
 }
 
-fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
+/// The at-rest keys, as a home has them.
+pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     let mut all = Zeroizing::new(String::new());
     for path in &config.paths.at_rest_identities {
         all.push_str(&Zeroizing::new(read(&home.resolve(path))?));

@@ -6,6 +6,7 @@
 
 mod check;
 pub mod document;
+pub mod edit;
 mod narrow;
 pub mod parse;
 pub mod route;
@@ -18,6 +19,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+use self::document::nearest;
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Priority, Reference, Said,
 };
@@ -44,6 +46,12 @@ impl Directory {
     /// The hub.
     pub fn hub(&self) -> &Partner {
         self.get(&self.hub).expect("a directory is only made with its hub in it")
+    }
+
+    /// The agency whose id this one most resembles, if any does.
+    pub fn nearest(&self, id: &AgencyId) -> Option<&AgencyId> {
+        let nearest = nearest(id.as_str(), self.partners.keys().map(AgencyId::as_str))?;
+        self.partners.keys().find(|id| id.as_str() == nearest)
     }
 
     /// Every agency, by id.

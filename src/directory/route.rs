@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
-use super::document::nearest;
 use super::narrow::Form;
 use super::{
     Admission, AgencyKind, Directory, Endpoint, Partner, Routed, RoutedMessage, RoutedStep, Status,
@@ -177,7 +176,10 @@ impl Directory {
             Content::Reply(reply) => (None, vec![self.route_reply(&common, reply, body)?]),
             Content::Test(test) => {
                 let enquiry = EnquiryId::new(now);
-                (Some(enquiry), vec![self.route_test(&common, test, body, enquiry, first_reference)?])
+                (
+                    Some(enquiry),
+                    vec![self.route_test(&common, test, body, enquiry, first_reference)?],
+                )
             }
         };
         Ok(Routed { opens, messages })
@@ -355,11 +357,9 @@ impl Directory {
 
     fn askable_one(&self, address: &Address, now: Timestamp) -> Result<&Partner, RecipientFault> {
         let partner = match address {
-            Address::Agency(id) => self.get(id).ok_or_else(|| {
-                let ids = self.partners.keys().map(AgencyId::as_str);
-                let nearest = nearest(id.as_str(), ids).and_then(|id| AgencyId::parse(id).ok());
-                RecipientFault::Unknown { nearest }
-            })?,
+            Address::Agency(id) => self
+                .get(id)
+                .ok_or_else(|| RecipientFault::Unknown { nearest: self.nearest(id).cloned() })?,
             // Codes are too alike for a guess to be safe.
             Address::OdsCode(code) => {
                 self.by_ods(code).ok_or(RecipientFault::Unknown { nearest: None })?
@@ -528,11 +528,9 @@ agency = [
         let said = match kind {
             Kind::Outcome => Said::Outcome,
             Kind::TestReply => Said::TestReply,
-            Kind::Acknowledgement
-            | Kind::Response
-            | Kind::Rfi
-            | Kind::Supplement
-            | Kind::Test => Said::Response(ResponseResult::Complete),
+            Kind::Acknowledgement | Kind::Response | Kind::Rfi | Kind::Supplement | Kind::Test => {
+                Said::Response(ResponseResult::Complete)
+            }
         };
         let in_reply_to = exchange.rfi;
         let handling = Some("family-may-be-told".to_owned());

@@ -66,10 +66,7 @@ pub(crate) fn sha256(text: &str) -> Result<(), Misshapen> {
     if text.len() == 64 && text.bytes().all(is_hex) {
         return Ok(());
     }
-    misshapen(
-        "is not a SHA-256",
-        "Write its 64 digits and small letters, as sha256sum prints them",
-    )
+    misshapen("is not a SHA-256", "Write its 64 digits and small letters, as sha256sum prints them")
 }
 
 /// An organisation's code in the NHS Organisation Data Service.

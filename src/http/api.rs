@@ -132,12 +132,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
 
 // Who may not be sent anything may not fetch anything either. Whom we take it for, it may ask; and an
 // agency that has yet to join has what a test of its connection needs.
-fn admit(
-    api: &Api,
-    peer: Arc<Peer>,
-    request: &Request,
-    at: Timestamp,
-) -> Result<Sender, Problem> {
+fn admit(api: &Api, peer: Arc<Peer>, request: &Request, at: Timestamp) -> Result<Sender, Problem> {
     let admission = api.gateway.directory().admission(peer.agency(), at);
     let is_admitted = match admission {
         Admission::Everything => true,

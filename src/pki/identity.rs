@@ -4,6 +4,7 @@
 //! revoked. It does not look at what names a client's certificate holds, so all of that is here.
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -74,6 +75,29 @@ pub fn peer(chain: &[CertificateDer<'_>], domain: &Domain) -> Result<Peer, Ident
     let not_after = Timestamp::from_second(certificate.validity().not_after.timestamp())
         .map_err(|_| IdentityError::Unreadable)?;
     Ok(Peer { agency, serial: hex(certificate.raw_serial()), sha256: sha256(leaf), not_after })
+}
+
+/// The names and addresses that the first certificate of a PEM chain is for, as its subject
+/// alternative names have them; none when it cannot be read.
+pub fn host_names(chain_pem: &str) -> Vec<String> {
+    let Ok((_, leaf)) = x509_parser::pem::parse_x509_pem(chain_pem.as_bytes()) else {
+        return Vec::new();
+    };
+    let Ok(certificate) = leaf.parse_x509() else { return Vec::new() };
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match *bytes {
+            [a, b, c, d] => Some(Ipv4Addr::new(*a, *b, *c, *d).to_string()),
+            bytes => {
+                let bytes: [u8; 16] = bytes.try_into().ok()?;
+                Some(format!("[{}]", Ipv6Addr::from(bytes)))
+            }
+        },
+        _ => None,
+    };
+    names.iter().filter_map(host).collect()
 }
 
 /// Whether this verified certificate chain is the gateway's own as a client: what an endpoint that

@@ -247,11 +247,9 @@ impl Schemas {
             Kind::Response | Kind::Supplement => {
                 rule::text(&body, "/onwardDisclosure").map(str::to_owned)
             }
-            Kind::Acknowledgement
-            | Kind::Outcome
-            | Kind::Rfi
-            | Kind::Test
-            | Kind::TestReply => None,
+            Kind::Acknowledgement | Kind::Outcome | Kind::Rfi | Kind::Test | Kind::TestReply => {
+                None
+            }
         };
         Ok(ReplyContent { kind, said, handling, in_reply_to: exchange.rfi, exchange })
     }

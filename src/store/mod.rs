@@ -68,11 +68,7 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
     /// How many messages the inbox of `recipient` holds.
-    async fn waiting(
-        &self,
-        recipient: &AgencyId,
-        only: Option<Kind>,
-    ) -> Result<u64, StoreError>;
+    async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError>;
 
     /// The latest test that this agency has answered.
     async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError>;

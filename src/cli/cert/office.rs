@@ -4,13 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use serde_json::Value;
 
 use crate::audit::entry::Event;
 use crate::cli::init::{AGENCY_CA_KEY, AUTHORITY_IDENTITY, write_synced};
+use crate::cli::running::{self, Told};
 use crate::cli::{Context, Exit, Failure, read_text, serve};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -29,14 +28,6 @@ pub(in crate::cli) struct Office<'a> {
     config: Config,
     pub(super) store: Arc<dyn Store>,
     ledger: Ledger,
-}
-
-/// Whether a running gateway took what was changed into use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Told {
-    InUse,
-    Failed,
-    NotRunning,
 }
 
 impl<'a> Office<'a> {
@@ -173,37 +164,9 @@ impl<'a> Office<'a> {
         Ok(crl::parse(&pem)?.next_update)
     }
 
-    // The local door takes changed files into use and answers when they are.
     pub(super) async fn tell_gateway(&self) -> Told {
-        let address = self.config.listen.local;
-        let log = read_text(&self.context.home.log_key_public()).unwrap_or_default();
-        let asked = tokio::time::timeout(Duration::from_secs(10), ask_to_reload(address)).await;
-        match asked {
-            // Another home's gateway may listen there: its word is worth nothing.
-            Ok(Ok(Some(answered))) if answered["log"] == log.trim() => Told::InUse,
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                Told::NotRunning
-            }
-            Ok(_) | Err(_) => Told::Failed,
-        }
+        running::tell(&self.context.home, &self.config).await
     }
-}
-
-// What a gateway there answers; none when it refuses.
-async fn ask_to_reload(address: std::net::SocketAddr) -> std::io::Result<Option<Value>> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(std::io::Error::other)?;
-    tokio::spawn(connection);
-    let request = hyper::Request::post("/reload")
-        .header("host", address.to_string())
-        .body(http_body_util::Empty::<hyper::body::Bytes>::new())
-        .map_err(std::io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(std::io::Error::other)?;
-    let is_done = response.status().is_success();
-    let body = response.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
-    Ok(serde_json::from_slice(&body).ok().filter(|_| is_done))
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

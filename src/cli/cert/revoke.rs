@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::Office;
-use super::office::Told;
 use crate::audit::entry::Event;
+use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::crl::Reason;

@@ -226,11 +226,7 @@ impl Store for Sqlite {
         self.read(move |connection| read::inbox(connection, &recipient, only, after, limit)).await
     }
 
-    async fn waiting(
-        &self,
-        recipient: &AgencyId,
-        only: Option<Kind>,
-    ) -> Result<u64, StoreError> {
+    async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError> {
         let recipient = recipient.clone();
         self.read(move |connection| read::waiting(connection, &recipient, only)).await
     }
