@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
+use super::partner::add::next;
 use super::partner::checklist::Checklist;
 use super::partner::file::{PartnersFile, no_such_agency};
 use super::{Context, Exit, Failure, block_on, serve};
@@ -89,9 +90,7 @@ impl Add {
             ),
         );
         context.say(written.use_in_words());
-        if let Some(next) = checklist.next() {
-            context.say(format!("Next: {next}"));
-        }
+        next(context, &checklist);
         Ok(())
     }
 }

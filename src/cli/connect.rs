@@ -10,6 +10,7 @@ use super::{Context, Exit, Failure, read_text};
 use crate::directory::{Custody, Directory, Endpoint, Partner};
 use crate::message::{AgencyId, Exchange, MessageId};
 use crate::pki::identity::host_names;
+use crate::pki::tls::MinTls;
 
 /// Where an agency reaches the gateway, and what else its commands depend on.
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Connection<'a> {
     /// The names in the gateway's certificate, the first of which commands use.
     hosts: Vec<String>,
     port: u16,
+    min_tls: MinTls,
 }
 
 impl<'a> Connection<'a> {
@@ -37,7 +39,7 @@ impl<'a> Connection<'a> {
             return Err(Failure::new(Exit::Failed, message));
         }
         let port = config.listen.partner_api.port();
-        Ok(Self { agency, hub: directory.hub(), hosts, port })
+        Ok(Self { agency, hub: directory.hub(), hosts, port, min_tls: config.tls.min })
     }
 
     fn url(&self) -> String {
@@ -88,7 +90,7 @@ impl<'a> Connection<'a> {
 
     /// The text of `CONNECT.txt`.
     pub(super) fn text(&self) -> String {
-        let Self { agency, hub, hosts, port } = self;
+        let Self { agency, hub, hosts, port, .. } = self;
         let (id, curl, url, est) = (&agency.id, self.curl(), self.url(), self.enrolment());
         let others = match &hosts[1..] {
             [] => String::new(),
@@ -101,13 +103,17 @@ impl<'a> Connection<'a> {
         let mut text = format!(
             "How {name} connects to the gateway of\n{hub}\n\n\
              Your id         {id}\n\
-             The gateway     {url}  (TCP port {port}, TLS 1.3){others}\n\
+             The gateway     {url}  (TCP port {port}, {tls}){others}\n\
              Enrolment       {est}\n\
              Who to ring     {ring}\n\n\
              There is nothing secret in this file. Commands are for a shell (sh, bash, Git Bash), in a\n\
              folder of your own; {id}.key never leaves it. You need openssl and curl.\n",
             name = agency.name,
             hub = hub.name,
+            tls = match self.min_tls {
+                MinTls::Tls12 => "TLS 1.2 or 1.3",
+                MinTls::Tls13 => "TLS 1.3",
+            },
         );
         let mut section = |title: &str, body: String| {
             let _ = write!(text, "\n{title}\n{}\n{body}", "-".repeat(title.len()));
@@ -278,11 +284,10 @@ const NEW_UUID: &str =
     "openssl rand -hex 16 | sed 's/\\(.\\{8\\}\\)\\(....\\)\\(....\\)\\(....\\)/\\1-\\2-\\3-\\4-/'";
 
 /// What curl says when a connection comes to nothing, and whose doing that is.
-const EXIT_CODES: &str = "\
-    6   the gateway's name is not known: your DNS, or a slip in the name
+const EXIT_CODES: &str = "    6   the gateway's name is not known: your DNS, or a slip in the name
     7   nothing answers there: a firewall between us, or the gateway is down
     28  no answer in time: a firewall between us that drops what it does not like
-    35  no handshake: no TLS version in common (1.3 is wanted), or, with TLS 1.2, your
+    35  no handshake: no TLS version in common (see the top), or, with TLS 1.2, your
         certificate was refused as under 56
     52  the connection was closed without an answer: as under 56
     55, 56  your certificate was refused: none was sent, it is not from this gateway's

@@ -16,6 +16,7 @@ mod delivery;
 mod exchange;
 mod identity;
 mod log;
+mod onboarding;
 mod readme;
 mod receipt;
 mod sealing;

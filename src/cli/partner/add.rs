@@ -152,9 +152,9 @@ impl Set {
     }
 }
 
-/// Says which command comes next.
-pub(super) fn next(context: &Context, checklist: &Checklist) {
-    if let Some(next) = checklist.next() {
+/// Says which command comes next; a whole list says so itself.
+pub(in crate::cli) fn next(context: &Context, checklist: &Checklist) {
+    if let (Some(next), false) = (checklist.next(), checklist.is_whole()) {
         context.say(format!("Next: {next}"));
     }
 }

@@ -1,6 +1,6 @@
 //! `partner`: the directory of agencies, and how one joins.
 
-mod add;
+pub(in crate::cli) mod add;
 pub(in crate::cli) mod checklist;
 mod endpoint;
 pub(in crate::cli) mod file;

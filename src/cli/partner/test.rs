@@ -18,7 +18,7 @@ use crate::cli::connect::Connection;
 use crate::cli::running::{self, Told};
 use crate::cli::{Context, Exit, Failure, serve};
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{Directory, Endpoint};
 use crate::exchange::{Gateway, Parts, TIMELINE_MAX};
 use crate::ledger::Ledger;
 use crate::message::{
@@ -80,7 +80,8 @@ impl Test {
             );
         }
 
-        let waited = self.watch(context, &*store, &id, at).await?;
+        let is_pushed = matches!(agency.endpoints.first(), Some(Endpoint::Push { .. }));
+        let waited = Facts { is_pushed, ..self.watch(context, &*store, &id, at).await? };
         let facts = match waited.reply {
             Some(reply) => {
                 let is_right = gateway.is_answered_right(&exchange, &reply).await;
@@ -189,6 +190,8 @@ impl Test {
 struct Facts {
     /// How long it took until the agency had the test, and whether it fetched it itself.
     reached: Option<(SignedDuration, Reached)>,
+    /// Whether it goes to an endpoint of the agency's first.
+    is_pushed: bool,
     /// Why the last push was not taken.
     push_failed: Option<String>,
     /// The agency's answer.
@@ -242,9 +245,10 @@ impl Facts {
     fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if !self.is_identified() && self.reached.is_none() {
-            let why = match &self.push_failed {
-                Some(code) => format!("the test has not reached it ({code})"),
-                None => "it has not collected the test".to_owned(),
+            let why = match (self.is_pushed, &self.push_failed) {
+                (_, Some(code)) => format!("its endpoint has not taken the test ({code})"),
+                (true, None) => "its endpoint has not taken the test".to_owned(),
+                (false, None) => "it has not collected the test".to_owned(),
             };
             missing.push(why);
         }
