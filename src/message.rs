@@ -626,3 +626,43 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
     hash
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_told_by_its_reference() {
+        let (rfi, test) = (Reference::new(2026, 123), Reference::test(2026, 123));
+        assert_eq!((rfi.is_test(), test.is_test()), (false, true));
+        assert!(test.as_str().starts_with("TEST-2026-000123-"));
+        for reference in [rfi, test] {
+            assert_eq!(Reference::parse(reference.as_str()), Ok(reference.clone()));
+            let text = reference.as_str();
+            for bad in [text.replace("26", "62"), text.to_lowercase(), text.replace("-2026", "")] {
+                assert!(Reference::parse(&bad).is_err(), "{bad}");
+            }
+        }
+        assert!(Reference::parse("TESTS-2026-000123-A").is_err());
+    }
+
+    #[test]
+    fn a_test_is_answered_once() {
+        for state in ExchangeState::ALL {
+            let after = state.after(Said::TestReply, false);
+            if state == ExchangeState::Completed {
+                assert_eq!(after, Err(Untimely::AlreadyAnswered));
+            } else {
+                assert_eq!(after, Ok(ExchangeState::Completed));
+            }
+        }
+    }
+
+    #[test]
+    fn no_route_leads_to_what_opens_an_exchange() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.path().is_none(), kind.opens_exchange(), "{kind:?}");
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        }
+    }
+}

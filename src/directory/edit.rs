@@ -90,9 +90,10 @@ impl Setting {
             Self::PolicyDocument(PolicyDocument { sha256, review }) => {
                 let mut table = InlineTable::new();
                 table.insert("sha256", sha256.as_str().into());
-                // A date is spelled alike here and there; were it not, a text is read as well.
+                // As a date of TOML's; were it none, a text is read as well.
                 let day = review.to_string();
-                let day = day.parse::<toml_edit::Datetime>().map_or(day.into(), Value::from);
+                let date = day.parse::<toml_edit::Datetime>();
+                let day = date.map_or_else(|_| Value::from(day), Value::from);
                 table.insert("review", day);
                 table.into()
             }

@@ -660,6 +660,58 @@ agency = [
         }
     }
 
+    fn test(sender: &str, agency: &str) -> Valid {
+        valid(sender, Content::Test(TestContent { agency: id(agency), reply_by: now() }))
+    }
+
+    #[test]
+    fn a_test_goes_to_whoever_may_yet_join() {
+        let mut directory = directory();
+        directory.partners.get_mut(&id("police")).unwrap().status = Status::Pending;
+        let submission = test("hub", "police");
+        assert_eq!(references_wanted(&submission), 1);
+        let routed = directory.route(submission, 9, now()).unwrap();
+        let message = &routed.messages[0];
+        assert_eq!(
+            (message.kind, message.reference.clone()),
+            (Kind::Test, Reference::test(2026, 9))
+        );
+        assert_eq!((&message.recipient, message.is_pushed), (&id("police"), true));
+        assert_eq!(routed.opens, Some(message.enquiry));
+        let RoutedStep::Open { categories, persons, .. } = &message.step else {
+            panic!("a test opens an exchange")
+        };
+        assert!(categories.is_empty() && persons.is_empty());
+        // And to whoever takes part.
+        assert!(directory.route(test("hub", "surgery"), 1, now()).is_ok());
+
+        let fault = |agency| match directory.route(test("hub", agency), 1, now()).err() {
+            Some(RouteError::Recipients(problems)) => problems[0].fault.clone(),
+            other => panic!("{agency}: {other:?}"),
+        };
+        assert_eq!(fault("waiting"), RecipientFault::NoEndpoint);
+        assert_eq!(fault("stopped"), RecipientFault::Suspended);
+        assert!(matches!(fault("gone"), RecipientFault::Closed { .. }));
+        assert_eq!(fault("hub"), RecipientFault::Hub);
+        assert_eq!(fault("surgeries"), RecipientFault::Class);
+        assert!(matches!(fault("nobody"), RecipientFault::Unknown { .. }));
+        assert_eq!(refused(test("surgery", "police")), RouteError::OnlyHub);
+    }
+
+    #[test]
+    fn before_it_joins_an_agency_can_answer_a_test_and_no_more() {
+        let exchange = Exchange { agency: id("waiting"), ..exchange() };
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.sender() == Party::Agency) {
+            let routed = directory().route(reply("waiting", kind, exchange.clone()), 0, now());
+            if kind == Kind::TestReply {
+                assert!(!routed.unwrap().messages[0].is_pushed);
+            } else {
+                let inactive = RouteError::SenderInactive(Status::Pending);
+                assert_eq!(routed.err(), Some(inactive), "{kind:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_reply_goes_as_it_was_received() {
         let exchange = exchange();
