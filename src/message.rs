@@ -299,6 +299,19 @@ impl Kind {
         }
     }
 
+    /// Whether a message of this kind belongs to a test, and so is about nobody: the gateway can then
+    /// open it whoever else has the key.
+    pub fn is_about_nobody(self) -> bool {
+        match self {
+            Self::Test | Self::TestReply => true,
+            Self::Acknowledgement
+            | Self::Outcome
+            | Self::Response
+            | Self::Rfi
+            | Self::Supplement => false,
+        }
+    }
+
     /// Whether a message of this kind opens an exchange of its own.
     pub fn opens_exchange(self) -> bool {
         match self {

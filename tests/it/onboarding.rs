@@ -240,6 +240,8 @@ async fn a_surgery_joins_by_its_guide_alone() {
     // The hub's people see nothing of a test: no message, no enquiry, no silence.
     assert_eq!(hub.get_json("/v1/inbox").await["messages"], json!([]));
     assert_eq!(hub.get_json("/v1/whoami").await["waiting"], 0);
+    let exchanges = hub.get_json("/v1/exchanges").await;
+    assert_eq!(exchanges["exchanges"].as_array().unwrap().len(), 1, "{exchanges:#}");
     let board = hub.get_json("/v1/enquiries").await;
     assert_eq!(board["enquiries"].as_array().unwrap().len(), 1, "{board:#}");
     let reference = board["enquiries"][0]["exchanges"][0]["reference"].as_str().unwrap();
@@ -419,6 +421,12 @@ async fn a_push_endpoint_is_tested_where_it_takes_delivery() {
     gateway.certify("demo-police");
     let police = gateway.agency("demo-police");
 
+    // Without a certificate it could not answer.
+    let bare = ["partner", "add", "demo-bare", "--name", "Bare", "--kind", "other", "--basis", "x"];
+    gateway.done(&[&bare[..], &["--mailbox"]].concat());
+    let said = gateway.fails(&["partner", "test", "demo-bare", "--wait", "1s"], 1);
+    assert!(said.contains("no certificate in force") && said.contains("cert issue"), "{said}");
+
     // The operator is told what the log says of it.
     let unreached = gateway.fails(&["partner", "test", "demo-police", "--wait", "1s"], 1);
     assert!(
@@ -478,10 +486,15 @@ async fn an_agency_that_keeps_its_own_key_has_to_use_it() {
         "endpoints = [{{ kind = \"mailbox\" }}]\ncustody = \"agency\"\n\
          age_recipients = [\"{recipient}\"]\n"
     );
-    let gateway = TestGateway::start_with(&case::partners(&[(TRUST, &lines)]));
+    // Both sides do: the operator's command has to know all the same whether the answer is right.
+    let gateway = TestGateway::start_with(&case::partners(&[(TRUST, &lines), (HUB, &lines)]));
     gateway.make_pending(TRUST);
-    gateway.leave_test(TRUST);
+    let waits = gateway.begin(&["partner", "test", TRUST, "--wait", "60s", "--json"]);
     let trust = gateway.agency(TRUST);
+    eventually("the test waits", || async {
+        trust.get_json("/v1/inbox").await["messages"] != json!([])
+    })
+    .await;
     let mut test = open_test(&trust).await;
     assert!(test.get("data").is_none(), "{test:#}");
     std::fs::write(gateway.folder().join("test.json"), test.to_string()).unwrap();
@@ -503,6 +516,8 @@ async fn an_agency_that_keeps_its_own_key_has_to_use_it() {
     wrong["codeWord"] = json!("kestrel-maple-0000");
     trust.post(&answer, &wrong).await.problem(422, "schema");
     trust.post(&answer, &reply(&test)).await.ok(202);
+    let tested = waits.wait_with_output().unwrap();
+    assert!(tested.status.success(), "{}", text(&tested.stderr));
     gateway.verify_log();
 }
 
@@ -740,8 +755,17 @@ fn policy_documents_are_listed_with_what_is_due() {
     assert!(said.contains("REVIEW OVERDUE by 3 days"), "{said}");
     assert!(!said.contains(CLOSED) && !said.contains("test-surgeries"), "{said}");
 
+    // A review that was held is recorded in the place of the one that was missed.
+    let review = ["apd", "add", SURGERY, "--file", "apd.pdf", "--review"];
+    let recorded = gateway.run(&[&review[..], &[&day(12)]].concat());
+    assert!(recorded.status.success());
+    assert_eq!(gateway.partners().matches("policy_document").count(), 3, "replaced, not added");
+    let listed = text(&gateway.run(&["apd", "list"]).stdout);
+    assert!(listed.contains("review due in 12 days") && !listed.contains("OVERDUE"), "{listed}");
+
     // What stands in the file is held to its form.
-    let bad = gateway.partners().replace(&"0".repeat(64), "0").replace("review = ", "revue = ");
+    let bad =
+        gateway.partners().replace("sha256 = \"", "sha256 = \"x").replace("review = ", "revue = ");
     std::fs::write(gateway.home().join("partners.toml"), bad).unwrap();
     let said = gateway.fails(&["partner", "check"], 1);
     for expected in
@@ -749,6 +773,72 @@ fn policy_documents_are_listed_with_what_is_due() {
     {
         assert!(said.contains(expected), "{expected}: {said}");
     }
+}
+
+/// What its guide says of curl's exit codes is what curl does.
+#[test]
+fn refusals_look_as_the_guide_says() {
+    let gateway = TestGateway::start();
+    gateway.settle_its_port();
+    let (guide, folder) = (gateway.folder().join("guide"), gateway.agencies());
+    let csr = folder.join(format!("{POLICE}.csr"));
+    let issue = ["cert", "issue", POLICE, "--csr", csr.to_str().unwrap(), "--out"];
+    gateway.done(&[&issue[..], &[guide.to_str().unwrap()]].concat());
+    let guide = std::fs::read_to_string(guide.join("CONNECT.txt")).unwrap();
+    let (_, table) = guide.split_once("\n9. ").unwrap();
+    let said = |code: i32| {
+        let lines = table.lines().filter_map(|line| line.strip_prefix("    "));
+        let row = lines.skip_while(|line| {
+            let codes = line.split("  ").next().unwrap_or_default();
+            codes.split(", ").all(|listed| listed.trim().parse() != Ok(code))
+        });
+        row.take(2).collect::<Vec<_>>().join(" ")
+    };
+    let whoami = commands(&guide, 4);
+    let whoami = whoami.lines().next().unwrap();
+    sh_done(&folder, whoami);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let own = gateway.url.trim_start_matches("https://localhost");
+    sh_done(
+        &folder,
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout x.key -out x.pem -subj /CN=x 2>&1",
+    );
+    for (from, to, codes, words) in [
+        (
+            format!("--cert {POLICE}.pem --key {POLICE}.key"),
+            String::new(),
+            &[55, 56][..],
+            "refused",
+        ),
+        (
+            format!("{POLICE}.pem --key {POLICE}.key"),
+            "x.pem --key x.key".to_owned(),
+            &[55, 56],
+            "refused",
+        ),
+        (format!("--key {POLICE}.key"), format!("--key {TRUST}.key"), &[58], "do not belong"),
+        (format!("--cert {POLICE}.pem"), "--cert none.pem".to_owned(), &[58], "cannot be read"),
+        (
+            "--cacert ca.pem".to_owned(),
+            "--cacert x.pem".to_owned(),
+            &[60],
+            "does not lead to ca.pem",
+        ),
+        ("--cacert ca.pem".to_owned(), "--cacert none.pem".to_owned(), &[77], "ca.pem cannot"),
+        ("https://localhost".to_owned(), "https://127.0.0.1".to_owned(), &[60], "another name"),
+        (own.to_owned(), format!(":{}", nobody.port()), &[7], "nothing answers there"),
+        ("https://localhost".to_owned(), "https://no.invalid".to_owned(), &[6], "not known"),
+    ] {
+        assert!(whoami.contains(&from), "{from}");
+        let ran = sh(&folder, &whoami.replace(&from, &to));
+        let code = ran.status.code().unwrap();
+        assert!(codes.contains(&code), "{from} -> {to}: {code}: {}", text(&ran.stderr));
+        assert!(said(code).contains(words), "{code}: {}", said(code));
+    }
+    gateway.run(&["cert", "revoke", POLICE, "--reason", "superseded", "--confirm", POLICE]);
+    let revoked = sh(&folder, whoami).status.code().unwrap();
+    assert!(matches!(revoked, 55 | 56), "{revoked}");
+    assert!(said(revoked).contains("revoked"), "{}", said(revoked));
 }
 
 #[test]

@@ -39,12 +39,7 @@ impl Checklist {
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open(&context.home.resolve(&config.store.sqlite))?);
         let (id, home) = (&partner.id, context.at_home());
-        let has_certificate = store.certificates().await?.iter().any(|certificate| {
-            certificate.agency == *id
-                && certificate.revoked.is_none()
-                && certificate.not_before <= at
-                && certificate.not_after > at
-        });
+        let has_certificate = has_certificate(&*store, id, at).await?;
         let has_answered = store.answered_test(id).await?.is_some();
         let has_officers = partner.contact_officer.is_some() && partner.deputy.is_some();
         let command = |rest: String| format!("mash-gateway {rest}{home}");
@@ -151,6 +146,20 @@ impl Checklist {
     fn undone(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| !step.is_done)
     }
+}
+
+/// Whether the agency has a certificate in force.
+pub(in crate::cli) async fn has_certificate(
+    store: &dyn Store,
+    agency: &AgencyId,
+    at: Timestamp,
+) -> Result<bool, Failure> {
+    Ok(store.certificates().await?.iter().any(|certificate| {
+        certificate.agency == *agency
+            && certificate.revoked.is_none()
+            && certificate.not_before <= at
+            && certificate.not_after > at
+    }))
 }
 
 impl fmt::Display for Checklist {

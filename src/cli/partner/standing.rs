@@ -54,6 +54,12 @@ impl Activate {
                 None => failure,
             });
         }
+        if let Some(document) = partner.policy_document.as_ref().filter(|d| d.is_due(at)) {
+            eprintln!(
+                "note: the review of its policy document is due by {}; mash-gateway apd list",
+                document.review
+            );
+        }
         let changed = file.set(&self.id, &[Setting::Status(Status::Active)], at)?;
         let written = changed.write(context).await?;
         let status = written.directory.get(&self.id).map(|partner| partner.status_at(at));

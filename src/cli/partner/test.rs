@@ -11,14 +11,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
 use super::add::next;
-use super::checklist::Checklist;
+use super::checklist::{Checklist, has_certificate};
 use super::file::no_such_agency;
 use crate::audit::entry::{EventName, Fields};
-use crate::cli::connect::Connection;
+use crate::cli::connect::{self, Connection};
 use crate::cli::running::{self, Told};
 use crate::cli::{Context, Exit, Failure, serve};
 use crate::config::Config;
-use crate::directory::{Directory, Endpoint};
+use crate::directory::{Admission, Directory, Endpoint};
 use crate::exchange::{Gateway, Parts, TIMELINE_MAX};
 use crate::ledger::Ledger;
 use crate::message::{
@@ -56,6 +56,13 @@ impl Test {
         let hub = directory.hub().id.clone();
         let gateway = gateway(context, &config, directory.clone(), &store)?;
         let at = now();
+        let may_answer = directory.admission(&self.id, at) != Admission::Nothing;
+        if may_answer && !has_certificate(&*store, &self.id, at).await? {
+            let message = format!("{} has no certificate in force; nothing was sent", self.id);
+            let (request, home) = (connect::request(&self.id), context.at_home());
+            return Err(Failure::new(Exit::Failed, message)
+                .hint(format!("mash-gateway cert issue {} --csr {request}{home}", self.id)));
+        }
         let reply_by = at + self.wait;
         let submission = Submission {
             sender: hub.clone(),
@@ -218,7 +225,7 @@ impl Facts {
             let kind = fields.get("kind").and_then(Kind::parse);
             let after = || {
                 let at: Timestamp = fields.get("time")?.parse().ok()?;
-                Some(at.duration_since(sent))
+                Some(at.duration_since(sent).max(SignedDuration::ZERO))
             };
             if kind == Some(Kind::TestReply) && is(EventName::Accepted) {
                 facts.reply = fields.get("message").and_then(|id| id.parse().ok());
