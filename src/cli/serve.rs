@@ -350,7 +350,8 @@ pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
     Ok(LogKey::from_pem(&config.log.origin, &pem)?)
 }
 
-fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
+/// The at-rest keys, as a home has them.
+pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     let mut all = Zeroizing::new(String::new());
     for path in &config.paths.at_rest_identities {
         all.push_str(&Zeroizing::new(read(&home.resolve(path))?));

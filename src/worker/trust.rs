@@ -150,6 +150,8 @@ impl Trust {
     // Each as a whole or not at all. First what a revocation changes: it does not wait for somebody
     // else's spelling mistake in the directory.
     async fn reload(&mut self) -> anyhow::Result<Reloaded> {
+        // A command beside us may have queued a push: it does not wait for the next look.
+        self.gateway.push_queued().notify_one();
         let at = now();
         let registry = self.live.refresh().await?;
         let is_cut = |sha256: &[u8; 32]| registry.standing(sha256, at) == Standing::Revoked;

@@ -17,6 +17,7 @@ mod enrolment;
 mod exchange;
 mod identity;
 mod log;
+mod onboarding;
 mod readme;
 mod receipt;
 mod revocation;
