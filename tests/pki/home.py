@@ -118,7 +118,7 @@ class Home:
 
     @contextlib.contextmanager
     def serving(self):
-        """Runs the gateway meanwhile; `doors` says where it listens."""
+        """Runs the gateway meanwhile; `doors` says where it listens with TLS."""
         with (
             open(self.folder / "serve.log", "wb") as log,
             subprocess.Popen(
@@ -130,7 +130,7 @@ class Home:
                 line = self._process.stdout.readline().decode()
                 self.doors = {
                     name: address
-                    for address, name in re.findall(r"https?://(\S+) \((\w+)\)", line)
+                    for address, name in re.findall(r"https://(\S+) \((\w+)\)", line)
                 }
                 if "partners" not in self.doors:
                     raise RuntimeError(f"it does not listen: {line}{self.log()}")
