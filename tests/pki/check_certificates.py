@@ -1,8 +1,8 @@
 """Has every certificate and revocation list of a home judged by tools that others wrote.
 
-They are what `init`, `cert issue`, `cert revoke` and `cert crl` write. The judges: pkilint, openssl,
-pyca's verifier, strongSwan and GnuTLS. Each must also complain about something that is wrong, or
-its silence is worth nothing. Usage:
+They are what `init`, `cert issue`, `cert revoke` and `cert crl` write. The judges: pkilint,
+openssl, pyca's verifier, strongSwan and GnuTLS. Each must also complain about something that is
+wrong, or its silence is worth nothing. Usage:
 python check_certificates.py
 """
 
@@ -36,8 +36,8 @@ COMMANDS = pathlib.Path(sys.executable).parent
 
 def main():
     tally = home.Tally()
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = pathlib.Path(scratch)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = pathlib.Path(folder)
         made = home.Home(scratch)
         with made.serving():
             fill(made)
@@ -96,8 +96,10 @@ class Estate:
         self.every_list = together(folder / "lists.pem", self.lists)
 
     def __str__(self):
-        counts = len(self.roots), len(self.issuing), len(self.leaves), len(self.lists)
-        return "%d roots, %d issuing authorities, %d certificates, %d revocation lists" % counts
+        return (
+            f"{len(self.roots)} roots, {len(self.issuing)} issuing authorities, "
+            f"{len(self.leaves)} certificates, {len(self.lists)} revocation lists"
+        )
 
     def _place(self, certificate):
         if not certificate.is_authority:
@@ -320,7 +322,10 @@ def openssl(estate, stranger):
     for leaf in estate.leaves:
         wanted = r"certificate revoked" if estate.is_revoked(leaf) else None
         names = server_names(leaf)
-        yield leaf.name, run(["openssl", *strict, "-purpose", leaf.purpose, *names, leaf.file], wanted)
+        yield (
+            leaf.name,
+            run(["openssl", *strict, "-purpose", leaf.purpose, *names, leaf.file], wanted),
+        )
         (other,) = set(PURPOSES.values()) - {leaf.purpose}
         refusal = run(["openssl", *strict, "-purpose", other, leaf.file], "unsuitable certificate")
         yield f"refuses {leaf.name} as {other}", refusal
@@ -391,7 +396,10 @@ def strongswan(estate, stranger):
         yield f"reads {one.name}", run(["pki", "--print", "--in", one.file], says=f"CN={subject}")
     for one in estate.lists:
         says = r"next on .*, ok"
-        yield f"reads {one.name}", run(["pki", "--print", "--type", "crl", "--in", one.file], says=says)
+        yield (
+            f"reads {one.name}",
+            run(["pki", "--print", "--type", "crl", "--in", one.file], says=says),
+        )
     good = r"certificate trusted, lifetimes valid, certificate not revoked"
     for leaf in estate.leaves:
         command = ["pki", "--verify", "--in", leaf.file]
@@ -428,9 +436,14 @@ def gnutls(estate, stranger):
         (other,) = set(purposes) - {leaf.purpose}
         as_other = run([*verify, "--verify-purpose", purposes[other]], "intended purpose")
         yield f"refuses {leaf.name} as {other}", as_other
-        whole = together(estate.folder / "whole.pem", [leaf, issuing, *estate.issuers(issuing.parsed)[:1]])
+        whole = together(
+            estate.folder / "whole.pem", [leaf, issuing, *estate.issuers(issuing.parsed)[:1]]
+        )
         to_root = ["certtool", "--verify-chain", *medium, "--infile", whole]
-        yield f"{leaf.name} with its chain", run(to_root, says="Chain verification output: Verified")
+        yield (
+            f"{leaf.name} with its chain",
+            run(to_root, says="Chain verification output: Verified"),
+        )
     for one in estate.lists:
         issuer = estate.issuers(one.parsed)[0]
         read = ["certtool", "--crl-info", "--infile", one.file]
@@ -445,7 +458,7 @@ def gnutls(estate, stranger):
 
 
 def run(command, refuses=None, says=None):
-    """What was wrong with a run: it is to succeed and say something, or to fail and say something."""
+    """What was wrong with a run: it must succeed, or be a refusal, and say what is expected."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     is_good = (done.returncode == 0) == (refuses is None)

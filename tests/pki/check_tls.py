@@ -14,6 +14,7 @@ import http.client
 import json
 import pathlib
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -38,9 +39,9 @@ UNPUBLISHED = (
 OPENSSL = """#!/bin/sh
 if [ "$1" = s_client ]; then
     shift
-    exec /usr/bin/openssl s_client -cert '{certificate}' -key '{key}' "$@"
+    exec {openssl} s_client -cert '{certificate}' -key '{key}' "$@"
 fi
-exec /usr/bin/openssl "$@"
+exec {openssl} "$@"
 """
 REQUEST = """GET /v1/whoami HTTP/1.1\r
 Host: gateway.mash.example.org\r
@@ -130,7 +131,7 @@ class Gateway:
 
 
 def sslyze(gateway, options):
-    """Mozilla's profile, of every door that speaks TLS, without a client certificate and with one."""
+    """Mozilla's profile, of every door, without a client certificate and with one."""
     for name, door in gateway.made.doors.items():
         manners = {"without a certificate": [], "with one": as_agency(gateway)}
         # It looks at how TLS 1.2 renegotiates only inside a connection that was let in.
@@ -171,7 +172,8 @@ def scan(options, gateway, profile, door, *words):
 def start_testssl(gateway):
     """Starts all its checks; they end by themselves."""
     report, program = gateway.folder / "testssl.json", gateway.folder / "openssl"
-    program.write_text(OPENSSL.format(certificate=gateway.certificate, key=gateway.key), "utf-8")
+    shown = {"certificate": gateway.certificate, "key": gateway.key}
+    program.write_text(OPENSSL.format(openssl=shutil.which("openssl"), **shown), "utf-8")
     program.chmod(0o755)
     trusting = ["--add-ca", gateway.made.root, "--openssl", program]
     command = ["testssl", *TESTSSL, *trusting, "--jsonfile", report, gateway.door]
@@ -196,7 +198,9 @@ def testssl(gateway, process, report):
         fault = severity not in ("OK", "INFO", "DEBUG") and f"{severity}: {finding}"
         words, reason = waived.get(name, (None, None))
         if fault and words and finding.startswith(words):
-            print(f"testssl, min {gateway.setting}: waived {name} ({finding}): {reason}", flush=True)
+            print(
+                f"testssl, min {gateway.setting}: waived {name} ({finding}): {reason}", flush=True
+            )
             fault = None
         yield name, fault
 
@@ -206,7 +210,10 @@ def testssl_control(gateway, door):
     command = ["testssl", *TESTSSL, "--protocols", "--jsonfile", report, door]
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
     severity, finding = read_findings(report).get("TLS1", ("nothing", ""))
-    yield "complains about TLS 1.0", severity in ("OK", "INFO", "nothing") and f"{severity} {finding}"
+    yield (
+        "complains about TLS 1.0",
+        severity in ("OK", "INFO", "nothing") and f"{severity} {finding}",
+    )
 
 
 def read_findings(report):
@@ -255,7 +262,7 @@ def is_new(output, version):
 
 
 def groups(gateway, _options):
-    """A client that can exchange keys as no quantum computer undoes does so; an older one still can."""
+    """Keys are exchanged as no quantum computer undoes; an older client is still served."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.load_verify_locations(str(gateway.made.root))
     context.set_verify(SSL.VERIFY_PEER)
@@ -279,12 +286,16 @@ def authorities(gateway, _options):
     """The list of authorities it accepts is sent: the agencies', and no other."""
     wanted = {
         one.subject.rfc4514_string()
-        for one in x509.load_pem_x509_certificates((gateway.made.certs / "agency-ca.pem").read_bytes())
+        for one in x509.load_pem_x509_certificates(
+            (gateway.made.certs / "agency-ca.pem").read_bytes()
+        )
     }
     for version in gateway.versions:
         flags = [f"-tls{version.replace('.', '_')}", "-nameopt", "RFC2253"]
         said = gateway.client(*flags)
-        names = re.search(r"^Acceptable client certificate CA names\n((?:CN=.*\n)+)", said, re.MULTILINE)
+        names = re.search(
+            r"^Acceptable client certificate CA names\n((?:CN=.*\n)+)", said, re.MULTILINE
+        )
         sent = set(names[1].splitlines()) if names else set()
         yield f"TLS {version}", sent != wanted and f"sent {sent}, not {wanted}"
 
@@ -340,12 +351,14 @@ def whoami(connection):
 
 def served_serial(gateway):
     shown = gateway.client()
-    certificate = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", shown, re.DOTALL)
+    certificate = re.search(
+        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", shown, re.DOTALL
+    )
     return certificate and x509.load_pem_x509_certificate(certificate[0].encode()).serial_number
 
 
 def replace_server_certificate(gateway):
-    """Signs another certificate as the servers' authority would, puts it in place, gives its serial."""
+    """Puts another certificate in place, signed by the servers' authority; gives its serial."""
     made, folder = gateway.made, gateway.folder
     identity = made.folder / "keys" / "authority-identity.txt"
     authority_key, authority = folder / "server-ca.key", made.certs / "server-ca.pem"
@@ -373,7 +386,11 @@ def openssl_server(gateway, *words):
     command = ["openssl", "s_server", "-accept", door, "-www", "-CAfile", made.root]
     command += ["-cert", made.certs / "gateway.pem", "-cert_chain", made.certs / "gateway.pem"]
     command += ["-key", made.folder / "keys" / "tls-key.pem", *words]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
     with subprocess.Popen(command, **quiet) as server:
         try:
             if not home.until(lambda: is_open(door)):

@@ -1,4 +1,4 @@
-"""A home with invented agencies in it, a gateway running from it, and a tally of what was checked."""
+"""A home with invented agencies in it, its running gateway, and a tally of what was checked."""
 
 import contextlib
 import itertools
@@ -129,8 +129,7 @@ class Home:
                 # The first line comes when it listens; none comes when it has ended.
                 line = self._process.stdout.readline().decode()
                 self.doors = {
-                    name: address
-                    for address, name in re.findall(r"https://(\S+) \((\w+)\)", line)
+                    name: address for address, name in re.findall(r"https://(\S+) \((\w+)\)", line)
                 }
                 if "partners" not in self.doors:
                     raise RuntimeError(f"it does not listen: {line}{self.log()}")
