@@ -129,7 +129,11 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
         note(&api, &problem, &instance, agency.as_ref(), &method, route, at);
         *response.body_mut() = Body::from(problem.document(&instance));
     }
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // RFC 6797, for browsers: one that was here once does not try it without TLS. A year.
+    let hsts = HeaderValue::from_static("max-age=31536000");
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     response
 }
 
