@@ -3,9 +3,9 @@
 //! Holds no secret and nobody's name, so that it can be sent by e-mail.
 
 use std::fmt::Write as _;
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
+use super::init::in_url;
 use super::{Context, Exit, Failure, read_text};
 use crate::config::write_synced;
 use crate::directory::{Custody, Directory, Endpoint, Partner};
@@ -36,11 +36,7 @@ impl<'a> Connection<'a> {
         let config = super::config(&context.home)?;
         let certificate = context.home.resolve(&config.paths.tls_certificate);
         let (names, _, _) = ca::server_certificate(&read_text(&certificate)?)?;
-        let host = |name: String| match name.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]"),
-            Err(_) => name,
-        };
-        let hosts: Vec<_> = names.into_iter().map(host).collect();
+        let hosts: Vec<_> = names.iter().map(|name| in_url(name)).collect();
         if hosts.is_empty() {
             let message = format!("{} names no host", certificate.display());
             return Err(Failure::new(Exit::Failed, message));

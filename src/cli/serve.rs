@@ -198,8 +198,19 @@ impl Running {
             header_timeout: seconds(config.limits.header_timeout_s),
         };
         let domain = Domain::parse(&config.domain)?;
-        let door = |tls| Door {
+        let enrolment_state = Enrolment {
+            gateway: Arc::clone(&gateway),
+            register,
+            live: Arc::clone(&live),
+            published: trusted.published,
+            refusals: Arc::clone(&refusals),
+            metrics: Arc::clone(&metrics),
+            attempts: Arc::new(Attempts::new(WRONG_TOKENS_PER_MINUTE)),
+            request_timeout: seconds(config.limits.request_timeout_s),
+        };
+        let door = |tls, plain| Door {
             tls,
+            plain,
             registry: live.subscribe(),
             domain: domain.clone(),
             gateway: Arc::clone(&gateway),
@@ -208,18 +219,10 @@ impl Running {
             presence: Arc::clone(&presence),
             limits,
         };
-        let partner_door = door(trusted.partner_api);
-        let enrolment_door = door(trusted.enrolment);
-        let enrolment_router = enrolment::router(Enrolment {
-            gateway: Arc::clone(&gateway),
-            register,
-            live,
-            published: trusted.published,
-            refusals: Arc::clone(&refusals),
-            metrics: Arc::clone(&metrics),
-            attempts: Arc::new(Attempts::new(WRONG_TOKENS_PER_MINUTE)),
-            request_timeout: seconds(config.limits.request_timeout_s),
-        });
+        let partner_door = door(trusted.partner_api, None);
+        let enrolment_door =
+            door(trusted.enrolment, Some(enrolment::plain_router(enrolment_state.clone())));
+        let enrolment_router = enrolment::router(enrolment_state);
         let local_router = health::router(Local {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),

@@ -63,7 +63,7 @@ pub struct Enrolment {
 pub struct Published {
     /// Certificates (`.crt`) and revocation lists (`.crl`), DER, by file name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// All certificates as PKCS#7.
+    /// The roots and the agencies' authorities, as PKCS#7.
     pub authorities: Vec<u8>,
 }
 
@@ -108,6 +108,19 @@ pub fn router(door: Enrolment) -> Router {
         .route("/.well-known/est/simpleenroll", post(enrol))
         .route("/.well-known/est/simplereenroll", post(renew))
         .route("/pki/{name}", get(file))
+        .layer(middleware::from_fn_with_state(door.clone(), around))
+        .with_state(door)
+}
+
+/// What those get who do not speak TLS: what is signed, and nothing that is secret goes the other way.
+pub fn plain_router(door: Enrolment) -> Router {
+    Router::new()
+        .route("/pki/{name}", get(file))
+        .fallback(|| async {
+            let text = "Speak TLS: https. What was sent in the clear, such as a token, is to be \
+                        replaced.\n";
+            (StatusCode::FORBIDDEN, text)
+        })
         .layer(middleware::from_fn_with_state(door.clone(), around))
         .with_state(door)
 }
@@ -387,17 +400,9 @@ async fn read(request: Request) -> Result<String, Refusal> {
     }
 }
 
-// Base64 in lines (RFC 7030, 4.1.3; RFC 8951).
+// Base64 (RFC 7030, 4.1.3; RFC 8951), in one line: strongSwan does not read several.
 fn pkcs7(der: &[u8]) -> Response {
-    let mut text = String::new();
-    let encoded = STANDARD.encode(der);
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
+    let text = STANDARD.encode(der);
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
     let media_type = HeaderValue::from_static("application/pkcs7-mime; smime-type=certs-only");

@@ -25,7 +25,7 @@ use crate::exchange::Gateway;
 use crate::http::enrolment::Published;
 use crate::http::health::{Concerns, Reload, Reloaded};
 use crate::http::presence::Presence;
-use crate::message::{hex, now};
+use crate::message::now;
 use crate::pki::ca::{self, GeneratedKey, Profile};
 use crate::pki::crl::{self, Crl};
 use crate::pki::identity::Standing;
@@ -424,10 +424,11 @@ impl Doors {
 fn published(home: &Home, config: &Config) -> anyhow::Result<Published> {
     let mut files = BTreeMap::new();
     let mut authorities = Vec::new();
-    for (certificates, lists) in [
-        (home.resolve(&config.paths.root), home.root_crl()),
-        (home.resolve(&config.paths.agency_ca), home.resolve(&config.paths.agency_crl)),
-        (home.server_ca(), home.server_crl()),
+    let paths = &config.paths;
+    for (certificates, lists, is_for_agencies) in [
+        (home.resolve(&paths.root), home.root_crl(), true),
+        (home.resolve(&paths.agency_ca), home.resolve(&paths.agency_crl), true),
+        (home.server_ca(), home.server_crl(), false),
     ] {
         let Ok(certificates) = read(&certificates) else { continue };
         let lists = read(&lists).ok().and_then(|pem| crl::parse_all(&pem).ok()).unwrap_or_default();
@@ -437,8 +438,10 @@ fn published(home: &Home, config: &Config) -> anyhow::Result<Published> {
                 files.insert(format!("{stem}.crl"), list.der().to_vec());
             }
             files.insert(format!("{stem}.crt"), authority.der.to_vec());
-            tracing::debug!(authority.key = hex(&authority.key_id), "published");
-            authorities.push(authority.der);
+            // What is above an agency's certificate, and above the gateway's: no more (RFC 7030, 4.1).
+            if is_for_agencies {
+                authorities.push(authority.der);
+            }
         }
     }
     Ok(Published { files, authorities: ca::certificates_only(&authorities) })
