@@ -17,11 +17,13 @@ use crate::audit::entry::{Event, EventName, Fields};
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
 use crate::directory::Directory;
+use crate::directory::permission::{self, Action};
 use crate::directory::route::{RecipientProblem, RouteError, reference_year, references_wanted};
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Submission, Target, Untimely,
+    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Role, Submission, Target,
+    Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Violation};
@@ -83,11 +85,12 @@ impl Gateway {
     /// however much later: even when a deadline has passed or a recipient has closed.
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
         let token = seal::idempotency_token(&new);
+        let desk = new.desk;
         match self.prepare(new, token, now).await {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
-                let applied = self.ledger.accept(sealed, now).await?;
+                let applied = self.ledger.accept(sealed, desk, now).await?;
                 if is_pushed {
                     self.push_queued.notify_one();
                 }
@@ -128,6 +131,7 @@ impl Gateway {
     pub async fn collect(
         &self,
         reader: &AgencyId,
+        desk: Option<Role>,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<Zeroizing<Vec<u8>>, Problem> {
@@ -145,7 +149,7 @@ impl Gateway {
             if self.collections.len() > COLLECTIONS_MAX {
                 self.collections.retain_recent();
             }
-            let event = Event::collected(&stored.envelope);
+            let event = Event::collected(&stored.envelope).at_desk(desk);
             self.record(&event, now, &stored, Effect::Collect(*id)).await?;
         }
         Ok(document)
@@ -156,6 +160,7 @@ impl Gateway {
     pub async fn save(
         &self,
         reader: &AgencyId,
+        desk: Option<Role>,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<(u64, Timestamp), Problem> {
@@ -168,7 +173,7 @@ impl Gateway {
         {
             return Ok(first);
         }
-        let event = Event::saved(&stored.envelope);
+        let event = Event::saved(&stored.envelope).at_desk(desk);
         let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
         Ok((logged.index, now))
     }
@@ -261,6 +266,33 @@ impl Gateway {
     /// Whether `agency` is the hub.
     pub fn is_hub(&self, agency: &AgencyId) -> bool {
         self.directory().hub().id == *agency
+    }
+
+    /// Whether `agency`'s system, or the person in the role given, may do this; a refusal names the
+    /// roles that may. That the role is one the agency can have is asked again here: the directory
+    /// may have changed since the certificate was issued, and who one is may always be asked.
+    pub fn permit(
+        &self,
+        agency: &AgencyId,
+        desk: Option<Role>,
+        action: Action,
+    ) -> Result<(), Problem> {
+        let Some(role) = desk else { return Ok(()) };
+        let refused = |detail: String| Err(Problem::new(ProblemType::RoleNotPermitted, detail));
+        let kind = self.directory().get(agency).map(|partner| partner.kind);
+        let is_of_agency = kind.is_some_and(|kind| permission::exists_at(role, kind));
+        if !is_of_agency && action != Action::WhoAmI {
+            let roles = kind.map(permission::roles_at).unwrap_or_default();
+            return refused(format!(
+                "This agency has no {}. At its desks are {}.",
+                role.title(),
+                permission::named(&roles)
+            ));
+        }
+        if permission::may(role, action) {
+            return Ok(());
+        }
+        refused(format!("This is for {}.", permission::named(&permission::who_may(action))))
     }
 
     /// The log's latest checkpoint.

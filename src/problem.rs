@@ -123,6 +123,8 @@ pub enum ProblemType {
     OutcomeAlreadySent,
     /// A recipient cannot be sent to.
     Recipient,
+    /// The person's role is not there for this.
+    RoleNotPermitted,
     /// The body breaks its schema or its rules.
     Schema,
     /// The disk is full.
@@ -153,7 +155,7 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
         Self::BodyTooLarge,
@@ -174,6 +176,7 @@ impl ProblemType {
         Self::NotYetAnswered,
         Self::OutcomeAlreadySent,
         Self::Recipient,
+        Self::RoleNotPermitted,
         Self::Schema,
         Self::StorageFull,
         Self::Timeout,
@@ -358,6 +361,14 @@ impl ProblemType {
                 "A recipient cannot be sent to",
                 "the sender, or the gateway's operator for the directory",
                 "Correct the recipients named; nothing was sent to any of them.",
+                None,
+            ),
+            Self::RoleNotPermitted => fact(
+                "role-not-permitted",
+                403,
+                "This is not for your role",
+                OFFICER,
+                "Ask one of the people named; what your certificate may do is in its role.",
                 None,
             ),
             Self::Schema => fact(

@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
 use super::tree::{Hash, leaf_hash};
-use crate::message::{AgencyId, Envelope, Exchange, hex, rfc3339};
+use crate::message::{AgencyId, Envelope, Exchange, Role, hex, rfc3339};
 use crate::pki::crl::Reason;
 
 /// What happened.
@@ -123,6 +123,15 @@ impl Event {
     /// The same, of an RFI: with the public half of the key that all of its enquiry is sealed to.
     pub fn opening(self, exchange: &Exchange) -> Self {
         self.with("sealingRecipient", exchange.sealing_recipient.as_str())
+    }
+
+    /// The same, done by a person in this role and not by the agency's system. Never who: that is
+    /// in the certificate.
+    pub fn at_desk(self, role: Option<Role>) -> Self {
+        match role {
+            Some(role) => self.with("desk", role.as_str()),
+            None => self,
+        }
     }
 
     /// The recipient fetched a message.

@@ -123,11 +123,11 @@ pub(super) fn make(
         None,
         now,
     )?;
-    let (tls_key, tls_key_pem) = generate_key()?;
-    let tls =
-        servers.issue(&Profile::GatewayServer { names: hosts.to_vec() }, &tls_key, &terms, now)?;
-    let (push_key, push_key_pem) = generate_key()?;
-    let push = agencies.issue(&Profile::GatewayClient, &push_key, &terms, now)?;
+    let tls_key = generate_key()?;
+    let names = hosts.to_vec();
+    let tls = servers.issue(&Profile::GatewayServer { names }, &tls_key.public, &terms, now)?;
+    let push_key = generate_key()?;
+    let push = agencies.issue(&Profile::GatewayClient, &push_key.public, &terms, now)?;
 
     let (at_rest, _) = seal::generate_identity("mash-gateway at-rest identity: opens payloads");
     let (authority, authority_recipient) =
@@ -156,8 +156,8 @@ pub(super) fn make(
     files.secret(RECOVERY_IDENTITY, recovery);
     files.secret(AUTHORITY_IDENTITY, authority);
     files.secret("keys/at-rest-identity.txt", at_rest);
-    files.secret("keys/tls-key.pem", SecretString::from(tls_key_pem.as_str()));
-    files.secret("keys/push-key.pem", SecretString::from(push_key_pem.as_str()));
+    files.secret("keys/tls-key.pem", SecretString::from(tls_key.key_pem.as_str()));
+    files.secret("keys/push-key.pem", SecretString::from(push_key.key_pem.as_str()));
     files.secret("keys/log-key.pem", SecretString::from(log_key.to_pem().as_str()));
     files.public("certs/root.pem", &root.certificate_pem());
     files.public("certs/root.crl.pem", &crl(&root, crl::ROOT_CRL_VALID_FOR)?);

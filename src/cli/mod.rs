@@ -97,7 +97,7 @@ enum Command {
     /// The directory of agencies
     #[command(subcommand)]
     Partner(partner::Partner),
-    /// Certificates: issue, list, revoke
+    /// Certificates: issue, list, show, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
     /// The hub's requests for information

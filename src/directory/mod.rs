@@ -8,6 +8,7 @@ mod check;
 pub mod document;
 mod narrow;
 pub mod parse;
+pub mod permission;
 pub mod route;
 pub(crate) mod shape;
 

@@ -1,4 +1,4 @@
-//! The authorities, and the three kinds of certificate they issue.
+//! The authorities, and the four kinds of certificate they issue.
 //!
 //! One root, kept off line, signs two issuing authorities: one for agencies, one for gateway
 //! servers. Neither can do the other's work. What a certificate says is decided here and nowhere
@@ -21,7 +21,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use zeroize::Zeroizing;
 
-use crate::message::{AgencyId, hex, sha256};
+use crate::message::{AgencyId, Role, hex, sha256};
+use crate::pki::holder::Holder;
 
 /// How long a leaf is good: short, because renewal is one command.
 pub const LEAF_VALID_FOR: Duration = Duration::from_secs(90 * DAY_S);
@@ -34,9 +35,9 @@ const DAY_S: u64 = 86_400;
 /// Validity starts this much before the signing, for clocks that are behind ours.
 const BACKDATE: Duration = Duration::from_secs(300);
 /// The longest common name RFC 5280 allows, in characters.
-const NAME_LENGTH_MAX: usize = 64;
+pub(crate) const NAME_LENGTH_MAX: usize = 64;
 /// A request is under 1 KiB; more is something else.
-const CSR_BYTES_MAX: usize = 16 * 1024;
+pub const CSR_BYTES_MAX: usize = 16 * 1024;
 
 /// The SPIFFE trust domain whose members we name, such as `mash.example.org`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +57,12 @@ impl Domain {
     /// The name an agency's certificate carries.
     pub fn agency_uri(&self, agency: &AgencyId) -> String {
         format!("spiffe://{}/agency/{agency}", self.0)
+    }
+
+    /// The name carried by the certificate of a person at an agency: the role and not the person,
+    /// because names of this kind are logged everywhere.
+    pub fn desk_uri(&self, agency: &AgencyId, role: Role) -> String {
+        format!("{}/desk/{}", self.agency_uri(agency), role.as_str())
     }
 
     /// The name the gateway carries when it is the client.
@@ -92,11 +99,20 @@ pub enum IssuingFor {
     },
 }
 
-/// The three kinds of certificate.
+/// The four kinds of certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Profile {
-    /// An agency's own.
+    /// An agency's own: its system's.
     Agency(AgencyId),
+    /// A person's at an agency.
+    Desk {
+        /// The agency.
+        agency: AgencyId,
+        /// What the person is there for.
+        role: Role,
+        /// Who the person is.
+        holder: Holder,
+    },
     /// What the gateway shows an agency's endpoint when it pushes. Names no agency.
     GatewayClient,
     /// What the gateway's listeners show.
@@ -104,6 +120,24 @@ pub enum Profile {
         /// DNS names and IP addresses.
         names: Vec<String>,
     },
+}
+
+impl Profile {
+    /// The agency that a certificate of this kind names, if any.
+    pub fn agency(&self) -> Option<&AgencyId> {
+        match self {
+            Self::Agency(agency) | Self::Desk { agency, .. } => Some(agency),
+            Self::GatewayClient | Self::GatewayServer { .. } => None,
+        }
+    }
+
+    /// The role that a certificate of this kind gives, if it is a person's.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::Desk { role, .. } => Some(*role),
+            Self::Agency(_) | Self::GatewayClient | Self::GatewayServer { .. } => None,
+        }
+    }
 }
 
 /// What an issue says besides whom.
@@ -217,6 +251,10 @@ impl Authority {
                 let uri = terms.domain.agency_uri(agency);
                 (agency.as_str(), vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
             }
+            (Profile::Desk { agency, role, holder }, Some(IssuingFor::Agencies)) => {
+                let uri = terms.domain.desk_uri(agency, *role);
+                (holder.as_str(), vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
+            }
             (Profile::GatewayClient, Some(IssuingFor::Agencies)) => {
                 let uri = terms.domain.gateway_uri();
                 ("MASH gateway", vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
@@ -226,7 +264,7 @@ impl Authority {
                 // Not the host name: OpenSSL holds a common name with dots to the DNS constraints.
                 ("MASH gateway", names, ExtendedKeyUsagePurpose::ServerAuth)
             }
-            (Profile::Agency(_) | Profile::GatewayClient, _) => {
+            (Profile::Agency(_) | Profile::Desk { .. } | Profile::GatewayClient, _) => {
                 return Err(CaError::WrongAuthority("the agencies' authority issues this"));
             }
             (Profile::GatewayServer { .. }, _) => {
@@ -363,7 +401,17 @@ impl fmt::Debug for Authority {
 pub struct SubjectKey(rcgen::SubjectPublicKeyInfo);
 
 impl SubjectKey {
-    /// Takes the key out of a certificate signing request, and nothing else.
+    /// Takes the key out of a certificate signing request, and nothing else: in PEM or DER, as it
+    /// came.
+    pub fn from_csr(file: &[u8]) -> Result<Self, CsrError> {
+        match std::str::from_utf8(file) {
+            Ok(text) => Self::from_csr_pem(text),
+            // DER is never text: the length of a request's sequence is not.
+            Err(_) => Self::from_csr_der(file),
+        }
+    }
+
+    /// The same, of a request in PEM.
     pub fn from_csr_pem(text: &str) -> Result<Self, CsrError> {
         if text.len() > CSR_BYTES_MAX {
             return Err(CsrError::TooLarge);
@@ -414,12 +462,30 @@ pub fn key_fingerprint(certificate_pem: &str) -> Option<[u8; 32]> {
     Some(sha256(certificate.public_key().raw))
 }
 
-/// Makes a key pair for someone who cannot: P-256, which every client reads.
-pub fn generate_key() -> Result<(SubjectKey, Zeroizing<String>), CaError> {
+/// A key pair made here, for someone who cannot make one.
+pub struct GeneratedKey {
+    /// The public half.
+    pub public: SubjectKey,
+    /// The private half, PKCS#8, armoured and in the clear.
+    pub key_pem: Zeroizing<String>,
+    /// A signing request for it (PKCS#10), armoured.
+    pub csr_pem: String,
+}
+
+/// Makes a key pair: P-256, which every client reads.
+pub fn generate_key() -> Result<GeneratedKey, CaError> {
     let key = Zeroizing::new(new_key(&rcgen::PKCS_ECDSA_P256_SHA256)?);
     let public = rcgen::SubjectPublicKeyInfo::from_der(&key.subject_public_key_info())
         .map_err(CaError::Signing)?;
-    Ok((SubjectKey(public), pem("PRIVATE KEY", key.serialized_der())))
+    let mut request = CertificateParams::default();
+    // It asks for nothing: of a request only the key is used.
+    request.distinguished_name = DistinguishedName::new();
+    let csr = request.serialize_request(&*key).map_err(CaError::Signing)?;
+    Ok(GeneratedKey {
+        public: SubjectKey(public),
+        key_pem: pem("PRIVATE KEY", key.serialized_der()),
+        csr_pem: pem("CERTIFICATE REQUEST", csr.der()).to_string(),
+    })
 }
 
 /// What the authority whose certificate this is issues for; none when it is a root.
@@ -616,7 +682,7 @@ impl Validity {
     }
 }
 
-/// Everything the three profiles and the authorities have in common.
+/// Everything the four profiles and the authorities have in common.
 fn params(
     name: &str,
     key: &impl PublicKeyData,

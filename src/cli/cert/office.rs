@@ -49,20 +49,21 @@ impl<'a> Office<'a> {
         Ok(Self { context, config, store, ledger })
     }
 
-    /// Issues a certificate, and writes it to `out` with what else the agency needs.
+    /// Issues a certificate that names an agency, or a desk at one.
     pub(in crate::cli) async fn issue(
         &self,
-        agency: &AgencyId,
+        profile: &Profile,
         key: &SubjectKey,
-        out: &Path,
     ) -> Result<Issued, Failure> {
         let at = now();
+        let Some(agency) = profile.agency() else {
+            return Err(Failure::new(Exit::Misused, "this office certifies agencies only"));
+        };
         self.refuse_known_key(agency, key).await?;
         let domain = Domain::parse(&self.config.domain)?;
         let valid_for = DAY * u32::from(self.config.certificate_days);
         let terms = Terms { domain: &domain, published: None, valid_for };
-        let profile = Profile::Agency(agency.clone());
-        let issued = self.authority()?.issue(&profile, key, &terms, at)?;
+        let issued = self.authority()?.issue(profile, key, &terms, at)?;
         let record = CertificateRecord {
             sha256: issued.sha256,
             serial: issued.serial.clone(),
@@ -73,22 +74,42 @@ impl<'a> Office<'a> {
             revoked: None,
             pem: issued.pem.clone(),
         };
-        let event = Event::certificate_issued(agency, &issued.serial, &issued.sha256);
+        let event = Event::certificate_issued(agency, &issued.serial, &issued.sha256)
+            .at_desk(profile.role());
         self.record(&event, at, Effect::IssueCertificate(record)).await?;
+        Ok(issued)
+    }
 
-        // The certificate is on the register before anybody holds it; files come after.
+    /// Writes to `out` what an agency needs: the certificate with its chain as `NAME.pem`, and the
+    /// public files beside it. The certificate is on the register before anybody holds it.
+    pub(in crate::cli) fn hand_out(
+        &self,
+        out: &Path,
+        certificate: Option<(&Issued, &str)>,
+    ) -> Result<(), Failure> {
         std::fs::create_dir_all(out)?;
         let home = &self.context.home;
-        let issuer = read_text(&home.resolve(&self.config.paths.agency_ca))?;
-        let certificate = out.join(format!("{agency}.pem"));
-        write_synced(&certificate, format!("{}{issuer}", issued.pem).as_bytes(), 0o644)?;
+        if let Some((issued, name)) = certificate {
+            let path = out.join(format!("{name}.pem"));
+            write_synced(&path, format!("{}{}", issued.pem, self.issuer()?).as_bytes(), 0o644)?;
+        }
         for (from, name) in [
             (home.resolve(&self.config.paths.root), "ca.pem"),
             (home.log_key_public(), "log-key.txt"),
         ] {
             write_synced(&out.join(name), read_text(&from)?.as_bytes(), 0o644)?;
         }
-        Ok(issued)
+        Ok(())
+    }
+
+    /// The certificate of the authority that issues to agencies (PEM).
+    pub(super) fn issuer(&self) -> Result<String, Failure> {
+        read_text(&self.context.home.resolve(&self.config.paths.agency_ca))
+    }
+
+    /// The root's certificate (PEM).
+    pub(super) fn root(&self) -> Result<String, Failure> {
+        read_text(&self.context.home.resolve(&self.config.paths.root))
     }
 
     // One slip of a file name must not make one agency's key another agency's too; and a key that
@@ -112,6 +133,10 @@ impl<'a> Office<'a> {
                 .hint("is this the right request? each agency makes a key of its own, and a new one after a compromise"));
         }
         Ok(())
+    }
+
+    pub(super) fn domain(&self) -> Result<Domain, Failure> {
+        Ok(Domain::parse(&self.config.domain)?)
     }
 
     pub(super) fn directory(&self) -> Result<Directory, Failure> {

@@ -239,10 +239,12 @@ impl Story<'_> {
     async fn certify(&mut self) -> Result<(), Failure> {
         let office = Office::open(self.context)?;
         for agency in [HUB, POLICE, TRUST, SURGERY] {
-            let (key, key_pem) = generate_key()?;
+            let key = generate_key()?;
             let folder = self.agencies();
-            write_synced(&folder.join(format!("{agency}.key")), key_pem.as_bytes(), 0o600)?;
-            let issued = office.issue(&AgencyId::parse(agency)?, &key, &folder).await?;
+            write_synced(&folder.join(format!("{agency}.key")), key.key_pem.as_bytes(), 0o600)?;
+            let profile = Profile::Agency(AgencyId::parse(agency)?);
+            let issued = office.issue(&profile, &key.public).await?;
+            office.hand_out(&folder, Some((&issued, agency)))?;
             self.line(format!("{agency:<12}  serial {}", issued.serial));
         }
         Ok(())
@@ -254,15 +256,16 @@ impl Story<'_> {
         let root = Authority::new_root("Demonstration partners root", now())?;
         let issuing_for = IssuingFor::GatewayServers { domains: names.clone() };
         let issuing = root.new_issuing(&issuing_for, "Demonstration partners", None, now())?;
-        let (key, key_pem) = generate_key()?;
+        let key = generate_key()?;
         let terms = Terms { domain, published: None, valid_for: LEAF_VALID_FOR };
-        let issued = issuing.issue(&Profile::GatewayServer { names }, &key, &terms, now())?;
+        let issued =
+            issuing.issue(&Profile::GatewayServer { names }, &key.public, &terms, now())?;
         let home = &self.context.home;
         let path = home.certs().join("demo-endpoints.pem");
         write_synced(&path, root.certificate_pem().as_bytes(), 0o644)?;
         let material = ServerMaterial {
             chain: &format!("{}{}", issued.pem, issuing.certificate_pem()),
-            key: &key_pem,
+            key: &key.key_pem,
             agency_authorities: &read_text(&home.certs().join("agency-ca.pem"))?,
             crls: &read_text(&home.certs().join("agency-ca.crl.pem"))?,
         };
