@@ -9,10 +9,12 @@
 
 mod support;
 
+mod access;
 mod architecture;
 mod bad_input;
 mod cli;
 mod delivery;
+mod desk;
 mod exchange;
 mod identity;
 mod log;

@@ -50,6 +50,21 @@ pub(crate) fn hold(method: &Method, path: &str, answer: &Answer) {
     }
 }
 
+/// Every operation described: its path, method and id.
+pub(crate) fn operations() -> Vec<(String, Method, String)> {
+    let mut all = Vec::new();
+    for (path, item) in DESCRIPTION["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if let Some(id) = operation["operationId"].as_str() {
+                let method = method.to_uppercase().parse().unwrap();
+                all.push((path.clone(), method, id.to_owned()));
+            }
+        }
+    }
+    assert!(all.len() >= 21);
+    all
+}
+
 fn operation(method: &Method, path: &str) -> Option<(String, Value)> {
     let paths = DESCRIPTION["paths"].as_object().unwrap();
     let matches = |template: &str| {
