@@ -558,7 +558,10 @@ pub enum CsrError {
     )]
     KeyType,
     /// The DER is wrong, or something follows it.
-    #[error("the request is damaged: it is not exactly one PKCS#10 request")]
+    #[error(
+        "the request is damaged: it is not exactly one PKCS#10 request; make it again: openssl req \
+         -new -sha256 -key agency.key -out agency.csr"
+    )]
     Malformed,
     /// No PEM block, several, or another kind.
     #[error("not exactly one block BEGIN CERTIFICATE REQUEST; send the file openssl req wrote")]
@@ -573,7 +576,10 @@ pub enum CsrError {
     #[error("this holds a private key, which must never be sent; make a new key and request")]
     PrivateKey,
     /// No request is this large.
-    #[error("the request is larger than 16 KiB")]
+    #[error(
+        "the request is larger than 16 KiB, which no request is; send the file openssl req wrote, \
+         and nothing else"
+    )]
     TooLarge,
 }
 

@@ -70,7 +70,7 @@ fn who_can_be_given_which_role() {
 /// The names that are taken are those that OpenSSL, too, accepts below the authority's constraints.
 #[test]
 fn certificates_of_people_verify_whatever_their_names() {
-    let gateway = TestGateway::made(&case::partners(&[]));
+    let gateway = TestGateway::start();
     gateway.request("desk");
     let folder = gateway.folder();
     let verify = |file: &str| {

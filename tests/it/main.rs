@@ -13,6 +13,7 @@ mod access;
 mod architecture;
 mod bad_input;
 mod cli;
+mod csr;
 mod delivery;
 mod desk;
 mod exchange;
