@@ -19,17 +19,24 @@ pub struct Problem {
     pub errors: Vec<Violation>,
     /// For the log only: what went wrong inside. Never sent.
     pub internal: Option<String>,
+    /// Which of the reasons for this kind of problem it was, for the log: a code from a closed list.
+    pub reason: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem of this kind; `detail` is a sentence that repeats nothing from the request's body.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), internal: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), internal: None, reason: None }
     }
 
     /// The same problem, naming the places it concerns.
     pub fn with_errors(self, errors: Vec<Violation>) -> Self {
         Self { errors, ..self }
+    }
+
+    /// The same problem, with the code of its reason for the log.
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The same problem, with its inner cause for the log.

@@ -90,6 +90,7 @@ pub struct Metrics {
     connections: Gauge,
     deliveries: Family<DeliveryLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
+    key_exchanges: Family<KeyExchangeLabels, Counter>,
     ledger_batches: Histogram,
     ledger_commits: Histogram,
     log_entries: Gauge,
@@ -111,6 +112,7 @@ impl Metrics {
             connections: Gauge::default(),
             deliveries: Family::default(),
             handshakes: Family::default(),
+            key_exchanges: Family::default(),
             // As many as a batch may hold.
             ledger_batches: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             // A quarter of a millisecond, about one sync of a good disk, to four seconds.
@@ -156,6 +158,11 @@ impl Metrics {
     /// A push was tried.
     pub fn delivery(&self, outcome: DeliveryOutcome) {
         self.deliveries.get_or_create(&DeliveryLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// A TLS handshake agreed on its keys in this group, of those `pki/tls.rs` names.
+    pub fn key_exchange(&self, group: &'static str) {
+        self.key_exchanges.get_or_create(&KeyExchangeLabels { group }).inc();
     }
 
     /// A TLS handshake ended so.
@@ -205,6 +212,11 @@ impl Metrics {
             self.deliveries.clone(),
         );
         registry.register("handshakes", "TLS handshakes, by outcome", self.handshakes.clone());
+        registry.register(
+            "key_exchanges",
+            "TLS handshakes completed, by the group their keys were agreed in",
+            self.key_exchanges.clone(),
+        );
         registry.register_with_unit(
             "ledger_batch",
             "Changes committed together",
@@ -347,6 +359,11 @@ struct DeliveryLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct HandshakeLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KeyExchangeLabels {
+    group: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]

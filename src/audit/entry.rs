@@ -223,6 +223,14 @@ impl Event {
         Self::of(EventName::HandshakeRefused).with("reason", reason)
     }
 
+    /// The same, with the code of its reason, where the problem has several.
+    pub fn because(self, reason: Option<&'static str>) -> Self {
+        match reason {
+            Some(reason) => self.with("reason", reason),
+            None => self,
+        }
+    }
+
     /// A certificate was issued to an agency.
     pub fn certificate_issued(agency: &AgencyId, serial: &str, sha256: &[u8; 32]) -> Self {
         Self::of(EventName::CertificateIssued)

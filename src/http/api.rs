@@ -163,20 +163,27 @@ fn admit(api: &Api, peer: Arc<Peer>, route: &str, at: Timestamp) -> Result<Arc<P
 }
 
 fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
-    let refused = |detail: &str| Problem::new(ProblemType::CertificateRefused, detail);
+    let refused = |reason, detail: &str| {
+        Err(Problem::new(ProblemType::CertificateRefused, detail).with_reason(reason))
+    };
     match guest {
         Some(Guest::Named(peer)) => match api.registry.borrow().standing(peer.sha256(), at) {
             Standing::Active => Ok(Arc::clone(peer)),
             Standing::Revoked => {
-                Err(Problem::new(ProblemType::CertificateRevoked, "It was revoked."))
+                let problem = Problem::new(ProblemType::CertificateRevoked, "It was revoked.");
+                Err(problem.with_reason("certificate-revoked"))
             }
-            Standing::Expired => Err(refused("The certificate has expired.")),
-            Standing::Unknown => Err(refused("The certificate is not on this gateway's register.")),
+            Standing::Expired => refused("certificate-expired", "The certificate has expired."),
+            Standing::Unknown => refused(
+                "certificate-not-registered",
+                "The certificate is not on this gateway's register.",
+            ),
         },
-        Some(Guest::Refused(code)) => Err(refused(&format!(
-            "The certificate does not name exactly one agency of this gateway ({code})."
-        ))),
-        None => Err(refused("There is no certificate.")),
+        Some(Guest::Refused(code)) => refused(
+            code,
+            &format!("The certificate does not name exactly one agency of this gateway ({code})."),
+        ),
+        None => refused("certificate-missing", "There is no certificate."),
     }
 }
 
@@ -202,9 +209,9 @@ fn note(
         let rules: Vec<_> = problem.errors.iter().map(|error| error.code.as_str()).collect();
         tracing::info!(
             instance, problem.code = facts.code, agency.id = agency_id, %method, route,
-            problem.rules = ?rules, "a request was refused"
+            problem.rules = ?rules, reason = problem.reason, "a request was refused"
         );
-        let event = Event::refused(agency, facts.code, instance, route);
+        let event = Event::refused(agency, facts.code, instance, route).because(problem.reason);
         api.refusals.note(&api.gateway, agency, facts.code, &event, at);
     }
 }

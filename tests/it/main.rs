@@ -22,3 +22,4 @@ mod log;
 mod readme;
 mod receipt;
 mod sealing;
+mod zoo;

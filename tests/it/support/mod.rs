@@ -286,8 +286,13 @@ impl TestGateway {
 
     /// The authority that the gateway issues agencies' certificates with, in a thief's hands.
     pub(crate) fn stolen_authority(&self) -> TestAuthority {
-        let key = self.age_decrypt("keys/authority-identity.txt", "certs/agency-ca.key.age");
-        let pem = std::fs::read_to_string(self.home().join("certs/agency-ca.pem")).unwrap();
+        self.unsealed_authority("keys/authority-identity.txt", "certs/agency-ca")
+    }
+
+    /// The same, of whichever authority this identity unseals.
+    pub(crate) fn unsealed_authority(&self, identity: &str, name: &str) -> TestAuthority {
+        let key = self.age_decrypt(identity, &format!("{name}.key.age"));
+        let pem = std::fs::read_to_string(self.home().join(format!("{name}.pem"))).unwrap();
         TestAuthority::stolen(&pem, &text(&key.unwrap()))
     }
 
