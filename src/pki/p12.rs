@@ -65,6 +65,7 @@ pub fn write(
         .iter()
         .map(|der| Certificate::from_der(der).map_err(|_| P12Error::Material))
         .collect::<Result<Vec<_>, _>>()?;
+    // The library's copies of the key are not wiped: this is for a process that ends soon after.
     let key = Zeroizing::new(der(key_pem)?);
     let key = PrivateKey::from_der(&key).map_err(|_| P12Error::Material)?;
     let mut store = KeyStore::new();

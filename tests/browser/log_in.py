@@ -1,7 +1,7 @@
 """A .p12 file logs in: Debian's Chromium, with the file imported into its own key store.
 
-Makes a home with the program given, issues PKCS#12 files to people at the hub, imports them with NSS's
-pk12util, and opens /v1/whoami in a headless Chromium. Which certificate a browser offers is for the
+Makes a home with the program given, issues PKCS#12 files to people at the hub, imports them with
+NSS's pk12util, and opens /v1/whoami in a headless Chromium. Which certificate a browser offers is for the
 person at it to choose; a managed policy chooses here, as on managed machines. The policy is a file
 that only root may write; it is taken away again. Usage: python3 log_in.py PROGRAM
 """

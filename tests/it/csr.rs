@@ -272,6 +272,20 @@ fn a_key_is_one_agencys_and_is_not_certified_again_once_compromised() {
     assert_eq!(other.status.code(), Some(2));
     let told = text(&other.stderr);
     assert!(told.contains("already test-police's") && told.contains("a key of its own"), "{told}");
+    // Nor is it also a person's there.
+    let person = desk.gateway.run(&[
+        "cert",
+        "issue",
+        POLICE,
+        "--csr",
+        "a.csr",
+        "--desk",
+        "A. Example",
+        "--role",
+        "deputy",
+    ]);
+    assert_eq!(person.status.code(), Some(2));
+    assert!(text(&person.stderr).contains("another desk"), "{}", text(&person.stderr));
     // Nor by asking for the same key in another request.
     desk.openssl(&["req", "-new", "-key", "a.key", "-out", "b.csr", "-subj", "/CN=b", "-sha384"]);
     assert_eq!(desk.issue(TRUST, "b.csr").status.code(), Some(2));

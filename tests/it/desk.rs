@@ -71,7 +71,6 @@ fn who_can_be_given_which_role() {
 #[test]
 fn certificates_of_people_verify_whatever_their_names() {
     let gateway = TestGateway::start();
-    gateway.request("desk");
     let folder = gateway.folder();
     let verify = |file: &str| {
         openssl(
@@ -95,6 +94,7 @@ fn certificates_of_people_verify_whatever_their_names() {
             .enumerate()
     {
         let out = format!("named-{at}");
+        gateway.request("desk");
         let issued = gateway.run(&[
             "cert",
             "issue",
@@ -341,7 +341,7 @@ fn a_certificate_is_found_by_the_beginning_of_its_serial_and_read_aloud() {
         assert!(told.contains(line.as_str()), "{told}");
     }
     let serial = told.split_once("serial ").unwrap().1.split_whitespace().next().unwrap();
-    let colons: Vec<_> = serial.as_bytes().chunks(2).map(|pair| text(pair)).collect();
+    let colons: Vec<_> = serial.as_bytes().chunks(2).map(text).collect();
     for name in [serial, &serial[..8], &colons.join(":").to_uppercase(), &colons[..5].join(":")] {
         let shown = gateway.run(&["cert", "show", name]);
         assert!(shown.status.success(), "{name}: {}", text(&shown.stderr));

@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 use crate::message::{AgencyId, now};
 use crate::pki::ca::{Authority, Domain, Issued, Profile, SubjectKey, Terms, key_fingerprint};
 use crate::pki::crl::{self, Reason, Revoked};
+use crate::pki::identity;
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Applied, CertificateRecord, Effect, Store};
@@ -59,8 +60,8 @@ impl<'a> Office<'a> {
         let Some(agency) = profile.agency() else {
             return Err(Failure::new(Exit::Misused, "this office certifies agencies only"));
         };
-        self.refuse_known_key(agency, key).await?;
-        let domain = Domain::parse(&self.config.domain)?;
+        let domain = self.domain()?;
+        self.refuse_known_key(agency, profile, key, &domain).await?;
         let valid_for = DAY * u32::from(self.config.certificate_days);
         let terms = Terms { domain: &domain, published: None, valid_for };
         let issued = self.authority()?.issue(profile, key, &terms, at)?;
@@ -114,23 +115,39 @@ impl<'a> Office<'a> {
 
     // One slip of a file name must not make one agency's key another agency's too; and a key that
     // somebody else may have is not certified again.
-    async fn refuse_known_key(&self, agency: &AgencyId, key: &SubjectKey) -> Result<(), Failure> {
+    async fn refuse_known_key(
+        &self,
+        agency: &AgencyId,
+        profile: &Profile,
+        key: &SubjectKey,
+        domain: &Domain,
+    ) -> Result<(), Failure> {
+        let desk = match profile {
+            Profile::Desk { role, holder, .. } => Some((*role, holder.as_str().to_owned())),
+            Profile::Agency(_) | Profile::GatewayClient | Profile::GatewayServer { .. } => None,
+        };
         for known in self.store.certificates().await? {
             if key_fingerprint(&known.pem) != Some(key.fingerprint()) {
                 continue;
             }
             let compromised = Reason::KeyCompromise.as_str();
             let is_compromised = known.revoked.is_some_and(|(_, reason)| reason == compromised);
-            if known.agency == *agency && !is_compromised {
+            // Nor may one key be a person's and a system's, or two people's: who has it is then both.
+            let is_same_holder = identity::desk(&known.pem, domain) == desk;
+            if known.agency == *agency && is_same_holder && !is_compromised {
                 continue;
             }
-            let message = if known.agency == *agency {
+            let message = if known.agency != *agency {
+                format!("this key is already {}'s; nothing was issued", known.agency)
+            } else if is_compromised {
                 "this key was revoked as compromised; nothing was issued".to_owned()
             } else {
-                format!("this key is already {}'s; nothing was issued", known.agency)
+                "this key is already certified for another desk, or for the agency's system; \
+                 nothing was issued"
+                    .to_owned()
             };
             return Err(Failure::new(Exit::Misused, message)
-                .hint("is this the right request? each agency makes a key of its own, and a new one after a compromise"));
+                .hint("is this the right request? each agency and each person has a key of its own, and a new one after a compromise"));
         }
         Ok(())
     }
