@@ -49,6 +49,16 @@ fn those_who_may(action: Action) -> &'static str {
     }
 }
 
+/// What partners read of it is what is enforced.
+#[test]
+fn the_description_names_the_roles_of_each_operation() {
+    for (_, _, operation) in openapi::operations() {
+        let roles = permission::who_may(action(&operation));
+        let named: Vec<_> = roles.into_iter().map(Role::as_str).collect();
+        assert_eq!(openapi::roles(&operation), named, "{operation}");
+    }
+}
+
 /// Asks for every operation as `who`; the answers by operation.
 async fn ask_everything(who: &Agency, ids: &BTreeMap<&str, String>) -> Vec<(String, Value, u16)> {
     let mut answers = Vec::new();

@@ -65,6 +65,17 @@ pub(crate) fn operations() -> Vec<(String, Method, String)> {
     all
 }
 
+/// The roles that an operation's description names.
+pub(crate) fn roles(operation: &str) -> Vec<String> {
+    let items = DESCRIPTION["paths"].as_object().unwrap().values();
+    let found = items
+        .flat_map(|item| item.as_object().unwrap().values())
+        .find(|described| described["operationId"] == operation)
+        .unwrap_or_else(|| panic!("{operation} is not described"));
+    let roles = found["x-roles"].as_array().unwrap().iter();
+    roles.map(|role| role.as_str().unwrap().to_owned()).collect()
+}
+
 fn operation(method: &Method, path: &str) -> Option<(String, Value)> {
     let paths = DESCRIPTION["paths"].as_object().unwrap();
     let matches = |template: &str| {
