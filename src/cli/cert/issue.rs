@@ -201,8 +201,8 @@ impl Issue {
             (None, _) => String::new(),
         };
         format!(
-            "{at}Send the password by another way than the file, by telephone for one; delete the \
-             file here when its holder has it."
+            "{at}Send the password by another way than the file, by telephone for one; delete \
+             both here when they have arrived."
         )
     }
 }
