@@ -28,7 +28,7 @@ use mash_gateway::audit::checkpoint::LogKey;
 use mash_gateway::audit::entry::{Event, NewEntry};
 use mash_gateway::http::client::{AddressPolicy, Client, Limits};
 use mash_gateway::message::{Exchange, Kind, MessageId, Submission, Target, now};
-use mash_gateway::pki::tls::{self, ClientMaterial, MinTls, ServerMaterial};
+use mash_gateway::pki::tls::{self, ClientCertificate, ClientMaterial, MinTls, ServerMaterial};
 use mash_gateway::schema::Schemas;
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
@@ -302,6 +302,7 @@ async fn parts() {
         target: Target::Exchange(exchange.id, Kind::Response),
         body: body.to_vec(),
         traceparent: None,
+        certificate: None,
     };
     println!("parts, us for one message of {BODY_BYTES} bytes on one thread");
     part("parse, as serde_json does", 1, || {
@@ -358,7 +359,7 @@ fn do_nothing(home: &str) {
         agency_authorities: &read("certs/agency-ca.pem"),
         crls: &read("certs/agency-ca.crl.pem"),
     };
-    let config = tls::server_config(material, MinTls::Tls13).unwrap();
+    let config = tls::server_config(material, ClientCertificate::Required, MinTls::Tls13).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(config);
     // As long as a receipt's answer.
     let answer = Bytes::from(vec![b' '; 2_400]);

@@ -3,14 +3,16 @@
 //! Every setting has a default that is safe, but one: the domain. What each setting is for is
 //! explained to its reader in the shipped `gateway.toml`; the tests hold that file to the defaults.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::directory::document::{Document, Mistakes, Section};
 use crate::directory::parse::age_recipients;
 use crate::directory::shape::is_host_name;
+use crate::pki::ca::Published;
 use crate::pki::tls::MinTls;
 
 /// Every setting of a gateway.
@@ -22,6 +24,10 @@ pub struct Config {
     pub recovery_recipients: Vec<String>,
     /// How long a certificate is issued for.
     pub certificate_days: u16,
+    /// Where certificates say that revocation lists are to be had; when none, they do not say.
+    pub published_url: Option<Published>,
+    /// The issuer's process.
+    pub issuer: IssuerSettings,
     /// Where to listen.
     pub listen: Listen,
     /// What every size, count and wait is bounded by.
@@ -43,8 +49,21 @@ pub struct Config {
 pub struct Listen {
     /// The partner API, over mutual TLS.
     pub partner_api: SocketAddr,
+    /// Enrolment and revocation lists, over TLS.
+    pub enrolment: SocketAddr,
     /// Health and metrics, in plain HTTP: always a loopback address.
     pub local: SocketAddr,
+}
+
+/// The process that holds the issuing authorities' keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IssuerSettings {
+    /// Whether `serve` starts it.
+    pub start: bool,
+    /// Where it listens, relative to the home folder.
+    pub socket: PathBuf,
+    /// The age identity that opens the authorities' keys, relative to the home folder.
+    pub identity: PathBuf,
 }
 
 /// TLS, in both directions.
@@ -145,6 +164,8 @@ impl Config {
         let config = Self {
             recovery_recipients: age_recipients(&mut root, "recovery_recipients"),
             certificate_days: number(&mut root, "certificate_days", 1..=398, 90),
+            published_url: published_url(&mut root),
+            issuer: issuer(root.section("issuer")),
             listen: listen(root.section("listen")),
             limits: limits(root.section("limits")),
             log: log(root.section("log"), &domain),
@@ -201,6 +222,31 @@ impl Home {
         self.folder.join("certs/log-key.txt")
     }
 
+    /// The gateway servers' authorities.
+    pub fn server_ca(&self) -> PathBuf {
+        self.folder.join("certs/server-ca.pem")
+    }
+
+    /// Their revocation lists.
+    pub fn server_crl(&self) -> PathBuf {
+        self.folder.join("certs/server-ca.crl.pem")
+    }
+
+    /// Their keys, sealed.
+    pub fn server_ca_keys(&self) -> PathBuf {
+        self.folder.join("certs/server-ca.key.age")
+    }
+
+    /// The agencies' authorities' keys, sealed.
+    pub fn agency_ca_keys(&self) -> PathBuf {
+        self.folder.join("certs/agency-ca.key.age")
+    }
+
+    /// The roots' revocation lists.
+    pub fn root_crl(&self) -> PathBuf {
+        self.folder.join("certs/root.crl.pem")
+    }
+
     /// The gateway's own keys; to be readable by its user only.
     pub fn keys(&self) -> PathBuf {
         self.folder.join("keys")
@@ -216,6 +262,50 @@ impl Home {
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.join(path)
     }
+}
+
+/// Replaces a file as a whole: readers see the old one or the new one, also after a power cut.
+pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let partial = path.with_added_extension("partial");
+    // A new file, whatever an earlier one was: its permissions are what this one is to have.
+    match std::fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path)?;
+    if let Some(folder) = path.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn published_url(root: &mut Section<'_>) -> Option<Published> {
+    let text = root.text("published_url")?;
+    let published = Published::parse(text);
+    if published.is_err() {
+        root.wrong(
+            "published_url",
+            "is not a plain http:// address without a query",
+            "Write where revocation lists can be fetched without TLS, such as \
+             \"http://mash.example.org/pki\"; each list is signed",
+        );
+    }
+    published.ok()
+}
+
+fn issuer(mut section: Section<'_>) -> IssuerSettings {
+    let path = |text: Option<&str>, default: &str| PathBuf::from(text.unwrap_or(default));
+    let settings = IssuerSettings {
+        start: section.boolean("start").unwrap_or(true),
+        socket: path(section.text("socket"), "data/issuer.sock"),
+        identity: path(section.text("identity"), "keys/authority-identity.txt"),
+    };
+    section.finish();
+    settings
 }
 
 fn domain(root: &mut Section<'_>) -> String {
@@ -238,6 +328,7 @@ fn domain(root: &mut Section<'_>) -> String {
 
 fn listen(mut section: Section<'_>) -> Listen {
     let partner_api = address(&mut section, "partner_api", ([0, 0, 0, 0], 8443));
+    let enrolment = address(&mut section, "enrolment", ([0, 0, 0, 0], 8445));
     let local = address(&mut section, "local", ([127, 0, 0, 1], 8446));
     if !local.ip().is_loopback() {
         section.wrong(
@@ -247,14 +338,21 @@ fn listen(mut section: Section<'_>) -> Listen {
              metrics on",
         );
     }
-    let is_shared = partner_api.port() == local.port()
-        && local.port() != 0
-        && (partner_api.ip() == local.ip() || partner_api.ip().is_unspecified());
-    if is_shared {
-        section.wrong("local", "is the port of partner_api too", "Give each its own port");
+    let is_shared = |one: SocketAddr, other: SocketAddr| {
+        let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
+        one.port() == other.port() && one.port() != 0 && (one.ip() == other.ip() || is_any)
+    };
+    for (key, own, problem, other) in [
+        ("local", local, "is the port of partner_api too", partner_api),
+        ("local", local, "is the port of enrolment too", enrolment),
+        ("enrolment", enrolment, "is the port of partner_api too", partner_api),
+    ] {
+        if is_shared(own, other) {
+            section.wrong(key, problem, "Give each its own port");
+        }
     }
     section.finish();
-    Listen { partner_api, local }
+    Listen { partner_api, enrolment, local }
 }
 
 fn tls(mut section: Section<'_>) -> TlsSettings {
@@ -452,13 +550,14 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 31, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 35, "a setting was added or removed without its explanation");
     }
 
     #[test]
     fn the_defaults_are_those_documented() {
         let config = Config::parse("domain = \"mash.example.org\"").unwrap();
         assert_eq!(config.listen.partner_api.to_string(), "0.0.0.0:8443");
+        assert_eq!(config.listen.enrolment.to_string(), "0.0.0.0:8445");
         assert_eq!(config.listen.local.to_string(), "127.0.0.1:8446");
         assert_eq!(config.tls.min, MinTls::Tls13);
         assert_eq!(config.log.origin, "mash.example.org/log/1");

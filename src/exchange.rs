@@ -22,9 +22,9 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Role, Submission, Target,
-    Untimely,
+    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Submission, Target, Untimely,
 };
+use crate::pki::identity::Peer;
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
@@ -85,12 +85,13 @@ impl Gateway {
     /// however much later: even when a deadline has passed or a recipient has closed.
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
         let token = seal::idempotency_token(&new);
-        let desk = new.desk;
+        let (desk, certificate) = (new.desk, new.certificate.clone());
         match self.prepare(new, token, now).await {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
-                let applied = self.ledger.accept(sealed, desk, now).await?;
+                let accepted = self.ledger.accept(sealed, desk, certificate.as_deref(), now);
+                let applied = accepted.await?;
                 if is_pushed {
                     self.push_queued.notify_one();
                 }
@@ -130,13 +131,12 @@ impl Gateway {
     /// durable and in the log before a byte of it is handed over.
     pub async fn collect(
         &self,
-        reader: &AgencyId,
-        desk: Option<Role>,
+        reader: &Peer,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader {
+        if stored.envelope.recipient != *reader.agency() {
             return Err(not_found());
         }
         let document = self.event(&stored).await?;
@@ -149,7 +149,9 @@ impl Gateway {
             if self.collections.len() > COLLECTIONS_MAX {
                 self.collections.retain_recent();
             }
-            let event = Event::collected(&stored.envelope).at_desk(desk);
+            let event = Event::collected(&stored.envelope)
+                .at_desk(reader.role())
+                .done_with(reader.serial());
             self.record(&event, now, &stored, Effect::Collect(*id)).await?;
         }
         Ok(document)
@@ -159,13 +161,12 @@ impl Gateway {
     /// and when: the first, however often it is said.
     pub async fn save(
         &self,
-        reader: &AgencyId,
-        desk: Option<Role>,
+        reader: &Peer,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<(u64, Timestamp), Problem> {
         let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader {
+        if stored.envelope.recipient != *reader.agency() {
             return Err(not_found());
         }
         if stored.delivery == DeliveryState::Saved
@@ -173,7 +174,8 @@ impl Gateway {
         {
             return Ok(first);
         }
-        let event = Event::saved(&stored.envelope).at_desk(desk);
+        let event =
+            Event::saved(&stored.envelope).at_desk(reader.role()).done_with(reader.serial());
         let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
         Ok((logged.index, now))
     }
@@ -268,18 +270,13 @@ impl Gateway {
         self.directory().hub().id == *agency
     }
 
-    /// Whether `agency`'s system, or the person in the role given, may do this; a refusal names the
+    /// Whether this peer, an agency's system or a person there, may do this; a refusal names the
     /// roles that may. That the role is one the agency can have is asked again here: the directory
     /// may have changed since the certificate was issued, and who one is may always be asked.
-    pub fn permit(
-        &self,
-        agency: &AgencyId,
-        desk: Option<Role>,
-        action: Action,
-    ) -> Result<(), Problem> {
-        let Some(role) = desk else { return Ok(()) };
+    pub fn permit(&self, peer: &Peer, action: Action) -> Result<(), Problem> {
+        let Some(role) = peer.role() else { return Ok(()) };
         let refused = |detail: String| Err(Problem::new(ProblemType::RoleNotPermitted, detail));
-        let kind = self.directory().get(agency).map(|partner| partner.kind);
+        let kind = self.directory().get(peer.agency()).map(|partner| partner.kind);
         let is_of_agency = kind.is_some_and(|kind| permission::exists_at(role, kind));
         if !is_of_agency && action != Action::WhoAmI {
             let roles = kind.map(permission::roles_at).unwrap_or_default();

@@ -59,11 +59,13 @@ impl Ledger {
         Ok((Self { queue, halted }, handle))
     }
 
-    /// Accepts a sealed submission durably. `desk` is the role of the person who sent it, if one did.
+    /// Accepts a sealed submission durably. `desk` is the role of the person who sent it, if one did;
+    /// `certificate` is the serial it came with.
     pub async fn accept(
         &self,
         sealed: Sealed,
         desk: Option<Role>,
+        certificate: Option<&str>,
         at: Timestamp,
     ) -> Result<Applied, LedgerError> {
         let messages = sealed
@@ -75,6 +77,10 @@ impl Ledger {
                 let event = match &message.step {
                     Step::Open(exchange) => event.opening(exchange),
                     Step::Say(_) => event,
+                };
+                let event = match certificate {
+                    Some(serial) => event.done_with(serial),
+                    None => event,
                 };
                 NewMessage {
                     entry: NewEntry::new(&event, at),

@@ -24,6 +24,7 @@ pub mod store;
 pub mod problem;
 pub mod ledger;
 pub mod exchange;
+pub mod register;
 pub mod worker;
 pub mod telemetry;
 
@@ -31,3 +32,4 @@ pub mod telemetry;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod issuer;

@@ -606,6 +606,8 @@ pub struct Submission {
     pub body: Vec<u8>,
     /// W3C trace context, when given and well formed.
     pub traceparent: Option<String>,
+    /// The serial of the certificate it came with, if it came from outside.
+    pub certificate: Option<String>,
 }
 
 /// Where a submission is aimed.

@@ -864,6 +864,7 @@ mod tests {
                 target,
                 body: body.to_vec(),
                 traceparent: None,
+                certificate: None,
             })
         };
         let first = token("police", &key, Target::Rfis, b"body");

@@ -89,6 +89,7 @@ pub struct Metrics {
     certificate_expiries: Family<CertificateLabels, Gauge>,
     connections: Gauge,
     deliveries: Family<DeliveryLabels, Counter>,
+    enrolments: Family<EnrolmentLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
     key_exchanges: Family<KeyExchangeLabels, Counter>,
     ledger_batches: Histogram,
@@ -111,6 +112,7 @@ impl Metrics {
             certificate_expiries: Family::default(),
             connections: Gauge::default(),
             deliveries: Family::default(),
+            enrolments: Family::default(),
             handshakes: Family::default(),
             key_exchanges: Family::default(),
             // As many as a batch may hold.
@@ -158,6 +160,11 @@ impl Metrics {
     /// A push was tried.
     pub fn delivery(&self, outcome: DeliveryOutcome) {
         self.deliveries.get_or_create(&DeliveryLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// A request at the enrolment door ended so.
+    pub fn enrolment(&self, outcome: &'static str) {
+        self.enrolments.get_or_create(&EnrolmentLabels { outcome }).inc();
     }
 
     /// A TLS handshake agreed on its keys in this group, of those `pki/tls.rs` names.
@@ -210,6 +217,11 @@ impl Metrics {
             "deliveries",
             "Attempts to push a message, by outcome",
             self.deliveries.clone(),
+        );
+        registry.register(
+            "enrolments",
+            "Requests for a certificate at the enrolment door, by outcome",
+            self.enrolments.clone(),
         );
         registry.register("handshakes", "TLS handshakes, by outcome", self.handshakes.clone());
         registry.register(
@@ -353,6 +365,11 @@ struct CertificateLabels {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct DeliveryLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct EnrolmentLabels {
     outcome: &'static str,
 }
 

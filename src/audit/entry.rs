@@ -32,6 +32,10 @@ pub enum EventName {
     Delayed,
     /// The recipient's endpoint took the message.
     Delivered,
+    /// An operator approved the key that was presented with a one-time token.
+    EnrolmentApproved,
+    /// A one-time token was made, with which an agency may enrol.
+    EnrolmentTokenMade,
     /// A connection was refused before anything was said.
     HandshakeRefused,
     /// A request was refused.
@@ -59,6 +63,8 @@ impl EventName {
             Self::Collected => "collected",
             Self::Delayed => "delayed",
             Self::Delivered => "delivered",
+            Self::EnrolmentApproved => "enrolment-approved",
+            Self::EnrolmentTokenMade => "enrolment-token-made",
             Self::HandshakeRefused => "handshake-refused",
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
@@ -90,6 +96,22 @@ impl Fault {
             Self::Unreachable => "unreachable",
         }
     }
+}
+
+/// Why a certificate was issued.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Grant {
+    /// An operator said so.
+    Operator,
+    /// Its predecessor's bearer asked, over mutual TLS.
+    Renewal {
+        /// The predecessor's serial.
+        serial: String,
+    },
+    /// The gateway renewed its own.
+    Timer,
+    /// Somebody had the one-time token with this SHA-256.
+    Token([u8; 32]),
 }
 
 /// Something to be logged. Only the constructors below make one, so that what can be in the log is
@@ -231,12 +253,54 @@ impl Event {
         }
     }
 
-    /// A certificate was issued to an agency.
-    pub fn certificate_issued(agency: &AgencyId, serial: &str, sha256: &[u8; 32]) -> Self {
-        Self::of(EventName::CertificateIssued)
+    /// A certificate was issued to an agency, for this profile, and why.
+    pub fn certificate_issued(
+        agency: &AgencyId,
+        serial: &str,
+        sha256: &[u8; 32],
+        profile: &'static str,
+        grant: &Grant,
+    ) -> Self {
+        let event = Self::of(EventName::CertificateIssued)
             .by(Some(agency))
+            .with("profile", profile)
             .with("serial", serial)
-            .with("sha256", hex(sha256))
+            .with("sha256", hex(sha256));
+        match grant {
+            Grant::Operator => event.with("grant", "operator"),
+            Grant::Renewal { serial } => {
+                event.with("grant", "renewal").with("renews", serial.as_str())
+            }
+            Grant::Timer => event.with("grant", "timer"),
+            Grant::Token(hash) => event.with("grant", "token").with("token", token_name(hash)),
+        }
+    }
+
+    /// A one-time token was made for an agency; good until then.
+    pub fn enrolment_token_made(
+        agency: &AgencyId,
+        hash: &[u8; 32],
+        expires_at: Timestamp,
+        needs_approval: bool,
+    ) -> Self {
+        Self::of(EventName::EnrolmentTokenMade)
+            .by(Some(agency))
+            .with("expires", rfc3339(expires_at))
+            .with("needsApproval", needs_approval)
+            .with("token", token_name(hash))
+    }
+
+    /// An operator approved a key, by the SHA-256 of it, that was presented with a token.
+    pub fn enrolment_approved(agency: &AgencyId, hash: &[u8; 32], key: &[u8; 32]) -> Self {
+        Self::of(EventName::EnrolmentApproved)
+            .by(Some(agency))
+            .with("key", hex(key))
+            .with("token", token_name(hash))
+    }
+
+    /// The same event, with the serial of the certificate whose bearer did it.
+    pub fn done_with(self, serial: &str) -> Self {
+        self.with("certificate", serial)
     }
 
     /// An agency's certificate was revoked.
@@ -376,6 +440,11 @@ impl std::fmt::Display for Fields {
         // serde_json's map is sorted by key.
         f.write_str(&serde_json::to_string(&self.0).expect("parsed JSON always serializes"))
     }
+}
+
+// Enough of a token's hash to tell it from others; not enough to be one.
+fn token_name(hash: &[u8; 32]) -> String {
+    hex(&hash[..8])
 }
 
 /// So that another commitment can follow without the two being confused.

@@ -1,23 +1,27 @@
 //! `init`: a new home.
 
 use std::fs::Permissions;
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::{Context, Exit, Failure};
+use super::cert::Office;
+use super::{Context, Exit, Failure, block_on};
 use crate::audit::checkpoint::LogKey;
-use crate::config::{Config, Home, TEMPLATE_DOMAIN};
+use crate::audit::entry::Grant;
+use crate::config::{Config, Home, TEMPLATE_DOMAIN, write_synced};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
+use crate::issuer::IssuedChain;
 use crate::message::{AgencyId, now};
-use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
+use crate::pki::ca::{
+    Authority, Domain, Issued, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key,
+};
 use crate::pki::crl;
 use crate::seal;
 
@@ -42,8 +46,10 @@ pub(super) struct Init {
 
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let made =
-            make(&context.home, &self.gateway_host, &self.hub, self.domain.as_deref(), now())?;
+        let at = now();
+        let domain = self.domain.as_deref();
+        let made = make(&context.home, &self.gateway_host, &self.hub, domain, at)?;
+        block_on(enter(context, &made, at))?;
         let home = context.home.folder().display();
         context.result(
             &json!({
@@ -75,6 +81,17 @@ impl Init {
 pub(super) struct Made {
     pub(super) domain: String,
     pub(super) root_sha256: String,
+    /// The gateway's own certificates, still to be entered in the register.
+    own: Vec<(Profile, IssuedChain)>,
+}
+
+/// Enters the gateway's own certificates in the new home's register.
+pub(super) async fn enter(context: &Context, made: &Made, at: Timestamp) -> Result<(), Failure> {
+    let office = Office::open(context).await?;
+    for (profile, issued) in &made.own {
+        office.register.enter(profile, issued, Grant::Operator, at).await?;
+    }
+    Ok(())
 }
 
 /// Makes a new home. Everything is made before anything is written, and `gateway.toml` is written
@@ -124,8 +141,8 @@ pub(super) fn make(
         now,
     )?;
     let tls_key = generate_key()?;
-    let names = hosts.to_vec();
-    let tls = servers.issue(&Profile::GatewayServer { names }, &tls_key.public, &terms, now)?;
+    let profile = Profile::GatewayServer { names: hosts.to_vec() };
+    let tls = servers.issue(&profile, &tls_key.public, &terms, now)?;
     let push_key = generate_key()?;
     let push = agencies.issue(&Profile::GatewayClient, &push_key.public, &terms, now)?;
 
@@ -174,7 +191,16 @@ pub(super) fn make(
     files.public("partners.toml", &partners);
     files.public("gateway.toml", &settings);
     files.write()?;
-    Ok(Made { domain, root_sha256: fingerprint(&root.certificate_sha256()) })
+    let own = |profile, issued: Issued, issuer: &Authority| {
+        let Issued { pem, serial, sha256, not_before, not_after, der: _ } = issued;
+        let issuer_pem = issuer.certificate_pem();
+        (profile, IssuedChain { pem, issuer_pem, serial, sha256, not_before, not_after })
+    };
+    Ok(Made {
+        domain,
+        root_sha256: fingerprint(&root.certificate_sha256()),
+        own: vec![own(profile, tls, &servers), own(Profile::GatewayClient, push, &agencies)],
+    })
 }
 
 /// A SHA-256 as people compare it: pairs of hex with colons.
@@ -245,23 +271,4 @@ impl Files {
         }
         Ok(())
     }
-}
-
-/// Replaces a file as a whole: readers see the old one or the new one, also after a power cut.
-pub(super) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let partial = path.with_added_extension("partial");
-    // A new file, whatever an earlier one was: its permissions are what this one is to have.
-    match std::fs::remove_file(&partial) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    if let Some(folder) = path.parent() {
-        std::fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }

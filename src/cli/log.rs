@@ -29,6 +29,7 @@ a checkpoint kept elsewhere, or a partner's receipt, shows that.")]
     /// Show what was logged: of one exchange, or all
     #[command(after_help = "Examples:
   mash-gateway log show RFI-2026-000001-H --home H
+  mash-gateway log show --certificate 57d3… --home H
   mash-gateway log show --home H --json")]
     Show(Show),
     /// Print the latest signed checkpoint
@@ -51,6 +52,9 @@ pub(super) struct Verify {
 pub(super) struct Show {
     /// An exchange, by reference or id [default: everything]
     reference: Option<String>,
+    /// Only what the bearer of the certificate with this serial did, and what became of it
+    #[arg(long, value_name = "SERIAL", conflicts_with = "reference")]
+    certificate: Option<String>,
 }
 
 impl Log {
@@ -195,6 +199,12 @@ impl Show {
                 .as_deref()
                 .and_then(|fields| serde_json::from_str(fields).ok())
                 .unwrap_or_default();
+            let is_meant = |serial: &String| {
+                [&fields["certificate"], &fields["serial"]].into_iter().any(|f| f == serial)
+            };
+            if !self.certificate.as_ref().is_none_or(is_meant) {
+                continue;
+            }
             lines.push(line(entry.index, &fields));
             list.push(json!({ "fields": fields, "index": entry.index }));
         }

@@ -9,6 +9,7 @@ mod demo;
 mod exchange;
 mod inbox;
 mod init;
+mod issuer;
 mod log;
 mod open;
 mod partner;
@@ -94,10 +95,11 @@ enum Command {
     Init(init::Init),
     /// Run the gateway until SIGTERM; SIGHUP takes changed files into use
     Serve(serve::Serve),
+    Issuer(issuer::IssuerCommand),
     /// The directory of agencies
     #[command(subcommand)]
     Partner(partner::Partner),
-    /// Certificates: issue, list, show, revoke
+    /// Certificates: issue, enrol, list, show, renew, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
     /// The hub's requests for information
@@ -144,6 +146,7 @@ impl Command {
             Self::Demo(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
             Self::Init(command) => command.run(context),
+            Self::Issuer(command) => command.run(context),
             Self::Log(command) => command.run(context),
             Self::Open(command) => command.run(context),
             Self::Openapi => {

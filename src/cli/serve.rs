@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,34 +13,35 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio_rustls::rustls::ServerConfig;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::init::RECOVERY_IDENTITY;
-use super::{Context, Failure};
+use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
 use crate::config::{Config, Home};
-use crate::directory::Directory;
-use crate::directory::parse::ParseOptions;
 use crate::exchange::{Gateway, Parts};
 use crate::http::api::{self, Api};
-use crate::http::health::{self, Local, Reload};
+use crate::http::enrolment::{self, Attempts, Enrolment};
+use crate::http::health::{self, Concerns, Local, Reload, Reloaded};
+use crate::http::presence::Presence;
 use crate::http::refusals::Refusals;
 use crate::http::server::{Door, Limits};
+use crate::issuer::Access;
 use crate::ledger::Ledger;
 use crate::message::now;
 use crate::pki::ca::Domain;
-use crate::pki::identity::Registry;
-use crate::pki::{crl, tls};
+use crate::register::Register;
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::deliver::{Deliver, Settings};
+pub(super) use crate::worker::trust::directory;
+use crate::worker::trust::{self, Trust};
 
 /// Run the gateway until SIGTERM; SIGHUP takes changed files into use.
 #[derive(Args)]
@@ -65,13 +66,21 @@ impl Serve {
         runtime.enable_all().build()?.block_on(async {
             // Before anybody can know that it runs: a signal from then on stops it in order.
             let signals = Signals::listen()?;
-            super::config(&context.home)?;
+            let config = super::config(&context.home)?;
+            let stop = CancellationToken::new();
+            issuer::keep_running(&context.home, &config, stop.clone()).await;
+            let _issuer = stop.drop_guard();
             let running = Running::start(&context.home).await?;
             context.result(
-                &json!({ "local": running.local, "partnerApi": running.partner_api }),
+                &json!({
+                    "enrolment": running.enrolment,
+                    "local": running.local,
+                    "partnerApi": running.partner_api,
+                }),
                 format!(
-                    "Listening on https://{} (partners) and http://{} (local)",
-                    running.partner_api, running.local
+                    "Listening on https://{} (enrolment), https://{} (partners) and http://{} \
+                     (local)",
+                    running.enrolment, running.partner_api, running.local
                 ),
             );
             running.until_stopped(signals).await;
@@ -88,6 +97,14 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Waits for the one or the other that ends a process.
+    pub async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// From now on these signals do nothing but wake whoever waits for them.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
@@ -102,6 +119,8 @@ impl Signals {
 pub struct Running {
     /// Where the partner API listens.
     pub partner_api: SocketAddr,
+    /// Where the enrolment door listens.
+    pub enrolment: SocketAddr,
     /// Where the local door listens.
     pub local: SocketAddr,
     /// The gateway behind the doors.
@@ -137,15 +156,32 @@ impl Running {
             store: Arc::clone(&store),
             log,
         }));
-        let (tls, tls_now) = watch::channel(server_tls(home, &config)?);
-        let (registry, registry_now) = watch::channel(registry(&*store).await?);
-        let concerns = Arc::new(Mutex::new(Vec::new()));
+        let register = Register::new(
+            Arc::clone(&store),
+            gateway.ledger().clone(),
+            Access::for_gateway(home, &config),
+            gateway.directory().hub().id.clone(),
+            config.certificate_days,
+        );
+        let presence = Arc::new(Presence::default());
+        let concerns = Arc::new(Concerns::default());
         let (reload, reloads) = mpsc::channel(16);
         let refusals = Arc::new(Refusals::new(REFUSALS_PER_MINUTE));
+        let (trust, trusted) = Trust::start(trust::Parts {
+            home: home.clone(),
+            config: config.clone(),
+            gateway: Arc::clone(&gateway),
+            register: register.clone(),
+            presence: Arc::clone(&presence),
+            metrics: Arc::clone(&metrics),
+            concerns: Arc::clone(&concerns),
+        })
+        .await?;
 
         let api = api::router(Api {
             gateway: Arc::clone(&gateway),
-            registry: registry_now.clone(),
+            registry: trusted.registry.clone(),
+            presence: Arc::clone(&presence),
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
             room: Arc::new(Semaphore::new(ROOM_BYTES / api::ROOM_UNIT as usize)),
@@ -153,21 +189,35 @@ impl Running {
             request_timeout: seconds(config.limits.request_timeout_s),
             page_max: config.limits.inbox_page_max as usize,
         });
-        let door = Door {
-            tls: tls_now,
-            registry: registry_now,
-            domain: Domain::parse(&config.domain)?,
+        let limits = Limits {
+            connections_max: config.limits.connections_max as usize,
+            connections_per_agency_max: config.limits.connections_per_agency_max as usize,
+            handshake_timeout: seconds(config.limits.handshake_timeout_s),
+            header_timeout: seconds(config.limits.header_timeout_s),
+        };
+        let domain = Domain::parse(&config.domain)?;
+        let door = |tls| Door {
+            tls,
+            registry: trusted.registry.clone(),
+            domain: domain.clone(),
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
-            refusals,
-            crowd: Mutex::default(),
-            limits: Limits {
-                connections_max: config.limits.connections_max as usize,
-                connections_per_agency_max: config.limits.connections_per_agency_max as usize,
-                handshake_timeout: seconds(config.limits.handshake_timeout_s),
-                header_timeout: seconds(config.limits.header_timeout_s),
-            },
+            refusals: Arc::clone(&refusals),
+            presence: Arc::clone(&presence),
+            limits,
         };
+        let partner_door = door(trusted.partner_api);
+        let enrolment_door = door(trusted.enrolment);
+        let enrolment_router = enrolment::router(Enrolment {
+            gateway: Arc::clone(&gateway),
+            register,
+            registry: trusted.registry.clone(),
+            published: trusted.published,
+            refusals: Arc::clone(&refusals),
+            metrics: Arc::clone(&metrics),
+            attempts: Arc::new(Attempts::new(WRONG_TOKENS_PER_MINUTE)),
+            request_timeout: seconds(config.limits.request_timeout_s),
+        });
         let local_router = health::router(Local {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -180,8 +230,10 @@ impl Running {
             Arc::clone(&metrics),
         ));
         let partner_listener = listen(config.listen.partner_api).await?;
+        let enrolment_listener = listen(config.listen.enrolment).await?;
         let local_listener = listen(config.listen.local).await?;
         let partner_api = partner_listener.local_addr()?;
+        let enrolment = enrolment_listener.local_addr()?;
         let local = local_listener.local_addr()?;
 
         let at = now();
@@ -191,12 +243,17 @@ impl Running {
             .await?;
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
-        let door_stop = stop.clone();
-        tasks.spawn(async move {
-            if let Err(error) = door.serve(partner_listener, api, door_stop).await {
-                tracing::error!(error = %error, "the partner door ended");
-            }
-        });
+        for (door, listener, router, name) in [
+            (partner_door, partner_listener, api, "partner"),
+            (enrolment_door, enrolment_listener, enrolment_router, "enrolment"),
+        ] {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                if let Err(error) = door.serve(listener, router, stop).await {
+                    tracing::error!(error = %error, door = name, "a door ended");
+                }
+            });
+        }
         let local_stop = stop.clone();
         tasks.spawn(async move {
             let served = axum::serve(local_listener, local_router)
@@ -206,18 +263,14 @@ impl Running {
             }
         });
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
-        let changing = Changing {
-            home: home.clone(),
-            config,
-            gateway: Arc::clone(&gateway),
-            tls,
-            registry,
-            concerns,
-        };
-        tasks.spawn(changing.run(reloads, stop.clone()));
-        tracing::info!(partner_api = %partner_api, local = %local, "the gateway is listening");
+        tasks.spawn(trust.run(reloads, stop.clone()));
+        tracing::info!(
+            partner_api = %partner_api, enrolment = %enrolment, local = %local,
+            "the gateway is listening"
+        );
         Ok(Self {
             partner_api,
+            enrolment,
             local,
             gateway,
             deliver,
@@ -229,7 +282,7 @@ impl Running {
     }
 
     /// Takes changed files into use, and says what was.
-    pub async fn reload(&self) -> Result<String, String> {
+    pub async fn reload(&self) -> Result<Reloaded, String> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let _ = self.reload.send(Reload(reply)).await;
         answer.await.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()))
@@ -242,7 +295,9 @@ impl Running {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hang_up.recv() => match self.reload().await {
-                    Ok(changed) => tracing::info!(changed, "changed files are in use"),
+                    Ok(Reloaded { changed, cut }) => {
+                        tracing::info!(changed, cut, "changed files are in use");
+                    }
                     Err(error) => tracing::error!(error, "changed files were not taken into use"),
                 },
             }
@@ -265,113 +320,6 @@ impl Running {
         drop((self.gateway, self.deliver));
         let ledger = self.ledger;
         let _ = tokio::task::spawn_blocking(move || ledger.join()).await;
-    }
-}
-
-// Takes changed files into use: all of them, or none.
-struct Changing {
-    home: Home,
-    config: Config,
-    gateway: Arc<Gateway>,
-    tls: watch::Sender<Arc<ServerConfig>>,
-    registry: watch::Sender<Arc<Registry>>,
-    concerns: Arc<Mutex<Vec<String>>>,
-}
-
-impl Changing {
-    async fn run(self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
-        let crl_path = self.home.resolve(&self.config.paths.agency_crl);
-        let mut crl_in_use = read(&crl_path).ok();
-        loop {
-            let asked = tokio::select! {
-                () = stop.cancelled() => return,
-                reload = reloads.recv() => reload,
-                // A certificate issued or revoked while nobody could tell us is noticed all the same.
-                () = tokio::time::sleep(POLL) => None,
-            };
-            match asked {
-                Some(Reload(reply)) => {
-                    crl_in_use = read(&crl_path).ok();
-                    let done = self.reload().await;
-                    let _ = reply.send(done.map_err(|error| format!("{error:#}")));
-                }
-                None => {
-                    if let Err(error) = self.refresh_registry().await {
-                        tracing::error!(error = %error, "the register could not be read");
-                    }
-                    // Nor is a new revocation list left unread because nobody could tell us.
-                    let crl = read(&crl_path).ok();
-                    if crl != crl_in_use
-                        && let Ok(tls) = server_tls(&self.home, &self.config)
-                    {
-                        self.tls.send_replace(tls);
-                        crl_in_use = crl;
-                    }
-                    self.note_crl_age();
-                }
-            }
-        }
-    }
-
-    async fn reload(&self) -> anyhow::Result<String> {
-        self.concerns
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|concern| !concern.starts_with(RELOAD_CONCERN));
-        let reloaded = self.try_reload().await;
-        let mut concerns = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = &reloaded {
-            concerns.push(format!("{RELOAD_CONCERN}: {error:#}"));
-        }
-        reloaded
-    }
-
-    // Each as a whole or not at all. First what a revocation changes: it does not wait for somebody
-    // else's spelling mistake in the directory.
-    async fn try_reload(&self) -> anyhow::Result<String> {
-        self.registry.send_replace(registry(&*self.gateway.store().clone()).await?);
-        self.tls.send_replace(server_tls(&self.home, &self.config)?);
-        let mut concerns = Vec::new();
-        match directory(&self.home, &self.config) {
-            Ok(directory) => self.gateway.replace_directory(directory),
-            Err(error) => {
-                tracing::warn!(error = %format!("{error:#}"), "the directory was not taken into use");
-                concerns.push(format!("{RELOAD_CONCERN}: {error:#}"));
-            }
-        }
-        let is_whole = concerns.is_empty();
-        self.concerns.lock().unwrap_or_else(PoisonError::into_inner).extend(concerns);
-        Ok(match is_whole {
-            true => "register, revocation list, certificates, directory".to_owned(),
-            false => "register, revocation list, certificates; the directory stays".to_owned(),
-        })
-    }
-
-    async fn refresh_registry(&self) -> anyhow::Result<()> {
-        let registry = registry(&*self.gateway.store().clone()).await?;
-        self.registry.send_if_modified(|current| {
-            let is_new = **current != *registry;
-            if is_new {
-                *current = registry;
-            }
-            is_new
-        });
-        Ok(())
-    }
-
-    // An expired list cuts every agency off, so its age is a safety matter.
-    fn note_crl_age(&self) {
-        let path = self.home.resolve(&self.config.paths.agency_crl);
-        let at = now();
-        let is_half_gone = read(&path)
-            .ok()
-            .and_then(|pem| crl::parse(&pem).ok())
-            .is_none_or(|list| list.is_past_half_life(at));
-        let mut concerns = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
-        concerns.retain(|concern| concern != CRL_CONCERN);
-        if is_half_gone {
-            concerns.push(CRL_CONCERN.to_owned());
-        }
     }
 }
 
@@ -400,12 +348,6 @@ pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
     Ok(LogKey::from_pem(&config.log.origin, &pem)?)
 }
 
-/// The directory, as a home has it.
-pub(super) fn directory(home: &Home, config: &Config) -> anyhow::Result<Directory> {
-    let options = ParseOptions { allow_loopback: config.push.allow_loopback };
-    Ok(Directory::parse(&read(&home.partners())?, options, now())?)
-}
-
 fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     let mut all = Zeroizing::new(String::new());
     for path in &config.paths.at_rest_identities {
@@ -414,22 +356,6 @@ fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     }
     let identities = Identities::parse(&SecretString::from(all.as_str()))?;
     Ok(Sealer::new(identities, &config.recovery_recipients)?)
-}
-
-fn server_tls(home: &Home, config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
-    let paths = &config.paths;
-    let key = Zeroizing::new(read(&home.resolve(&paths.tls_key))?);
-    let material = tls::ServerMaterial {
-        chain: &read(&home.resolve(&paths.tls_certificate))?,
-        key: &key,
-        agency_authorities: &read(&home.resolve(&paths.agency_ca))?,
-        crls: &read(&home.resolve(&paths.agency_crl))?,
-    };
-    Ok(tls::server_config(material, config.tls.min)?)
-}
-
-async fn registry(store: &dyn Store) -> anyhow::Result<Arc<Registry>> {
-    Ok(Arc::new(Registry::new(&store.certificates().await?)))
 }
 
 fn push_settings(home: &Home, config: &Config) -> anyhow::Result<Settings> {
@@ -464,12 +390,8 @@ fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
 
-const POLL: Duration = Duration::from_secs(1);
-
 /// Memory for the bodies being read at one time, of all agencies together.
 const ROOM_BYTES: usize = 256 << 20;
 
 const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not zero");
-const RELOAD_CONCERN: &str = "changed files were not taken into use";
-const CRL_CONCERN: &str =
-    "the agencies' revocation list is missing or past half its life; run mash-gateway cert crl";
+const WRONG_TOKENS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("10 is not zero");

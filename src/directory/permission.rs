@@ -25,6 +25,8 @@ pub enum Action {
     ReadLog,
     /// Have receipts.
     ReadReceipts,
+    /// Have one's own certificate renewed.
+    Renew,
     /// Tell agencies what the hub decided.
     SendOutcome,
     /// Ask.
@@ -35,7 +37,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Answer,
         Self::Collect,
         Self::ReadBoard,
@@ -44,6 +46,7 @@ impl Action {
         Self::ReadInbox,
         Self::ReadLog,
         Self::ReadReceipts,
+        Self::Renew,
         Self::SendOutcome,
         Self::SendRfi,
         Self::WhoAmI,
@@ -63,11 +66,11 @@ impl Action {
 pub fn may(role: Role, action: Action) -> bool {
     use Action::{
         Answer, Collect, ReadBoard, ReadContract, ReadExchanges, ReadInbox, ReadLog, ReadReceipts,
-        SendOutcome, SendRfi, WhoAmI,
+        Renew, SendOutcome, SendRfi, WhoAmI,
     };
     let actions: &[Action] = match role {
         // Whether it was done as agreed can be seen without reading what was said.
-        Role::Auditor => &[ReadContract, ReadExchanges, ReadLog, ReadReceipts, WhoAmI],
+        Role::Auditor => &[ReadContract, ReadExchanges, ReadLog, ReadReceipts, Renew, WhoAmI],
         // The deputy stands in for the contact officer in everything (R4).
         Role::ContactOfficer | Role::Deputy => &[
             Answer,
@@ -77,6 +80,7 @@ pub fn may(role: Role, action: Action) -> bool {
             ReadInbox,
             ReadLog,
             ReadReceipts,
+            Renew,
             WhoAmI,
         ],
         // The Team Manager's override (R20) is a decision of that manager's own. It is on the RFI,
@@ -91,15 +95,16 @@ pub fn may(role: Role, action: Action) -> bool {
             ReadReceipts,
             SendOutcome,
             SendRfi,
+            Renew,
             WhoAmI,
         ],
         // Sees how the hub's work stands, and not what is in it. Notices of incidents (R93) will be
         // this role's to send.
         Role::OperationalLead => {
-            &[ReadBoard, ReadContract, ReadExchanges, ReadLog, ReadReceipts, WhoAmI]
+            &[ReadBoard, ReadContract, ReadExchanges, ReadLog, ReadReceipts, Renew, WhoAmI]
         }
         // Runs the machine: nothing of any family's is needed for that.
-        Role::Operator => &[ReadContract, ReadLog, WhoAmI],
+        Role::Operator => &[ReadContract, ReadLog, Renew, WhoAmI],
     };
     actions.contains(&action)
 }

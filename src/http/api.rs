@@ -26,6 +26,7 @@ use crate::audit::entry::{Event, Fields};
 use crate::directory::permission::Action;
 use crate::event;
 use crate::exchange::Gateway;
+use crate::http::presence::Presence;
 use crate::http::refusals::Refusals;
 use crate::http::server::Guest;
 use crate::message::{
@@ -45,6 +46,8 @@ pub struct Api {
     pub gateway: Arc<Gateway>,
     /// The certificates that are good, asked on every request.
     pub registry: watch::Receiver<Arc<Registry>>,
+    /// Who was here last.
+    pub presence: Arc<Presence>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How refusals are thinned out before they reach the log.
@@ -99,7 +102,7 @@ pub fn router(api: Api) -> Router {
 fn may(api: &Api, action: Action, methods: MethodRouter<Api>) -> MethodRouter<Api> {
     let gateway = Arc::clone(&api.gateway);
     methods.route_layer(middleware::from_fn(move |sender: Sender, request: Request, next: Next| {
-        let permitted = gateway.permit(sender.peer.agency(), sender.peer.role(), action);
+        let permitted = gateway.permit(&sender.peer, action);
         async move {
             match permitted {
                 Ok(()) => next.run(request).await,
@@ -167,8 +170,11 @@ fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>
         Err(Problem::new(ProblemType::CertificateRefused, detail).with_reason(reason))
     };
     match guest {
-        Some(Guest::Named(peer)) => match api.registry.borrow().standing(peer.sha256(), at) {
-            Standing::Active => Ok(Arc::clone(peer)),
+        Some(Guest::Named(peer, from)) => match api.registry.borrow().standing(peer.sha256(), at) {
+            Standing::Active => {
+                api.presence.used(peer.sha256(), *from, at);
+                Ok(Arc::clone(peer))
+            }
             Standing::Revoked => {
                 let problem = Problem::new(ProblemType::CertificateRevoked, "It was revoked.");
                 Err(problem.with_reason("certificate-revoked"))
@@ -183,7 +189,7 @@ fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>
             code,
             &format!("The certificate does not name exactly one agency of this gateway ({code})."),
         ),
-        None => refused("certificate-missing", "There is no certificate."),
+        Some(Guest::Nobody(_)) | None => refused("certificate-missing", "There is no certificate."),
     }
 }
 
@@ -341,6 +347,7 @@ async fn submit(
         target,
         body,
         traceparent: traceparent(headers),
+        certificate: Some(sender.peer.serial().to_owned()),
     };
     let answer = api.gateway.submit(new, sender.at).await?;
     let mut response = text_response("application/json", answer);
@@ -435,8 +442,7 @@ async fn collect(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let peer = &sender.peer;
-    let document = api.gateway.collect(peer.agency(), peer.role(), &parse(&id)?, sender.at).await?;
+    let document = api.gateway.collect(&sender.peer, &parse(&id)?, sender.at).await?;
     let digest = event::content_digest(&sha256(&document));
     let mut response = Response::new(Body::from(Bytes::from_owner(document)));
     let headers = response.headers_mut();
@@ -453,8 +459,7 @@ async fn saved(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: MessageId = parse(&id)?;
-    let peer = &sender.peer;
-    let (entry, at) = api.gateway.save(peer.agency(), peer.role(), &id, sender.at).await?;
+    let (entry, at) = api.gateway.save(&sender.peer, &id, sender.at).await?;
     Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
 }
 

@@ -1,7 +1,8 @@
 //! The local door: whether the gateway lives, whether it can take work, and its figures. Plain HTTP
 //! on the loopback address only.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -25,12 +26,47 @@ pub struct Local {
     pub metrics: Arc<Metrics>,
     /// Where to say that files have changed; each message is answered when they are in use.
     pub reload: mpsc::Sender<Reload>,
-    /// What the last reload refused, and other reasons for concern.
-    pub concerns: Arc<std::sync::Mutex<Vec<String>>>,
+    /// What an operator should look at.
+    pub concerns: Arc<Concerns>,
 }
 
 /// A request to take changed files into use, and where to say how it went.
-pub struct Reload(pub tokio::sync::oneshot::Sender<Result<String, String>>);
+pub struct Reload(pub tokio::sync::oneshot::Sender<Result<Reloaded, String>>);
+
+/// What was taken into use.
+#[derive(Clone, Copy, Debug)]
+pub struct Reloaded {
+    /// In words.
+    pub changed: &'static str,
+    /// How many connections were open with what is revoked; they are gone.
+    pub cut: usize,
+}
+
+/// What an operator should look at although the gateway works, one sentence for each matter.
+#[derive(Debug, Default)]
+pub struct Concerns(Mutex<BTreeMap<&'static str, String>>);
+
+impl Concerns {
+    /// Says how a matter stands: what there is to look at, or nothing.
+    pub fn set(&self, matter: &'static str, concern: Option<String>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match concern {
+            Some(concern) => {
+                if all.get(matter) != Some(&concern) {
+                    tracing::warn!(matter, concern, "an operator should look at this");
+                }
+                all.insert(matter, concern);
+            }
+            None => drop(all.remove(matter)),
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(matter, concern)| format!("{matter}: {concern}")).collect()
+    }
+}
 
 /// The local door's routes.
 pub fn router(local: Local) -> Router {
@@ -58,7 +94,7 @@ async fn ours_only(request: Request, next: Next) -> Response {
 }
 
 async fn ready(State(local): State<Local>) -> Response {
-    let concerns = local.concerns.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let concerns = local.concerns.all();
     match local.gateway.check(now()).await {
         Ok(()) => {
             let status = if concerns.is_empty() { "ready" } else { "ready-with-concerns" };
@@ -99,10 +135,10 @@ async fn reload(State(local): State<Local>) -> Response {
         );
     }
     match answer.await {
-        Ok(Ok(changed)) => {
+        Ok(Ok(Reloaded { changed, cut })) => {
             // Whose gateway this is, so that nobody takes another's word for it.
             let log = local.gateway.log().to_string();
-            json_response(StatusCode::OK, json!({ "changed": changed, "log": log }))
+            json_response(StatusCode::OK, json!({ "changed": changed, "cut": cut, "log": log }))
         }
         Ok(Err(error)) => {
             json_response(StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": error }))

@@ -3,6 +3,8 @@
 
 pub mod api;
 pub mod client;
+pub mod enrolment;
 pub mod health;
+pub mod presence;
 pub mod refusals;
 pub mod server;

@@ -1,12 +1,11 @@
-//! The partner API's door: accept, handshake, name the peer, serve, drain.
+//! A door over TLS: accept, handshake, name the peer, serve, drain.
 //!
 //! Our own accept loop, because the peer must be named before any router runs, a handshake must not
 //! hold up the next one, and connections must be counted and cut.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -26,8 +25,9 @@ use tower::ServiceExt as _;
 
 use crate::audit::entry::Event;
 use crate::exchange::Gateway;
+use crate::http::presence::Presence;
 use crate::http::refusals::Refusals;
-use crate::message::{AgencyId, now};
+use crate::message::now;
 use crate::pki::ca::Domain;
 use crate::pki::identity::{self, Peer, Registry, Standing};
 use crate::pki::tls;
@@ -60,8 +60,8 @@ pub struct Door {
     pub metrics: Arc<Metrics>,
     /// How refusals are thinned out before they reach the log.
     pub refusals: Arc<Refusals>,
-    /// How many connections each agency has.
-    pub crowd: Mutex<HashMap<AgencyId, usize>>,
+    /// Who is connected.
+    pub presence: Arc<Presence>,
     /// What is allowed.
     pub limits: Limits,
 }
@@ -134,25 +134,32 @@ impl Door {
         self.metrics.key_exchange(tls::key_exchange(stream.get_ref().1));
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         // A certificate that is good TLS but names no agency is told so in HTTP, by the router.
-        let peer = identity::peer(chain, &self.domain).map(Arc::new);
-        // Subscribed before the standing is read: a revocation in between is then seen as a change.
-        let mut registry = self.registry.clone();
-        let guest = match &peer {
-            Ok(peer) => Guest::Named(Arc::clone(peer)),
-            Err(error) => Guest::Refused(error.code()),
+        let guest = match chain {
+            // Only where TLS asks for a certificate without insisting.
+            [] => Guest::Nobody(from.ip()),
+            chain => match identity::peer(chain, &self.domain) {
+                Ok(peer) => Guest::Named(Arc::new(peer), from.ip()),
+                Err(error) => Guest::Refused(error.code()),
+            },
         };
-        let place = peer.as_ref().ok().map(|peer| self.place(peer.agency()));
+        // Entered, and subscribed, before the standing is read: a revocation in between is then
+        // seen as a change, and waits for us to be gone.
+        let mut registry = self.registry.clone();
+        let place = guest
+            .peer()
+            .map(|peer| self.presence.enter(peer, self.limits.connections_per_agency_max));
         if let Some(None) = place {
             return self.refused("too-many-connections", from);
         }
         match &guest {
-            Guest::Named(_) => self.metrics.handshake("accepted"),
+            Guest::Named(..) | Guest::Nobody(_) => self.metrics.handshake("accepted"),
             Guest::Refused(code) => self.metrics.handshake(code),
         }
+        let peer = guest.peer().cloned();
         tokio::select! {
             () = self.http(stream, guest, router, stop) => {}
             // Dropping the connection ends requests in flight too: a revoked agency is cut off.
-            () = revoked(&mut registry, peer.as_deref().ok()) => {}
+            () = revoked(&mut registry, peer.as_deref()) => {}
         }
     }
 
@@ -209,44 +216,27 @@ impl Door {
             tracing::info!(reason, peer.address = %from.ip(), "a TLS handshake was refused");
         }
     }
-
-    // A place for one more connection of this agency; none when it has as many as it may.
-    fn place(&self, agency: &AgencyId) -> Option<Place<'_>> {
-        let mut crowd = self.crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = crowd.entry(agency.clone()).or_insert(0);
-        if *count >= self.limits.connections_per_agency_max {
-            return None;
-        }
-        *count += 1;
-        Some(Place { door: self, agency: agency.clone() })
-    }
-}
-
-/// One connection's place among its agency's.
-struct Place<'a> {
-    door: &'a Door,
-    agency: AgencyId,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut crowd = self.door.crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = crowd.get_mut(&self.agency) {
-            *count -= 1;
-            if *count == 0 {
-                crowd.remove(&self.agency);
-            }
-        }
-    }
 }
 
 /// Who is on the other end of a connection.
 #[derive(Clone, Debug)]
 pub enum Guest {
-    /// The one agency the certificate names.
-    Named(Arc<Peer>),
+    /// The one agency the certificate names, and from where.
+    Named(Arc<Peer>, IpAddr),
+    /// Somebody without a certificate, where none is needed, and from where.
+    Nobody(IpAddr),
     /// The certificate passed TLS but does not name exactly one agency of ours.
     Refused(&'static str),
+}
+
+impl Guest {
+    /// The peer, if the certificate names one.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        match self {
+            Self::Named(peer, _) => Some(peer),
+            Self::Nobody(_) | Self::Refused(_) => None,
+        }
+    }
 }
 
 // Ends when the peer's certificate is no longer good.

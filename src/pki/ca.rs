@@ -16,7 +16,9 @@ use rcgen::{
     KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use zeroize::Zeroizing;
@@ -24,8 +26,10 @@ use zeroize::Zeroizing;
 use crate::message::{AgencyId, Role, hex, sha256};
 use crate::pki::holder::Holder;
 
+/// How many days the gateway's own certificates are good: short, because it renews them itself.
+pub const GATEWAY_DAYS: u16 = 90;
 /// How long a leaf is good: short, because renewal is one command.
-pub const LEAF_VALID_FOR: Duration = Duration::from_secs(90 * DAY_S);
+pub const LEAF_VALID_FOR: Duration = Duration::from_secs(GATEWAY_DAYS as u64 * DAY_S);
 /// How long an issuing authority is good.
 pub const ISSUING_VALID_FOR: Duration = Duration::from_secs(3 * 365 * DAY_S);
 /// How long a root is good.
@@ -99,8 +103,9 @@ pub enum IssuingFor {
     },
 }
 
-/// The four kinds of certificate.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The kinds of certificate.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Profile {
     /// An agency's own: its system's.
     Agency(AgencyId),
@@ -136,6 +141,16 @@ impl Profile {
         match self {
             Self::Desk { role, .. } => Some(*role),
             Self::Agency(_) | Self::GatewayClient | Self::GatewayServer { .. } => None,
+        }
+    }
+
+    /// The name used in the register and in entries; a desk's is its role.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Agency(_) => "system",
+            Self::Desk { role, .. } => role.as_str(),
+            Self::GatewayClient => "gateway-client",
+            Self::GatewayServer { .. } => "gateway-server",
         }
     }
 }
@@ -228,14 +243,28 @@ impl Authority {
         Self::assemble(certificate, Zeroizing::new(key))
     }
 
-    /// Reads an authority back, and checks that the key is the certificate's and that it may sign.
-    pub fn from_pem(certificate_pem: &str, key_pkcs8_pem: &str) -> Result<Self, CaError> {
-        let (label, der) = one_pem_block(certificate_pem).ok_or(CaError::Certificate)?;
-        if label != "CERTIFICATE" {
-            return Err(CaError::Certificate);
-        }
-        let key = Zeroizing::new(KeyPair::from_pem(key_pkcs8_pem).map_err(|_| CaError::Key)?);
-        Self::assemble(CertificateDer::from(der), key)
+    /// Reads authorities back, in the order of their certificates: each with its own key among
+    /// `keys_pem`, and checked that it may sign.
+    ///
+    /// Two certificates may share a key: an authority that two roots vouch for.
+    pub fn from_pem(certificates_pem: &str, keys_pem: &str) -> Result<Vec<Self>, CaError> {
+        let keys = PrivatePkcs8KeyDer::pem_slice_iter(keys_pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| CaError::Key)?;
+        certificates(certificates_pem)?
+            .into_iter()
+            .map(|certificate| {
+                let public_key = Facts::read(&certificate)?.public_key;
+                for der in &keys {
+                    let key = KeyPair::try_from(der).map_err(|_| CaError::Key)?;
+                    let key = Zeroizing::new(key);
+                    if key.subject_public_key_info() == public_key {
+                        return Self::assemble(certificate, key);
+                    }
+                }
+                Err(CaError::KeyMismatch)
+            })
+            .collect()
     }
 
     /// Issues a certificate for a key.
@@ -324,13 +353,14 @@ impl Authority {
         &self.facts.serial
     }
 
+    /// Its name, as its certificate has it.
+    pub fn name(&self) -> &str {
+        &self.facts.name
+    }
+
     /// The name under which its certificate (`.crt`) and CRL (`.crl`) are published.
-    pub fn file_stem(&self) -> &'static str {
-        match self.facts.issuing_for {
-            None => "root",
-            Some(IssuingFor::Agencies) => "agencies",
-            Some(IssuingFor::GatewayServers { .. }) => "gateway-servers",
-        }
+    pub fn file_stem(&self) -> String {
+        self.facts.file_stem()
     }
 
     /// The issuer rcgen signs with, when the authority is within its own validity.
@@ -343,8 +373,8 @@ impl Authority {
     }
 
     /// The identifier of its key, as its own certificate gives it.
-    pub(crate) fn key_id(&self) -> KeyIdMethod {
-        KeyIdMethod::PreSpecified(self.facts.key_id.clone())
+    pub fn key_id(&self) -> &[u8] {
+        &self.facts.key_id
     }
 
     fn assemble(
@@ -401,14 +431,21 @@ impl fmt::Debug for Authority {
 pub struct SubjectKey(rcgen::SubjectPublicKeyInfo);
 
 impl SubjectKey {
-    /// Takes the key out of a certificate signing request, and nothing else: in PEM or DER, as it
-    /// came.
-    pub fn from_csr(file: &[u8]) -> Result<Self, CsrError> {
-        match std::str::from_utf8(file) {
-            Ok(text) => Self::from_csr_pem(text),
-            // DER is never text: the length of a request's sequence is not.
-            Err(_) => Self::from_csr_der(file),
+    /// Takes the key out of a certificate signing request in PEM, or in base64 without armour, as
+    /// EST has it (RFC 7030, 4.2.1), and nothing else.
+    pub fn from_csr(text: &str) -> Result<Self, CsrError> {
+        if text.len() > CSR_BYTES_MAX {
+            return Err(CsrError::TooLarge);
         }
+        if text.contains("-----BEGIN ") {
+            return Self::from_csr_pem(text);
+        }
+        let bare: String = text.split_ascii_whitespace().collect();
+        if bare.is_empty() {
+            return Err(CsrError::NotOneRequest);
+        }
+        let der = base64::engine::general_purpose::STANDARD.decode(bare);
+        Self::from_csr_der(&der.map_err(|_| CsrError::NotOneRequest)?)
     }
 
     /// The same, of a request in PEM.
@@ -462,13 +499,13 @@ pub fn key_fingerprint(certificate_pem: &str) -> Option<[u8; 32]> {
     Some(sha256(certificate.public_key().raw))
 }
 
-/// A key pair made here, for someone who cannot make one.
+/// A key pair that was made for someone who cannot, and the request that goes with it.
 pub struct GeneratedKey {
     /// The public half.
     pub public: SubjectKey,
     /// The private half, PKCS#8, armoured and in the clear.
     pub key_pem: Zeroizing<String>,
-    /// A signing request for it (PKCS#10), armoured.
+    /// A request for a certificate for it, which says nothing else (PKCS#10).
     pub csr_pem: String,
 }
 
@@ -477,10 +514,9 @@ pub fn generate_key() -> Result<GeneratedKey, CaError> {
     let key = Zeroizing::new(new_key(&rcgen::PKCS_ECDSA_P256_SHA256)?);
     let public = rcgen::SubjectPublicKeyInfo::from_der(&key.subject_public_key_info())
         .map_err(CaError::Signing)?;
-    let mut request = CertificateParams::default();
-    // It asks for nothing: of a request only the key is used.
-    request.distinguished_name = DistinguishedName::new();
-    let csr = request.serialize_request(&*key).map_err(CaError::Signing)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let csr = params.serialize_request(&*key).map_err(CaError::Signing)?;
     Ok(GeneratedKey {
         public: SubjectKey(public),
         key_pem: pem("PRIVATE KEY", key.serialized_der()),
@@ -491,6 +527,121 @@ pub fn generate_key() -> Result<GeneratedKey, CaError> {
 /// What the authority whose certificate this is issues for; none when it is a root.
 pub fn issuing_for(certificate_der: &[u8]) -> Result<Option<IssuingFor>, CaError> {
     Facts::read(certificate_der).map(|facts| facts.issuing_for)
+}
+
+/// What is to be known of an authority from its certificate alone.
+#[derive(Clone, Debug)]
+pub struct AuthorityCertificate {
+    /// The certificate.
+    pub der: CertificateDer<'static>,
+    /// What it issues for; none when it is a root.
+    pub issuing_for: Option<IssuingFor>,
+    /// Its name.
+    pub name: String,
+    /// The identifier of its key.
+    pub key_id: Vec<u8>,
+    /// Its public key, DER.
+    pub public_key: Vec<u8>,
+    /// The first second it may sign.
+    pub not_before: Timestamp,
+    /// The last second it may sign.
+    pub not_after: Timestamp,
+    /// The name under which its certificate and CRL are published, without the ending.
+    pub file_stem: String,
+}
+
+/// The authorities in a bundle, in its order.
+pub fn authority_certificates(pem: &str) -> Result<Vec<AuthorityCertificate>, CaError> {
+    let known = |der: CertificateDer<'static>| {
+        let facts = Facts::read(&der)?;
+        Ok(AuthorityCertificate {
+            file_stem: facts.file_stem(),
+            issuing_for: facts.issuing_for,
+            name: facts.name,
+            key_id: facts.key_id,
+            public_key: facts.public_key,
+            not_before: facts.validity.not_before,
+            not_after: facts.validity.not_after,
+            der,
+        })
+    };
+    certificates(pem)?.into_iter().map(known).collect()
+}
+
+/// The certificates in a text, at least one.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    let found = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    found.ok().filter(|found| !found.is_empty()).ok_or(CaError::Certificate)
+}
+
+/// Certificates and nothing else, as PKCS#7 (RFC 7030, 4.1.3; RFC 5652).
+pub fn certificates_only(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
+    let oid =
+        |last: u64| yasna::models::ObjectIdentifier::from_slice(&[1, 2, 840, 113_549, 1, 7, last]);
+    yasna::construct_der(|writer| {
+        writer.write_sequence(|writer| {
+            writer.next().write_oid(&oid(2));
+            writer.next().write_tagged(yasna::Tag::context(0), |writer| {
+                writer.write_sequence(|writer| {
+                    writer.next().write_u8(1);
+                    // No digest algorithms, no contents, no signers.
+                    writer.next().write_set_of(|_| {});
+                    writer.next().write_sequence(|writer| writer.next().write_oid(&oid(1)));
+                    writer.next().write_tagged_implicit(yasna::Tag::context(0), |writer| {
+                        writer.write_set_of(|writer| {
+                            for certificate in certificates {
+                                writer.next().write_der(certificate);
+                            }
+                        });
+                    });
+                    writer.next().write_set_of(|_| {});
+                });
+            });
+        });
+    })
+}
+
+/// The common name of a certificate's subject; none when it has none.
+pub fn common_name(certificate_pem: &str) -> Option<String> {
+    let (_, der) = one_pem_block(certificate_pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
+}
+
+/// The identifier of the key that signed a certificate; none when it does not say.
+pub fn authority_key_id(certificate_pem: &str) -> Option<Vec<u8>> {
+    let (_, der) = one_pem_block(certificate_pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(id) => {
+            id.key_identifier.as_ref().map(|id| id.0.to_vec())
+        }
+        _ => None,
+    })
+}
+
+/// The DNS names and IP addresses a server's certificate is for, and when it ends.
+pub fn server_certificate(chain_pem: &str) -> Result<(Vec<String>, Timestamp, Timestamp), CaError> {
+    let leaf = certificates(chain_pem)?.swap_remove(0);
+    let (_, certificate) = X509Certificate::from_der(&leaf).map_err(|_| CaError::Certificate)?;
+    let names = certificate.subject_alternative_name().map_err(|_| CaError::Certificate)?;
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|b| IpAddr::from(b).to_string()),
+            16 => <[u8; 16]>::try_from(*bytes).ok().map(|b| IpAddr::from(b).to_string()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let second = |time: x509_parser::time::ASN1Time| {
+        Timestamp::from_second(time.timestamp()).map_err(|_| CaError::Certificate)
+    };
+    let validity = certificate.validity();
+    let (not_before, not_after) = (second(validity.not_before)?, second(validity.not_after)?);
+    Ok((names.iter().filter_map(name).collect(), not_before, not_after))
 }
 
 /// Why an authority was not made, or did not sign.
@@ -617,6 +768,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
 /// What an authority's certificate says of it.
 struct Facts {
     issuing_for: Option<IssuingFor>,
+    name: String,
     key_id: Vec<u8>,
     public_key: Vec<u8>,
     serial: String,
@@ -656,8 +808,11 @@ impl Facts {
         let second = |time: x509_parser::time::ASN1Time| {
             Timestamp::from_second(time.timestamp()).map_err(|_| CaError::Certificate)
         };
+        let name = certificate.subject().iter_common_name().next();
+        let name = name.and_then(|name| name.as_str().ok()).ok_or(CaError::Certificate)?.to_owned();
         Ok(Self {
             issuing_for,
+            name,
             key_id: key_id.to_vec(),
             public_key: certificate.public_key().raw.to_vec(),
             serial: hex(certificate.raw_serial()),
@@ -666,6 +821,18 @@ impl Facts {
                 not_after: second(certificate.validity().not_after)?,
             },
         })
+    }
+}
+
+impl Facts {
+    fn file_stem(&self) -> String {
+        let kind = match self.issuing_for {
+            None => "root",
+            Some(IssuingFor::Agencies) => "agencies",
+            Some(IssuingFor::GatewayServers { .. }) => "gateway-servers",
+        };
+        // One name for each key: every generation has a list of its own.
+        format!("{kind}-{}", hex(&self.key_id[..self.key_id.len().min(4)]))
     }
 }
 

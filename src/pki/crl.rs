@@ -6,7 +6,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rcgen::{CertificateRevocationListParams, RevocationReason, RevokedCertParams, SerialNumber};
+use rcgen::{
+    CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
+};
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::message::hex;
@@ -18,7 +23,8 @@ pub const CRL_VALID_FOR: Duration = Duration::from_secs(7 * 86_400);
 pub const ROOT_CRL_VALID_FOR: Duration = Duration::from_secs(180 * 86_400);
 
 /// Why a certificate was revoked: those of RFC 5280 that can happen here. None can be undone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The agency is no longer what the certificate says.
     AffiliationChanged,
@@ -119,7 +125,7 @@ pub fn build(
         issuing_distribution_point: None,
         revoked_certs: revoked.iter().map(entry).collect::<Result<_, CrlError>>()?,
         // Not taken from the issuer: said again here, or the list would not match its authority.
-        key_identifier_method: authority.key_id(),
+        key_identifier_method: KeyIdMethod::PreSpecified(authority.key_id().to_vec()),
     };
     let list = params.signed_by(&issuer).map_err(CrlError::Signing)?;
     Ok(pem("X509 CRL", list.der()).to_string())
@@ -164,6 +170,14 @@ impl Crl {
         list.issuer() == authority.subject()
             && list.verify_signature(authority.public_key()).is_ok()
     }
+}
+
+/// Reads the lists in a bundle.
+pub fn parse_all(text: &str) -> Result<Vec<Crl>, CrlError> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| CrlError::Unreadable)?;
+    lists.iter().map(|list| parse_der(list.to_vec())).collect()
 }
 
 /// Reads a list in PEM. Who signed it is asked of the answer.

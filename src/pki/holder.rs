@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::ca::NAME_LENGTH_MAX;
 
 /// The name of a person, as a certificate can carry it.
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Holder(String);
 
 impl Holder {
@@ -36,6 +39,20 @@ impl Holder {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Holder> for String {
+    fn from(holder: Holder) -> Self {
+        holder.0
+    }
+}
+
+impl TryFrom<String> for Holder {
+    type Error = HolderError;
+
+    fn try_from(name: String) -> Result<Self, HolderError> {
+        Self::parse(&name)
     }
 }
 

@@ -11,7 +11,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::message::{AgencyId, Role, hex, sha256};
-use crate::pki::ca::{Domain, one_pem_block};
+use crate::pki::ca::Domain;
 use crate::store::CertificateRecord;
 
 /// A leaf, two authorities and one to spare; more is an attempt to keep us busy.
@@ -82,18 +82,6 @@ pub fn peer(chain: &[CertificateDer<'_>], domain: &Domain) -> Result<Peer, Ident
         .map_err(|_| IdentityError::Unreadable)?;
     let serial = hex(certificate.raw_serial());
     Ok(Peer { agency, desk, serial, sha256: sha256(leaf), not_after })
-}
-
-/// What a certificate we issued says of the person it is for: the role, and the name. None when it
-/// is an agency's system's.
-pub fn desk(certificate_pem: &str, domain: &Domain) -> Option<(Role, String)> {
-    let (_, der) = one_pem_block(certificate_pem)?;
-    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    let [GeneralName::URI(uri)] = &*names.value.general_names else { return None };
-    let (_, role) = member(uri, domain).ok()?;
-    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    Some((role?, name.to_owned()))
 }
 
 /// Whether this verified certificate chain is the gateway's own as a client: what an endpoint that

@@ -8,7 +8,7 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::ca::one_pem_block;
+use super::ca::{certificates, one_pem_block};
 
 /// How the file is encrypted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,17 +47,16 @@ impl Format {
 }
 
 /// Writes the file. `name` is what a key store shows for the key: an agency or a role, no person.
-/// `chain` is in PEM: the key's own certificate first, then each one's issuer.
+/// `chain` is in PEM: the key's own certificate first, then its issuers.
 pub fn write(
     name: &str,
     key_pem: &str,
-    chain: &[&str],
+    chain: &str,
     password: &str,
     format: Format,
 ) -> Result<Zeroizing<Vec<u8>>, P12Error> {
     check_password(password, format)?;
-    let der = |pem: &str| one_pem_block(pem).map(|(_, der)| der).ok_or(P12Error::Material);
-    let chain = chain.iter().map(|pem| der(pem)).collect::<Result<Vec<_>, _>>()?;
+    let chain = certificates(chain).map_err(|_| P12Error::Material)?;
     let leaf = chain.first().ok_or(P12Error::Material)?;
     // As OpenSSL does: some readers pair key and certificate by nothing else.
     let key_id = digest(&SHA1_FOR_LEGACY_USE_ONLY, leaf).as_ref().to_vec();
@@ -66,7 +65,8 @@ pub fn write(
         .map(|der| Certificate::from_der(der).map_err(|_| P12Error::Material))
         .collect::<Result<Vec<_>, _>>()?;
     // The library's copies of the key are not wiped: this is for a process that ends soon after.
-    let key = Zeroizing::new(der(key_pem)?);
+    let (_, key) = one_pem_block(key_pem).ok_or(P12Error::Material)?;
+    let key = Zeroizing::new(key);
     let key = PrivateKey::from_der(&key).map_err(|_| P12Error::Material)?;
     let mut store = KeyStore::new();
     let pair = PrivateKeyChain::new(key_id, key, certificates);

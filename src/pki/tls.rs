@@ -11,6 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
@@ -81,9 +82,19 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// The settings of a listener that lets in agencies and nobody else.
+/// Whether a caller has to show a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientCertificate {
+    /// It may; when it does, a good one.
+    Optional,
+    /// It must.
+    Required,
+}
+
+/// The settings of a listener that lets in agencies, and nobody else unless told otherwise.
 pub fn server_config(
     material: ServerMaterial<'_>,
+    client: ClientCertificate,
     min_tls: MinTls,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = provider();
@@ -102,15 +113,17 @@ pub fn server_config(
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(&provider))
             .with_crls(crls)
-            .enforce_revocation_expiration()
-            .build()
-            .map_err(TlsError::Verifier)?;
+            .enforce_revocation_expiration();
+    let verifier = match client {
+        ClientCertificate::Optional => verifier.allow_unauthenticated(),
+        ClientCertificate::Required => verifier,
+    };
+    let verifier = verifier.build().map_err(TlsError::Verifier)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(min_tls.versions())
         .map_err(TlsError::Settings)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(material.chain, "server")?, key(material.key)?)
-        .map_err(TlsError::Settings)?;
+        .with_cert_resolver(shown(material.chain, material.key, "server")?);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_tls13_tickets = 0;
@@ -133,8 +146,7 @@ pub fn client_config(
         .with_protocol_versions(min_tls.versions())
         .map_err(TlsError::Settings)?
         .with_root_certificates(roots)
-        .with_client_auth_cert(certificates(material.chain, "client")?, key(material.key)?)
-        .map_err(TlsError::Settings)?;
+        .with_client_cert_resolver(shown(material.chain, material.key, "client")?);
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -255,8 +267,19 @@ fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-fn key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| TlsError::NoKey)
+// What is shown to the other side: a certificate, and the key among those in `keys` that is its. A
+// key that is being replaced stands beside its successor for a moment.
+fn shown(chain: &str, keys: &str, what: &'static str) -> Result<Arc<SingleCertAndKey>, TlsError> {
+    let chain = certificates(chain, what)?;
+    let mut refused = TlsError::NoKey;
+    for key in PrivateKeyDer::pem_slice_iter(keys.as_bytes()) {
+        let key = key.map_err(|_| TlsError::NoKey)?;
+        match CertifiedKey::from_der(chain.clone(), key, &provider()) {
+            Ok(fits) => return Ok(Arc::new(SingleCertAndKey::from(fits))),
+            Err(error) => refused = TlsError::Settings(error),
+        }
+    }
+    Err(refused)
 }
 
 /// One list for each authority, no more: of two, webpki would ask only the first, be it the older.
@@ -271,10 +294,12 @@ fn revocation_lists(
         .iter()
         .map(|list| crl::parse_der(list.to_vec()).map_err(TlsError::Crl))
         .collect::<Result<Vec<_>, _>>()?;
-    let one_each = authorities
+    let is_one_each = authorities
         .iter()
         .all(|authority| lists.iter().filter(|list| list.is_signed_by(authority)).count() == 1);
-    if !one_each || lists.len() != authorities.len() {
+    let is_one_for_some =
+        lists.iter().all(|list| authorities.iter().any(|authority| list.is_signed_by(authority)));
+    if !is_one_each || !is_one_for_some {
         return Err(TlsError::CrlCount);
     }
     Ok(found)

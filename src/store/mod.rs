@@ -107,6 +107,22 @@ pub trait Store: Send + Sync {
     /// Every certificate ever issued, newest first.
     async fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError>;
 
+    /// What the bearer of the certificate with this serial did, by event.
+    async fn doings(&self, serial: &str) -> Result<Vec<CertificateDoing>, StoreError>;
+
+    /// Notes when certificates were last used, and from where. Of no consequence if it is lost.
+    async fn note_uses(&self, uses: Vec<CertificateUse>) -> Result<(), StoreError>;
+
+    /// The enrolment token with this hash.
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<EnrolmentToken>, StoreError>;
+
+    /// Every enrolment token ever made, newest first.
+    async fn tokens(&self) -> Result<Vec<EnrolmentToken>, StoreError>;
+
+    /// Binds a token that needs approval to the key first presented with it. Returns the key it is
+    /// bound to, which may be another.
+    async fn bind_token(&self, hash: &[u8; 32], key: &[u8; 32]) -> Result<[u8; 32], StoreError>;
+
     /// Writes a row, syncs it, and reads it back: the real path, for the health check.
     async fn probe(&self, now: Timestamp) -> Result<(), StoreError>;
 
@@ -219,12 +235,31 @@ pub struct Record {
 /// What a logged event does.
 #[derive(Debug)]
 pub enum Effect {
+    /// An operator approved the key a token is bound to. Refused when that is not the key.
+    ApproveToken {
+        /// SHA-256 of the token.
+        token: [u8; 32],
+        /// SHA-256 of the key.
+        key: [u8; 32],
+        /// When.
+        at: Timestamp,
+    },
     /// The recipient fetched the message: held becomes collected, a requested exchange received.
     Collect(MessageId),
+    /// A certificate was issued for a one-time token, which is thereby used up. Refused when it
+    /// was used before.
+    Enrol {
+        /// SHA-256 of the token.
+        token: [u8; 32],
+        /// What was issued.
+        certificate: CertificateRecord,
+    },
     /// A certificate was issued.
     IssueCertificate(CertificateRecord),
     /// Nothing but the entry.
     Log,
+    /// A one-time token was made.
+    MakeToken(EnrolmentToken),
     /// A certificate is no longer good.
     RevokeCertificate {
         /// SHA-256 of its DER.
@@ -439,4 +474,53 @@ pub struct CertificateRecord {
     pub revoked: Option<(Timestamp, String)>,
     /// The certificate.
     pub pem: String,
+    /// What it is for, as `Profile::name` has it.
+    pub profile: String,
+    /// When it was last used and from which address; not kept for every request.
+    pub last_use: Option<(Timestamp, String)>,
+}
+
+/// What the bearer of a certificate did, of one event.
+#[derive(Clone, Debug)]
+pub struct CertificateDoing {
+    /// The event's name.
+    pub event: String,
+    /// How often.
+    pub count: u64,
+    /// The first time.
+    pub first: Timestamp,
+    /// The last time.
+    pub last: Timestamp,
+}
+
+/// A certificate's latest use.
+#[derive(Clone, Debug)]
+pub struct CertificateUse {
+    /// SHA-256 of its DER.
+    pub sha256: [u8; 32],
+    /// When.
+    pub at: Timestamp,
+    /// From which IP address.
+    pub address: String,
+}
+
+/// A one-time token with which an agency may enrol. The token itself is not kept.
+#[derive(Clone, Debug)]
+pub struct EnrolmentToken {
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// Whose it is.
+    pub agency: AgencyId,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it is no longer good.
+    pub expires_at: Timestamp,
+    /// Whether an operator has to approve the key.
+    pub needs_approval: bool,
+    /// SHA-256 of the key first presented, when it needs approval.
+    pub key_sha256: Option<[u8; 32]>,
+    /// When an operator approved that key.
+    pub approved_at: Option<Timestamp>,
+    /// When a certificate was issued for it.
+    pub used_at: Option<Timestamp>,
 }

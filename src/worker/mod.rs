@@ -1,3 +1,4 @@
 //! Workers: what the gateway does unasked. Each can be killed at any instruction.
 
 pub mod deliver;
+pub mod trust;

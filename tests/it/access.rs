@@ -45,7 +45,7 @@ fn those_who_may(action: Action) -> &'static str {
         Action::SendOutcome | Action::SendRfi => {
             "the MASH health representative or the MASH Team Manager"
         }
-        Action::ReadContract | Action::ReadLog | Action::WhoAmI => "everybody",
+        Action::ReadContract | Action::ReadLog | Action::Renew | Action::WhoAmI => "everybody",
     }
 }
 
@@ -173,8 +173,9 @@ async fn people_at_desks_do_the_whole_job_and_the_log_says_in_which_role() {
     assert_eq!(desk_of("accepted", "response"), "deputy");
     let issued: Vec<_> = entries
         .iter()
-        .filter(|fields| fields["event"] == "certificate-issued" && fields.get("desk").is_some())
-        .map(|fields| fields["desk"].as_str().unwrap().to_owned())
+        .filter(|fields| fields["event"] == "certificate-issued")
+        .filter_map(|fields| fields["profile"].as_str().and_then(Role::parse))
+        .map(Role::as_str)
         .collect();
     assert_eq!(issued, ["mash-health-representative", "deputy", "auditor"]);
     gateway.verify_log();

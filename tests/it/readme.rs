@@ -11,6 +11,7 @@ use crate::support::text;
 /// What stands in for "leave it running": starts it on free ports, and waits until it says so.
 const SERVE: &str = r#"
 sed -i -e 's/^# partner_api = .*/partner_api = "127.0.0.1:0"/' \
+       -e 's/^# enrolment = .*/enrolment = "127.0.0.1:0"/' \
        -e 's/^# local = .*/local = "127.0.0.1:0"/' H/gateway.toml
 mash-gateway serve --home H > listening 2> serve.log &
 until grep -q Listening listening; do kill -0 $! || { cat serve.log; exit 1; }; sleep 0.05; done

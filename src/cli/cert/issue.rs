@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -12,11 +14,14 @@ use super::Office;
 use super::office::Told;
 use super::password::{self, Password};
 use super::show::aloud;
+use crate::audit::entry::Grant;
 use crate::cli::init::fingerprint;
-use crate::cli::{Context, Exit, Failure};
+use crate::cli::{Context, Exit, Failure, read_text};
+use crate::config::write_synced;
 use crate::directory::{Partner, permission};
+use crate::issuer::IssuedChain;
 use crate::message::{AgencyId, Role, now, rfc3339};
-use crate::pki::ca::{CSR_BYTES_MAX, GeneratedKey, Issued, Profile, SubjectKey, generate_key};
+use crate::pki::ca::{CSR_BYTES_MAX, GeneratedKey, Profile, generate_key};
 use crate::pki::fingerprint::spoken;
 use crate::pki::holder::Holder;
 use crate::pki::p12::{self, Format};
@@ -55,12 +60,8 @@ pub(in crate::cli) struct Issue {
 
 impl Issue {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let office = Office::open(context)?;
-        let directory = office.directory()?;
-        let Some(partner) = directory.get(&self.agency) else {
-            return Err(Failure::new(Exit::NotFound, "there is no such agency in partners.toml")
-                .hint("mash-gateway partner list"));
-        };
+        let office = Office::open(context).await?;
+        let partner = office.partner(&self.agency)?;
         let profile = self.profile(partner)?;
         // Agency ids have no dots, so that no agency has this name.
         let name = match profile.role() {
@@ -113,7 +114,7 @@ impl Issue {
                 aloud.join("\n"),
                 wrote.said,
                 match told {
-                    Told::InUse | Told::NotRunning => "",
+                    Told::InUse { .. } | Told::NotRunning => "",
                     Told::Failed => "\nThe running gateway will notice within seconds.",
                 }
             ),
@@ -143,11 +144,13 @@ impl Issue {
         profile: &Profile,
         csr: &Path,
         name: &str,
-    ) -> Result<(Issued, Wrote), Failure> {
-        let key = SubjectKey::from_csr(&read_request(csr)?)?;
-        let issued = office.issue(profile, &key).await?;
-        office.hand_out(&self.out, Some((&issued, name)))?;
+    ) -> Result<(IssuedChain, Wrote), Failure> {
+        let issued = office.sign(profile, &read_request(csr)?, Grant::Operator, now()).await?;
+        std::fs::create_dir_all(&self.out)?;
         let certificate = self.out.join(format!("{name}.pem"));
+        let chain = format!("{}{}", issued.pem, issued.issuer_pem);
+        write_synced(&certificate, chain.as_bytes(), 0o644)?;
+        office.write_public(&self.out)?;
         let said = format!(
             "Wrote {}, ca.pem and log-key.txt: safe to e-mail; the key never left {}.",
             certificate.display(),
@@ -163,7 +166,7 @@ impl Issue {
         path: &Path,
         name: &str,
         context: &Context,
-    ) -> Result<(Issued, Wrote), Failure> {
+    ) -> Result<(IssuedChain, Wrote), Failure> {
         let format = self.format.unwrap_or(Format::Modern);
         // Before anything is issued: a certificate whose key is lost would be one to revoke.
         let mut file = Reserved::new(path)?;
@@ -175,12 +178,13 @@ impl Issue {
                  password another way"
             );
         }
-        let GeneratedKey { public, key_pem, .. } = generate_key()?;
-        let issued = office.issue(profile, &public).await?;
-        let (issuer, root) = (office.issuer()?, office.root()?);
-        let chain = [issued.pem.as_str(), &issuer, &root];
+        let GeneratedKey { key_pem, csr_pem, .. } = generate_key()?;
+        let issued = office.sign(profile, &csr_pem, Grant::Operator, now()).await?;
+        let root = read_text(&context.home.resolve(&office.config.paths.root))?;
+        let chain = format!("{}{}{root}", issued.pem, issued.issuer_pem);
         file.write(&p12::write(name, &key_pem, &chain, &password.text, format)?)?;
-        office.hand_out(&self.out, None)?;
+        std::fs::create_dir_all(&self.out)?;
+        office.write_public(&self.out)?;
         let mut files = vec![("p12", path.to_owned())];
         let said = format!(
             "Wrote {} (the key, its certificate and the chain; {}), ca.pem and log-key.txt.\n{}",
@@ -250,12 +254,13 @@ impl Drop for Reserved {
 }
 
 // As much as a request may have and a little more: enough to see that it is too large.
-fn read_request(path: &Path) -> Result<Vec<u8>, Failure> {
+// DER becomes base64, as EST has it.
+fn read_request(path: &Path) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path)
         .and_then(|file| file.take(CSR_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
     match read {
-        Ok(_) => Ok(bytes),
+        Ok(_) => Ok(String::from_utf8(bytes).unwrap_or_else(|der| STANDARD.encode(der.as_bytes()))),
         Err(error) => {
             let is_missing = error.kind() == std::io::ErrorKind::NotFound;
             let exit = if is_missing { Exit::NotFound } else { Exit::Failed };

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use super::Office;
 use crate::cli::init::fingerprint;
 use crate::cli::{Context, Failure};
-use crate::message::{now, rfc3339};
+use crate::message::{AgencyId, now, rfc3339};
 use crate::store::CertificateRecord;
 
 #[derive(Args)]
 pub(in crate::cli) struct List {
+    /// Only this agency's
+    agency: Option<AgencyId>,
     /// Only those that expire within so many days
     #[arg(long, value_name = "DAYS")]
     expiring: Option<u16>,
@@ -19,9 +21,12 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let office = Office::open(context)?;
+        let office = Office::open(context).await?;
         let at = now();
-        let mut certificates = office.store.certificates().await?;
+        let mut certificates = office.register.certificates().await?;
+        if let Some(agency) = &self.agency {
+            certificates.retain(|certificate| certificate.agency == *agency);
+        }
         if let Some(days) = self.expiring {
             let until = at + jiff::SignedDuration::from_hours(24 * i64::from(days));
             certificates.retain(|certificate| {
@@ -34,12 +39,15 @@ impl List {
         let lines: Vec<_> = certificates
             .iter()
             .map(|c| {
+                let used = c.last_use.as_ref().map(|(at, from)| format!("{} {from}", rfc3339(*at)));
                 format!(
-                    "{}  {:<8}  to {}  {}",
+                    "{}  {:<8}  to {}  {:<16}  {:<30}  last used {}",
                     c.serial,
                     standing(c, at),
                     rfc3339(c.not_after),
-                    c.agency
+                    c.profile,
+                    c.agency.as_str(),
+                    used.as_deref().unwrap_or("never")
                 )
             })
             .collect();
@@ -54,7 +62,10 @@ fn view(certificate: &CertificateRecord, at: Timestamp) -> Value {
         "agency": certificate.agency,
         "issuedAt": rfc3339(certificate.issued_at),
         "notAfter": rfc3339(certificate.not_after),
+        "lastUsed": certificate.last_use.as_ref().map(|(at, _)| rfc3339(*at)),
+        "lastUsedFrom": certificate.last_use.as_ref().map(|(_, from)| from),
         "notBefore": rfc3339(certificate.not_before),
+        "profile": certificate.profile,
         "serial": certificate.serial,
         "sha256": fingerprint(&certificate.sha256),
         "standing": standing(certificate, at),

@@ -1,11 +1,13 @@
-//! `cert`: issue, list, show, revoke.
+//! `cert`: certificates from issue to revocation.
 
 mod issue;
 mod list;
 mod office;
 mod password;
+mod renew;
 mod revoke;
 mod show;
+mod token;
 
 use clap::Subcommand;
 
@@ -13,10 +15,12 @@ use super::{Context, Failure, block_on};
 use issue::Issue;
 use list::List;
 pub(super) use office::Office;
+use renew::Renew;
 use revoke::Revoke;
 use show::Show;
+use token::{Approve, Token};
 
-/// Certificates: issue, list, show, revoke.
+/// Certificates: issue, enrol, list, show, renew, revoke.
 #[derive(Subcommand)]
 pub(super) enum Cert {
     /// Certify an agency's key, or a person's there; only the key is taken from the request
@@ -28,6 +32,25 @@ For a person who works in a browser, with a key made here:
   mash-gateway cert issue demo-surgery --desk \"A. Example\" --role contact-officer \\
       --p12 officer.p12 --password-file officer.txt --home H")]
     Issue(Issue),
+    /// Make a one-time token, with which an agency gets its certificate by itself
+    #[command(after_help = "Examples:
+  mash-gateway cert token demo-surgery --home H
+  mash-gateway cert token demo-surgery --approval --valid-hours 24 --home H")]
+    Token(Token),
+    /// Approve the key that an agency presented with a token; without an agency, list what waits
+    #[command(after_help = "Examples:
+  mash-gateway cert approve --home H
+  mash-gateway cert approve demo-surgery --home H
+  mash-gateway cert approve demo-surgery --key 7d2a91c4 --home H")]
+    Approve(Approve),
+    /// Replace an agency's certificate by one for a new key; the old one stays good to its end
+    #[command(after_help = "Example:
+  mash-gateway cert renew demo-surgery --csr new.csr --home H")]
+    Renew(Renew),
+    /// Replace the gateway's own certificates, with new keys; it does so itself in good time
+    #[command(after_help = "Example:
+  mash-gateway cert gateway --home H")]
+    Gateway,
     /// Every certificate ever issued, newest first
     #[command(after_help = "Examples:
   mash-gateway cert list --home H
@@ -44,9 +67,9 @@ For a person who works in a browser, with a key made here:
   mash-gateway cert revoke --serial 57d3… --reason superseded \\
       --confirm demo-surgery --home H")]
     Revoke(Revoke),
-    /// Sign a new revocation list
+    /// Sign new revocation lists; the gateway has it done each day
     #[command(after_help = "Example:
-  mash-gateway cert crl --home H          each day, well before the last one ends")]
+  mash-gateway cert crl --home H")]
     Crl,
 }
 
@@ -54,11 +77,15 @@ impl Cert {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         block_on(async {
             match self {
-                Self::Crl => revoke::sign_crl(context).await,
+                Self::Approve(approve) => approve.run(context).await,
+                Self::Crl => revoke::sign_lists(context).await,
+                Self::Gateway => renew::gateway(context).await,
                 Self::Issue(issue) => issue.run(context).await,
                 Self::List(list) => list.run(context).await,
+                Self::Renew(renew) => renew.run(context).await,
                 Self::Show(show) => show.run(context).await,
                 Self::Revoke(revoke) => revoke.run(context).await,
+                Self::Token(token) => token.run(context).await,
             }
         })
     }

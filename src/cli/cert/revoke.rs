@@ -1,15 +1,15 @@
 //! `cert revoke` and `cert crl`: certificates made worthless, at once.
 
 use clap::Args;
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::Office;
-use super::office::Told;
-use crate::audit::entry::Event;
+use super::office::{Told, refused};
 use crate::cli::{Context, Exit, Failure};
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::crl::Reason;
-use crate::store::Effect;
+use crate::store::{CertificateDoing, CertificateRecord};
 
 #[derive(Args)]
 pub(in crate::cli) struct Revoke {
@@ -30,11 +30,14 @@ pub(in crate::cli) struct Revoke {
 
 impl Revoke {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let office = Office::open(context)?;
+        let office = Office::open(context).await?;
         let at = now();
-        let mut chosen = office.store.certificates().await?;
+        let mut chosen = office.register.certificates().await?;
         chosen.retain(|certificate| {
-            self.agency.as_ref().is_none_or(|agency| certificate.agency == *agency)
+            // The gateway's own stand under the hub's name: cutting the hub off does not stop it.
+            let is_own = certificate.profile.starts_with("gateway-");
+            let is_agencys = |agency: &AgencyId| certificate.agency == *agency && !is_own;
+            self.agency.as_ref().is_none_or(is_agencys)
                 && self.serial.as_ref().is_none_or(|serial| certificate.serial == *serial)
         });
         if let Some(other) = chosen.iter().find(|certificate| certificate.agency != self.confirm) {
@@ -46,61 +49,137 @@ impl Revoke {
             return Err(Failure::new(Exit::NotFound, "there is no such certificate in force")
                 .hint("mash-gateway cert list"));
         };
-        let serials: Vec<_> = chosen.iter().map(|c| c.serial.clone()).collect();
-        // An entry for each, so that the log can be held against the register.
-        for certificate in &chosen {
-            let (serial, sha256) = (&certificate.serial, certificate.sha256);
-            let event = Event::certificate_revoked(&agency, serial, &sha256, self.reason);
-            let reason = self.reason.as_str().to_owned();
-            office.record(&event, at, Effect::RevokeCertificate { sha256, at, reason }).await?;
-        }
-        let next_update = office.write_crl(at).await?;
+        office.register.revoke(&chosen, self.reason, at).await.map_err(refused)?;
+        // In force by the register alone; the lists are for whoever else asks. First of all the
+        // gateway is told.
         let told = office.tell_gateway().await;
-        context.result(
-            &json!({
-                "agency": agency,
-                "inForce": told == Told::InUse,
-                "revoked": serials,
-                "revokedAt": rfc3339(at),
-            }),
-            format!(
-                "Revoked {} of {} at {}: {}\n\
-                 Revocation list signed, next by {}.\n\
-                 Do now:\n  1. Tell the contact officer by telephone\n\
-                 \x20 2. Was personal data exposed? mash-gateway log show --home {}\n\
-                 \x20 3. New certificate: mash-gateway cert issue {agency} --csr new.csr",
-                serials.len(),
-                agency,
-                rfc3339(at),
-                serials.join(", "),
-                rfc3339(next_update),
-                context.home.folder().display(),
-            ),
-        );
+        let signed = office.sign_lists(at).await;
+        let told = match (&signed, told) {
+            (Ok(_), Told::InUse { cut }) => match office.tell_gateway().await {
+                Told::InUse { cut: more } => Told::InUse { cut: cut + more },
+                other => other,
+            },
+            (_, told) => told,
+        };
+        self.report(context, &office, &agency, &chosen, &told, at).await?;
         match told {
-            Told::InUse => {
-                context.say("In force: the running gateway has confirmed.");
-                Ok(())
+            Told::InUse { .. } => {}
+            Told::NotRunning | Told::Failed => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    "the revocation is recorded, but NO RUNNING GATEWAY HAS CONFIRMED IT",
+                )
+                .hint("start or restart the gateway; it takes the list into use when it starts"));
             }
-            Told::NotRunning | Told::Failed => Err(Failure::new(
-                Exit::Failed,
-                "the revocation is recorded, but NO RUNNING GATEWAY HAS CONFIRMED IT",
-            )
-            .hint("start or restart the gateway; it takes the list into use when it starts")),
         }
+        if let Err(failure) = signed {
+            let why = format!("{:#}", failure.error);
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("the gateway refuses it, but THE REVOCATION LIST IS NOT SIGNED: {why}"),
+            )
+            .hint("mash-gateway cert crl"));
+        }
+        Ok(())
+    }
+
+    // What was cut, what waits, what the keys did, and what to do now.
+    async fn report(
+        &self,
+        context: &Context,
+        office: &Office<'_>,
+        agency: &AgencyId,
+        revoked: &[CertificateRecord],
+        told: &Told,
+        at: Timestamp,
+    ) -> Result<(), Failure> {
+        let waiting = office.store.waiting(agency).await?;
+        let mut used = Vec::new();
+        for certificate in revoked {
+            used.push((&certificate.serial, office.store.doings(&certificate.serial).await?));
+        }
+        let cut = match told {
+            Told::InUse { cut } => Some(*cut),
+            Told::Failed | Told::NotRunning => None,
+        };
+        let doings = |all: &[CertificateDoing]| -> Vec<Value> {
+            let one = |doing: &CertificateDoing| {
+                json!({
+                    "count": doing.count,
+                    "event": doing.event,
+                    "first": rfc3339(doing.first),
+                    "last": rfc3339(doing.last),
+                })
+            };
+            all.iter().map(one).collect()
+        };
+        let json = json!({
+            "agency": agency,
+            "connectionsCut": cut,
+            "inForce": cut.is_some(),
+            "revoked": revoked.iter().map(|c| &c.serial).collect::<Vec<_>>(),
+            "revokedAt": rfc3339(at),
+            "used": used
+                .iter()
+                .map(|(serial, all)| json!({ "doings": doings(all), "serial": serial }))
+                .collect::<Vec<_>>(),
+            "waiting": waiting,
+        });
+        let home = context.home.folder().display();
+        let mut lines = Vec::new();
+        for (serial, all) in &used {
+            lines.push(format!("Revoked {serial} of {agency} at {}", rfc3339(at)));
+            for doing in all {
+                lines.push(format!(
+                    "  used: {:<10} {:>5} times, {} to {}",
+                    doing.event,
+                    doing.count,
+                    rfc3339(doing.first),
+                    rfc3339(doing.last)
+                ));
+            }
+            if all.is_empty() {
+                lines.push("  used: no message was sent, collected or saved with it".to_owned());
+            }
+        }
+        lines.push(match cut {
+            Some(cut) => format!(
+                "In force: the running gateway has confirmed. {cut} open connections were cut."
+            ),
+            None => "NOT CONFIRMED by a running gateway.".to_owned(),
+        });
+        lines.push(format!("Held for {agency}, not lost: {waiting} messages"));
+        let officer =
+            office.directory.as_ref().and_then(|all| all.get(agency)?.contact_officer.as_ref());
+        let whom = match officer {
+            Some(officer) => format!("{}, {}", officer.name, officer.telephone),
+            None => "see mash-gateway partner show".to_owned(),
+        };
+        lines.push(format!(
+            "Do now:\n  1. Telephone the contact officer: {whom}\n\
+             \x20 2. Was personal data exposed? See what it was used for:\n\
+             \x20    mash-gateway log show --certificate {serial} --home {home}\n\
+             \x20 3. A new key and certificate: mash-gateway cert issue {agency} --csr new.csr \
+             --home {home}\n\
+             \x20    or by themselves:          mash-gateway cert token {agency} --home {home}",
+            serial = revoked.first().map_or("SERIAL", |c| c.serial.as_str()),
+        ));
+        context.result(&json, lines.join("\n"));
+        Ok(())
     }
 }
 
-pub(super) async fn sign_crl(context: &Context) -> Result<(), Failure> {
-    let office = Office::open(context)?;
-    let next_update = office.write_crl(now()).await?;
+/// Signs new revocation lists.
+pub(super) async fn sign_lists(context: &Context) -> Result<(), Failure> {
+    let office = Office::open(context).await?;
+    let next_update = office.sign_lists(now()).await?;
     if office.tell_gateway().await == Told::Failed {
-        let message = "the list is signed, but THE RUNNING GATEWAY HAS NOT TAKEN IT INTO USE";
+        let message = "the lists are signed, but THE RUNNING GATEWAY HAS NOT TAKEN THEM INTO USE";
         return Err(Failure::new(Exit::Failed, message).hint("curl /readyz says why"));
     }
     context.result(
         &json!({ "nextUpdate": rfc3339(next_update) }),
-        format!("Signed a new revocation list; the next is due by {}.", rfc3339(next_update)),
+        format!("Signed new revocation lists; the next are due by {}.", rfc3339(next_update)),
     );
     Ok(())
 }

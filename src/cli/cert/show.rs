@@ -7,9 +7,9 @@ use super::Office;
 use super::list::standing;
 use crate::cli::init::fingerprint;
 use crate::cli::{Context, Exit, Failure};
-use crate::message::{now, rfc3339};
+use crate::message::{Role, now, rfc3339};
+use crate::pki::ca::common_name;
 use crate::pki::fingerprint::spoken;
-use crate::pki::identity;
 
 /// The fewest digits of a serial that are taken for it.
 const DIGITS_MIN: usize = 8;
@@ -27,7 +27,7 @@ impl Show {
             let message = format!("a serial is {DIGITS_MIN} hexadecimal digits or more");
             return Err(Failure::new(Exit::Misused, message).hint("mash-gateway cert list"));
         }
-        let office = Office::open(context)?;
+        let office = Office::open(context).await?;
         let mut found = office.store.certificates().await?;
         found.retain(|certificate| certificate.serial.starts_with(&serial));
         let certificate = match found.as_slice() {
@@ -42,7 +42,7 @@ impl Show {
             }
         };
         let at = now();
-        let desk = identity::desk(&certificate.pem, &office.domain()?);
+        let desk = Role::parse(&certificate.profile).zip(common_name(&certificate.pem));
         let spoken = spoken(&certificate.sha256);
         let mut view = json!({
             "agency": certificate.agency,
@@ -50,7 +50,7 @@ impl Show {
             "notAfter": rfc3339(certificate.not_after),
             "notBefore": rfc3339(certificate.not_before),
             "pem": certificate.pem,
-            "profile": if desk.is_some() { "desk" } else { "system" },
+            "profile": certificate.profile,
             "serial": certificate.serial,
             "sha256": fingerprint(&certificate.sha256),
             "spoken": spoken,
@@ -66,7 +66,7 @@ impl Show {
                 view["holder"] = json!(holder);
                 lines.push(format!("desk         {}, {}", holder, role.title()));
             }
-            None => lines.push("desk         none: it is the agency's system's".to_owned()),
+            None => lines.push(format!("desk         none: {}", certificate.profile)),
         }
         lines.push(format!(
             "good         from {} to {}",

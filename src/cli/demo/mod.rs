@@ -21,15 +21,14 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::cert::Office;
 use super::client::{Connection, Gateway};
-use super::init::write_synced;
 use super::serve::{Running, Signals};
 use super::{Context, Exit, Failure, block_on, init, log, read_text};
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::receipt;
-use crate::config::Home;
+use crate::config::{Home, write_synced};
 use crate::message::{AgencyId, now};
 use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
-use crate::pki::tls::{self, MinTls, ServerMaterial};
+use crate::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;
 use crate::telemetry;
@@ -92,7 +91,7 @@ impl Story<'_> {
         self.step("A new gateway: its authorities, keys, settings and directory");
         let (police_listener, police_port) = endpoint::listen().await?;
         let (trust_listener, trust_port) = endpoint::listen().await?;
-        let trust_identity = self.make_home(police_port, trust_port)?;
+        let trust_identity = self.make_home(police_port, trust_port).await?;
         self.line(format!("in {}", self.context.home.folder().display()));
 
         self.step("A certificate for each agency; each made its own key");
@@ -218,9 +217,11 @@ impl Story<'_> {
         Ok(())
     }
 
-    fn make_home(&self, police_port: u16, trust_port: u16) -> Result<Identities, Failure> {
+    async fn make_home(&self, police_port: u16, trust_port: u16) -> Result<Identities, Failure> {
         let home = &self.context.home;
-        init::make(home, &["localhost".to_owned()], HUB, Some(DOMAIN), now())?;
+        let at = now();
+        let made = init::make(home, &["localhost".to_owned()], HUB, Some(DOMAIN), at)?;
+        init::enter(self.context, &made, at).await?;
         let (identity, recipient) = seal::generate_identity("the demonstration trust's own key");
         fs::create_dir_all(self.agencies())?;
         let path = self.agencies().join(format!("{TRUST}-identity.txt"));
@@ -230,6 +231,7 @@ impl Story<'_> {
         // Ports of the system's choice, so that it runs beside whatever else does.
         let settings = read_text(&home.config())?
             .replace("# partner_api = \"0.0.0.0:8443\"", "partner_api = \"127.0.0.1:0\"")
+            .replace("# enrolment = \"0.0.0.0:8445\"", "enrolment = \"127.0.0.1:0\"")
             .replace("# local = \"127.0.0.1:8446\"", "local = \"127.0.0.1:0\"")
             .replace("# allow_loopback = false", "allow_loopback = true");
         write_synced(&home.config(), settings.as_bytes(), 0o644)?;
@@ -237,14 +239,14 @@ impl Story<'_> {
     }
 
     async fn certify(&mut self) -> Result<(), Failure> {
-        let office = Office::open(self.context)?;
+        let office = Office::open(self.context).await?;
         for agency in [HUB, POLICE, TRUST, SURGERY] {
             let key = generate_key()?;
             let folder = self.agencies();
             write_synced(&folder.join(format!("{agency}.key")), key.key_pem.as_bytes(), 0o600)?;
-            let profile = Profile::Agency(AgencyId::parse(agency)?);
-            let issued = office.issue(&profile, &key.public).await?;
-            office.hand_out(&folder, Some((&issued, agency)))?;
+            let id = AgencyId::parse(agency)?;
+            let profile = Profile::Agency(id.clone());
+            let issued = office.issue(&id, &profile, &key.csr_pem, &folder).await?;
             self.line(format!("{agency:<12}  serial {}", issued.serial));
         }
         Ok(())
@@ -269,7 +271,7 @@ impl Story<'_> {
             agency_authorities: &read_text(&home.certs().join("agency-ca.pem"))?,
             crls: &read_text(&home.certs().join("agency-ca.crl.pem"))?,
         };
-        Ok(tls::server_config(material, MinTls::Tls13)?)
+        Ok(tls::server_config(material, ClientCertificate::Required, MinTls::Tls13)?)
     }
 
     fn check_narrowed(
@@ -424,7 +426,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
         let path = entry?.path();
         if path.is_dir() {
             files_below(&path, found)?;
-        } else {
+        } else if path.is_file() {
             found.push(path);
         }
     }

@@ -18,8 +18,8 @@ use crate::message::{
     Exchange, ExchangeId, ExchangeState, Kind, MessageId, ResponseResult, Said, Untimely,
 };
 use crate::store::{
-    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, NewEnquiry, NewMessage,
-    Record, Step, StoreError,
+    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken, NewEnquiry,
+    NewMessage, Record, Step, StoreError,
 };
 
 impl Shared {
@@ -249,6 +249,19 @@ impl Batch<'_> {
     fn record(&mut self, record: Record) -> Result<Verdict, StoreError> {
         let Record { entry, exchange, effect } = record;
         let reached = match effect {
+            Effect::ApproveToken { token, key, at } => {
+                let approved = self
+                    .connection
+                    .prepare_cached(
+                        "/* approve */ UPDATE enrolment_tokens SET approved_ms = ?3
+                         WHERE hash = ?1 AND key_sha256 = ?2 AND used_ms IS NULL",
+                    )?
+                    .execute(params![token, key, at.as_millisecond()])?;
+                if approved == 0 {
+                    return Ok(Verdict::Known(Applied::NotFound));
+                }
+                false
+            }
             Effect::Collect(message) => match self.collect(&message)? {
                 Ok(reached) => reached,
                 Err(refused) => return Ok(Verdict::Known(refused)),
@@ -257,7 +270,26 @@ impl Batch<'_> {
                 self.insert_certificate(&certificate)?;
                 false
             }
+            Effect::Enrol { token, certificate } => {
+                // A token is used up with what was issued for it, and only once.
+                let used = self
+                    .connection
+                    .prepare_cached(
+                        "/* enrol */ UPDATE enrolment_tokens SET used_ms = ?2
+                         WHERE hash = ?1 AND used_ms IS NULL",
+                    )?
+                    .execute(params![token, certificate.issued_at.as_millisecond()])?;
+                if used == 0 {
+                    return Ok(Verdict::Known(Applied::NotFound));
+                }
+                self.insert_certificate(&certificate)?;
+                false
+            }
             Effect::Log => false,
+            Effect::MakeToken(token) => {
+                self.insert_token(&token)?;
+                false
+            }
             Effect::RevokeCertificate { sha256, at, reason } => {
                 self.connection
                     .prepare_cached(
@@ -527,6 +559,22 @@ impl Batch<'_> {
         Ok(())
     }
 
+    fn insert_token(&self, token: &EnrolmentToken) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "/* token */ INSERT INTO enrolment_tokens (hash, agency, made_ms, expires_ms,
+                 needs_approval) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                token.hash,
+                token.agency,
+                token.made_at.as_millisecond(),
+                token.expires_at.as_millisecond(),
+                token.needs_approval
+            ])?;
+        Ok(())
+    }
+
     fn insert_certificate(&self, certificate: &CertificateRecord) -> Result<(), StoreError> {
         let (revoked_ms, reason) = match &certificate.revoked {
             Some((at, reason)) => (Some(at.as_millisecond()), Some(reason)),
@@ -535,8 +583,8 @@ impl Batch<'_> {
         self.connection
             .prepare_cached(
                 "/* issue */ INSERT INTO certificates (sha256, serial, agency, issued_ms,
-                 not_before_ms, not_after_ms, revoked_ms, revoked_reason, pem)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 not_before_ms, not_after_ms, revoked_ms, revoked_reason, pem, profile)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 certificate.sha256,
@@ -547,7 +595,8 @@ impl Batch<'_> {
                 certificate.not_after.as_millisecond(),
                 revoked_ms,
                 reason,
-                certificate.pem
+                certificate.pem,
+                certificate.profile
             ])?;
         Ok(())
     }

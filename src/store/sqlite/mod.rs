@@ -22,8 +22,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::{
-    Applied, CertificateRecord, Change, Claim, Head, IdempotencyToken, MessageDigest,
-    SealedPayload, Store, StoreError, StoredEntry, StoredMessage,
+    Applied, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim, EnrolmentToken,
+    Head, IdempotencyToken, MessageDigest, SealedPayload, Store, StoreError, StoredEntry,
+    StoredMessage,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
@@ -290,6 +291,49 @@ impl Store for Sqlite {
 
     async fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError> {
         self.read(read::certificates).await
+    }
+
+    async fn doings(&self, serial: &str) -> Result<Vec<CertificateDoing>, StoreError> {
+        let serial = serial.to_owned();
+        self.read(move |connection| read::doings(connection, &serial)).await
+    }
+
+    async fn note_uses(&self, uses: Vec<CertificateUse>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let mut upsert = connection.prepare_cached(
+                "/* use */ INSERT INTO certificate_uses (sha256, last_ms, address)
+                 VALUES (?1, ?2, ?3)
+                 ON CONFLICT (sha256) DO UPDATE SET last_ms = ?2, address = ?3",
+            )?;
+            for used in uses {
+                upsert.execute(params![used.sha256, used.at.as_millisecond(), used.address])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<EnrolmentToken>, StoreError> {
+        let hash = *hash;
+        self.read(move |connection| read::token(connection, &hash)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<EnrolmentToken>, StoreError> {
+        self.read(read::tokens).await
+    }
+
+    async fn bind_token(&self, hash: &[u8; 32], key: &[u8; 32]) -> Result<[u8; 32], StoreError> {
+        let (hash, key) = (*hash, *key);
+        self.write(move |connection| {
+            Ok(connection
+                .prepare_cached(
+                    "/* bind */ UPDATE enrolment_tokens
+                     SET key_sha256 = coalesce(key_sha256, ?2) WHERE hash = ?1
+                     RETURNING key_sha256",
+                )?
+                .query_row(params![hash, key], |row| row.get(0))?)
+        })
+        .await
     }
 
     async fn probe(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -10,8 +10,8 @@ use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Plan, stored_at};
 use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference};
 use crate::store::{
-    Applied, CertificateRecord, Head, IdempotencyToken, MessageDigest, SealedPayload, StoreError,
-    StoredEntry, StoredMessage,
+    Applied, CertificateDoing, CertificateRecord, EnrolmentToken, Head, IdempotencyToken,
+    MessageDigest, SealedPayload, StoreError, StoredEntry, StoredMessage,
 };
 
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
@@ -327,11 +327,43 @@ pub(super) fn message_digests(
 pub(super) fn certificates(connection: &Connection) -> Result<Vec<CertificateRecord>, StoreError> {
     all(
         connection,
-        "/* certificates */ SELECT sha256, serial, agency, issued_ms, not_before_ms, not_after_ms,
-         revoked_ms, revoked_reason, pem FROM certificates ORDER BY id DESC",
+        "/* certificates */ SELECT c.sha256, c.serial, c.agency, c.issued_ms, c.not_before_ms,
+         c.not_after_ms, c.revoked_ms, c.revoked_reason, c.pem, c.profile, u.last_ms, u.address
+         FROM certificates AS c LEFT JOIN certificate_uses AS u ON u.sha256 = c.sha256
+         ORDER BY c.id DESC",
         [],
         row::certificate,
     )
+}
+
+pub(super) fn doings(
+    connection: &Connection,
+    serial: &str,
+) -> Result<Vec<CertificateDoing>, StoreError> {
+    all(
+        connection,
+        "/* doings */ SELECT json_extract(fields, '$.event'), count(*),
+         min(json_extract(fields, '$.time')), max(json_extract(fields, '$.time'))
+         FROM entries WHERE fields LIKE '%\"certificate\":\"' || ?1 || '\"%'
+         AND json_extract(fields, '$.certificate') = ?1 GROUP BY 1 ORDER BY 1",
+        [serial],
+        row::doing,
+    )
+}
+
+const TOKEN: &str = "SELECT hash, agency, made_ms, expires_ms, needs_approval, key_sha256,
+     approved_ms, used_ms FROM enrolment_tokens";
+
+pub(super) fn token(
+    connection: &Connection,
+    hash: &[u8; 32],
+) -> Result<Option<EnrolmentToken>, StoreError> {
+    let sql = format!("/* token */ {TOKEN} WHERE hash = ?1");
+    Ok(all(connection, &sql, [hash], row::token)?.pop())
+}
+
+pub(super) fn tokens(connection: &Connection) -> Result<Vec<EnrolmentToken>, StoreError> {
+    all(connection, &format!("/* tokens */ {TOKEN} ORDER BY made_ms DESC"), [], row::token)
 }
 
 pub(super) fn probe(connection: &Connection) -> Result<i64, StoreError> {

@@ -12,8 +12,8 @@ use crate::message::{
     Reference, ResponseResult,
 };
 use crate::store::{
-    CertificateRecord, DeliveryState, ExchangeRow, Head, MessageDigest, MessageRows, RowFault,
-    StoredEntry, StoredMessage,
+    CertificateDoing, CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Head,
+    MessageDigest, MessageRows, RowFault, StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -231,7 +231,7 @@ fn message_rows(
 }
 
 /// A certificate: `sha256, serial, agency, issued_ms, not_before_ms, not_after_ms, revoked_ms,
-/// revoked_reason, pem`.
+/// revoked_reason, pem, profile`, then `last_ms, address` of its latest use.
 pub(super) fn certificate(row: &Row<'_>) -> Result<CertificateRecord> {
     Ok(CertificateRecord {
         sha256: row.get(0)?,
@@ -242,6 +242,39 @@ pub(super) fn certificate(row: &Row<'_>) -> Result<CertificateRecord> {
         not_after: time(row, 5)?,
         revoked: optional_time(row, 6)?.zip(row.get(7)?),
         pem: row.get(8)?,
+        profile: row.get(9)?,
+        last_use: optional_time(row, 10)?.zip(row.get(11)?),
+    })
+}
+
+/// What a certificate did: `event, count, first time, last time`.
+pub(super) fn doing(row: &Row<'_>) -> Result<CertificateDoing> {
+    let instant = |column: usize| {
+        let text: String = row.get(column)?;
+        let kind = Type::Text;
+        text.parse().map_err(|error: jiff::Error| {
+            rusqlite::Error::FromSqlConversionFailure(column, kind, error.into())
+        })
+    };
+    Ok(CertificateDoing {
+        event: row.get(0)?,
+        count: unsigned(row, 1)?,
+        first: instant(2)?,
+        last: instant(3)?,
+    })
+}
+
+/// A token: `hash, agency, made_ms, expires_ms, needs_approval, key_sha256, approved_ms, used_ms`.
+pub(super) fn token(row: &Row<'_>) -> Result<EnrolmentToken> {
+    Ok(EnrolmentToken {
+        hash: row.get(0)?,
+        agency: row.get(1)?,
+        made_at: time(row, 2)?,
+        expires_at: time(row, 3)?,
+        needs_approval: row.get(4)?,
+        key_sha256: row.get(5)?,
+        approved_at: optional_time(row, 6)?,
+        used_at: optional_time(row, 7)?,
     })
 }
 

@@ -11,7 +11,7 @@ use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use mash_gateway::pki::tls::{self, MinTls, ServerMaterial};
+use mash_gateway::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -81,7 +81,9 @@ impl Endpoint {
             agency_authorities: &read("certs/agency-ca.pem"),
             crls: &read("certs/agency-ca.crl.pem"),
         };
-        let acceptor = TlsAcceptor::from(tls::server_config(material, MinTls::Tls13).unwrap());
+        let acceptor = TlsAcceptor::from(
+            tls::server_config(material, ClientCertificate::Required, MinTls::Tls13).unwrap(),
+        );
         let (pushed, answers) = (Arc::clone(&self.pushed), Arc::clone(&self.answers));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {

@@ -39,6 +39,8 @@ pub(crate) struct TestGateway {
     process: Option<Child>,
     /// Where agencies reach it.
     pub(crate) url: String,
+    /// Its enrolment door.
+    pub(crate) enrolment: String,
     /// Its local door.
     pub(crate) local: String,
 }
@@ -59,12 +61,19 @@ impl TestGateway {
     /// A home with this directory and a certificate for each agency, not running.
     pub(crate) fn made(partners: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let gateway = Self { folder, process: None, url: String::new(), local: String::new() };
+        let gateway = Self {
+            folder,
+            process: None,
+            url: String::new(),
+            enrolment: String::new(),
+            local: String::new(),
+        };
         let init =
             gateway.run(&["init", "--gateway-host", "localhost", "--hub", HUB, "--domain", DOMAIN]);
         assert!(init.status.success(), "{}", text(&init.stderr));
         std::fs::write(gateway.home().join("partners.toml"), partners).unwrap();
         gateway.configure("# partner_api = \"0.0.0.0:8443\"", "partner_api = \"127.0.0.1:0\"");
+        gateway.configure("# enrolment = \"0.0.0.0:8445\"", "enrolment = \"127.0.0.1:0\"");
         gateway.configure("# local = \"127.0.0.1:8446\"", "local = \"127.0.0.1:0\"");
         gateway.configure("# allow_loopback = false", "allow_loopback = true");
         for agency in [HUB, POLICE, TRUST, SURGERY, SUSPENDED] {
@@ -88,15 +97,19 @@ impl TestGateway {
             self.command(&["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = |after: &str| {
-            let rest = line.split_once(after).map(|(_, rest)| rest)?;
-            Some(rest.split_whitespace().next()?.to_owned())
+        let address = |door: &str| {
+            let before = line.split_once(&format!(" ({door})")).map(|(before, _)| before)?;
+            Some(before.rsplit_once("://")?.1.to_owned())
         };
-        let (Some(partners), Some(local)) = (address("https://"), address("http://")) else {
+        let (Some(partners), Some(enrolment), Some(local)) =
+            (address("partners"), address("enrolment"), address("local"))
+        else {
             panic!("the gateway did not start: {}", self.log())
         };
-        let port = partners.rsplit(':').next().unwrap();
-        self.url = format!("https://localhost:{port}");
+        let at_localhost =
+            |address: &str| format!("https://localhost:{}", address.rsplit(':').next().unwrap());
+        self.url = at_localhost(&partners);
+        self.enrolment = at_localhost(&enrolment);
         self.local = format!("http://{local}");
         // So that commands which tell the running gateway find it.
         let path = self.home().join("gateway.toml");
@@ -338,7 +351,12 @@ impl TestGateway {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_dir() { folders.push(path) } else { found.push(path) }
+                // The issuer's socket is neither.
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.is_file() {
+                    found.push(path);
+                }
             }
         }
         found

@@ -1,0 +1,485 @@
+//! Keeps what the doors let people in by current: the register, the authorities, their revocation
+//! lists, the gateway's own certificates, the directory.
+//!
+//! Everything is made anew and complete before any of it is swapped in; what cannot be made leaves
+//! the last good one in use and a concern in `/readyz`. Revocation lists are signed daily and never
+//! go backwards; the gateway renews its own certificates at two thirds of their time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::audit::entry::Grant;
+use crate::config::{Config, Home, write_synced};
+use crate::directory::Directory;
+use crate::directory::parse::ParseOptions;
+use crate::exchange::Gateway;
+use crate::http::enrolment::Published;
+use crate::http::health::{Concerns, Reload, Reloaded};
+use crate::http::presence::Presence;
+use crate::message::{hex, now};
+use crate::pki::ca::{self, GeneratedKey, Profile};
+use crate::pki::crl::{self, Crl};
+use crate::pki::identity::{Registry, Standing};
+use crate::pki::tls::{self, ClientCertificate};
+use crate::register::Register;
+use crate::store::Store;
+use crate::telemetry::{Certificate, Metrics};
+
+/// What the doors are given, and see change.
+pub struct Trusted {
+    /// The partner API's TLS settings.
+    pub partner_api: watch::Receiver<Arc<ServerConfig>>,
+    /// The enrolment door's TLS settings.
+    pub enrolment: watch::Receiver<Arc<ServerConfig>>,
+    /// The certificates that are good.
+    pub registry: watch::Receiver<Arc<Registry>>,
+    /// Authorities' certificates and lists, for anybody.
+    pub published: watch::Receiver<Arc<Published>>,
+}
+
+/// The worker.
+pub struct Trust {
+    home: Home,
+    config: Config,
+    gateway: Arc<Gateway>,
+    register: Register,
+    presence: Arc<Presence>,
+    metrics: Arc<Metrics>,
+    concerns: Arc<Concerns>,
+    partner_api: watch::Sender<Arc<ServerConfig>>,
+    enrolment: watch::Sender<Arc<ServerConfig>>,
+    registry: watch::Sender<Arc<Registry>>,
+    published: watch::Sender<Arc<Published>>,
+    /// The number of each authority's list in use, by the authority's key.
+    numbers: HashMap<Vec<u8>, u64>,
+    /// The text of the lists in use.
+    lists: String,
+}
+
+/// What a [`Trust`] is made of.
+pub struct Parts {
+    /// The home whose files these are.
+    pub home: Home,
+    /// Its settings.
+    pub config: Config,
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The register of certificates.
+    pub register: Register,
+    /// Who is connected.
+    pub presence: Arc<Presence>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What an operator should look at.
+    pub concerns: Arc<Concerns>,
+}
+
+impl Trust {
+    /// Reads everything once; an error is a reason not to start.
+    pub async fn start(parts: Parts) -> anyhow::Result<(Self, Trusted)> {
+        let Parts { home, config, gateway, register, presence, metrics, concerns } = parts;
+        let doors = Doors::read(&home, &config)?;
+        let store = Arc::clone(gateway.store());
+        let (partner_api, partner_api_now) = watch::channel(doors.partner_api);
+        let (enrolment, enrolment_now) = watch::channel(doors.enrolment);
+        let (registry, registry_now) = watch::channel(read_registry(&*store).await?);
+        let (published, published_now) = watch::channel(doors.published);
+        let trust = Self {
+            home,
+            config,
+            gateway,
+            register,
+            presence,
+            metrics,
+            concerns,
+            partner_api,
+            enrolment,
+            registry,
+            published,
+            numbers: doors.numbers,
+            lists: doors.lists,
+        };
+        trust.measure();
+        let trusted = Trusted {
+            partner_api: partner_api_now,
+            enrolment: enrolment_now,
+            registry: registry_now,
+            published: published_now,
+        };
+        Ok((trust, trusted))
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
+        let mut polls: u32 = 0;
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => break,
+                reload = reloads.recv() => reload,
+                // What was changed while nobody could tell us is noticed all the same.
+                () = tokio::time::sleep(POLL) => None,
+            };
+            match asked {
+                Some(Reload(reply)) => {
+                    let reloaded = self.reload().await;
+                    let _ = reply.send(reloaded.map_err(|error| format!("{error:#}")));
+                }
+                None => {
+                    if let Err(error) = self.refresh_registry().await {
+                        tracing::error!(error = %error, "the register could not be read");
+                    }
+                    if self.lists_on_disk().is_some_and(|lists| lists != self.lists) {
+                        let taken = self.take_doors().map_err(|error| format!("{error:#}"));
+                        self.concerns.set(LISTS_IN_USE, taken.err());
+                    }
+                    if polls.is_multiple_of(POLLS_PER_ROUND) {
+                        self.round(now()).await;
+                    }
+                    polls = polls.wrapping_add(1);
+                }
+            }
+        }
+        self.note_uses().await;
+    }
+
+    // Each as a whole or not at all. First what a revocation changes: it does not wait for somebody
+    // else's spelling mistake in the directory.
+    async fn reload(&mut self) -> anyhow::Result<Reloaded> {
+        let registry = read_registry(&**self.gateway.store()).await?;
+        let at = now();
+        let is_cut = {
+            let registry = Arc::clone(&registry);
+            move |sha256: &[u8; 32]| registry.standing(sha256, at) == Standing::Revoked
+        };
+        let cut = self.presence.count(&is_cut);
+        self.registry.send_replace(registry);
+        let doors = self.take_doors();
+        // Whoever was connected with what is revoked is gone before anybody is told so.
+        let gone = tokio::time::timeout(CUT_TIMEOUT, self.presence.none_left(&is_cut)).await;
+        if let Err(error) = doors {
+            self.concerns.set(RELOAD, Some(format!("{error:#}")));
+            return Err(error);
+        }
+        gone.context("connections with revoked certificates are still open")?;
+        let directory = directory(&self.home, &self.config);
+        let (changed, concern) = match directory {
+            Ok(directory) => {
+                self.gateway.replace_directory(directory);
+                ("register, revocation lists, certificates, directory", None)
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the directory was not taken into use");
+                ("register, revocation lists, certificates; the directory stays", Some(error))
+            }
+        };
+        self.concerns.set(RELOAD, concern);
+        Ok(Reloaded { changed, cut })
+    }
+
+    fn take_doors(&mut self) -> anyhow::Result<()> {
+        let doors = Doors::read(&self.home, &self.config)?;
+        for (key, number) in &self.numbers {
+            let is_older = doors.numbers.get(key).is_some_and(|new| new < number);
+            anyhow::ensure!(!is_older, "a revocation list is older than the one in use");
+        }
+        self.partner_api.send_replace(doors.partner_api);
+        self.enrolment.send_replace(doors.enrolment);
+        self.published.send_replace(doors.published);
+        self.numbers = doors.numbers;
+        self.lists = doors.lists;
+        self.concerns.set(LISTS_IN_USE, None);
+        self.measure();
+        Ok(())
+    }
+
+    async fn refresh_registry(&self) -> anyhow::Result<()> {
+        let registry = read_registry(&**self.gateway.store()).await?;
+        self.registry.send_if_modified(|current| {
+            let is_new = **current != *registry;
+            if is_new {
+                *current = registry;
+            }
+            is_new
+        });
+        Ok(())
+    }
+
+    // What is due once a minute.
+    async fn round(&mut self, at: Timestamp) {
+        self.note_uses().await;
+        let lists = self.keep_lists(at).await.map_err(|error| format!("{error:#}"));
+        self.concerns.set(LISTS, lists.err());
+        let own = self.keep_own_certificates(at).await.map_err(|error| format!("{error:#}"));
+        self.concerns.set(OWN_CERTIFICATES, own.err());
+    }
+
+    // A list that lapses cuts every agency off: it is signed anew long before, and when that does
+    // not work somebody is told while there is still time.
+    async fn keep_lists(&mut self, at: Timestamp) -> anyhow::Result<()> {
+        let is_old = |list: &Crl| at.duration_since(list.this_update) >= LISTS_EVERY;
+        let lists = self.all_lists();
+        if lists.is_empty() || lists.iter().any(is_old) {
+            let signed = self.register.sign_lists(at).await;
+            match signed {
+                Ok(signed) => {
+                    for serial in &signed.unregistered {
+                        tracing::error!(
+                            certificate.serial = serial.as_str(),
+                            "on the last revocation list and not in the register: it stays revoked"
+                        );
+                    }
+                    self.take_doors()?;
+                    tracing::info!("the revocation lists were signed anew");
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "the revocation lists were not signed anew");
+                    let is_alarming = |list: &Crl| list.is_past_half_life(at);
+                    if lists.is_empty() || lists.iter().any(is_alarming) {
+                        return Err(anyhow::Error::from(error).context(
+                            "a revocation list is past half its time and cannot be signed anew; \
+                             when it lapses nobody is let in: mash-gateway cert crl",
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep_own_certificates(&mut self, at: Timestamp) -> anyhow::Result<()> {
+        let mut is_renewed = false;
+        for own in [Own::Server, Own::Client] {
+            let (_, not_before, not_after) = own.read(&self.home, &self.config)?;
+            let lasting = not_after.duration_since(not_before);
+            if at.duration_since(not_before) * 3 < lasting * 2 {
+                continue;
+            }
+            renew(&self.register, own, &self.home, &self.config, Grant::Timer, at)
+                .await
+                .with_context(|| {
+                    format!(
+                        "{} ends at {not_after} and cannot be renewed: mash-gateway cert gateway",
+                        own.what()
+                    )
+                })?;
+            tracing::info!(certificate = own.what(), "renewed");
+            is_renewed = true;
+        }
+        if is_renewed {
+            self.refresh_registry().await?;
+            self.take_doors()?;
+        }
+        Ok(())
+    }
+
+    async fn note_uses(&self) {
+        let uses = self.presence.take_uses();
+        if uses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.gateway.store().note_uses(uses).await {
+            tracing::warn!(error = %error, "when certificates were last used was not noted");
+        }
+    }
+
+    // When the gateway's own certificates end, and the authority that issues to agencies.
+    fn measure(&self) {
+        for own in [Own::Server, Own::Client] {
+            if let Ok((_, _, not_after)) = own.read(&self.home, &self.config) {
+                self.metrics.certificate_expiry(own.metric(), not_after);
+            }
+        }
+        let issuing = read(&self.home.resolve(&self.config.paths.agency_ca)).ok();
+        let issuing = issuing.and_then(|pem| ca::authority_certificates(&pem).ok());
+        if let Some(first) = issuing.as_ref().and_then(|authorities| authorities.first()) {
+            self.metrics.certificate_expiry(Certificate::Issuer, first.not_after);
+        }
+    }
+
+    fn lists_on_disk(&self) -> Option<String> {
+        read(&self.home.resolve(&self.config.paths.agency_crl)).ok()
+    }
+
+    // Those the issuer signs: the root's are signed by hand.
+    fn all_lists(&self) -> Vec<Crl> {
+        [self.home.resolve(&self.config.paths.agency_crl), self.home.server_crl()]
+            .iter()
+            .filter_map(|path| crl::parse_all(&read(path).ok()?).ok())
+            .flatten()
+            .collect()
+    }
+}
+
+/// One of the gateway's own certificates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Own {
+    /// What it shows when it pushes.
+    Client,
+    /// What its listeners show.
+    Server,
+}
+
+impl Own {
+    /// How people call it.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Client => "the push certificate",
+            Self::Server => "the gateway's server certificate",
+        }
+    }
+
+    fn metric(self) -> Certificate {
+        match self {
+            Self::Client => Certificate::Client,
+            Self::Server => Certificate::Server,
+        }
+    }
+
+    /// What names it has, and from when to when it is good.
+    fn read(
+        self,
+        home: &Home,
+        config: &Config,
+    ) -> anyhow::Result<(Vec<String>, Timestamp, Timestamp)> {
+        let path = match self {
+            Self::Client => &config.paths.push_certificate,
+            Self::Server => &config.paths.tls_certificate,
+        };
+        Ok(ca::server_certificate(&read(&home.resolve(path))?)?)
+    }
+}
+
+/// Replaces one of the gateway's own certificates by one with a new key and the same names.
+pub async fn renew(
+    register: &Register,
+    own: Own,
+    home: &Home,
+    config: &Config,
+    grant: Grant,
+    at: Timestamp,
+) -> anyhow::Result<()> {
+    let (profile, certificate, key) = match own {
+        Own::Client => {
+            let paths = (&config.paths.push_certificate, &config.paths.push_key);
+            (Profile::GatewayClient, paths.0, paths.1)
+        }
+        Own::Server => {
+            let (names, _, _) = own.read(home, config)?;
+            let paths = (&config.paths.tls_certificate, &config.paths.tls_key);
+            (Profile::GatewayServer { names }, paths.0, paths.1)
+        }
+    };
+    let GeneratedKey { key_pem, csr_pem, public: _ } = ca::generate_key()?;
+    let issued = register.issue(&profile, &csr_pem, grant, at).await?;
+    let (certificate, key) = (home.resolve(certificate), home.resolve(key));
+    // Both keys are in the file while the certificate is replaced: whatever a crash leaves behind,
+    // there is a key that fits.
+    let old = Zeroizing::new(read(&key).unwrap_or_default());
+    let both = Zeroizing::new(format!("{}{}", key_pem.as_str(), old.as_str()));
+    write_synced(&key, both.as_bytes(), 0o600)?;
+    let chain = format!("{}{}", issued.pem, issued.issuer_pem);
+    write_synced(&certificate, chain.as_bytes(), 0o644)?;
+    write_synced(&key, key_pem.as_bytes(), 0o600)?;
+    Ok(())
+}
+
+/// The directory, as a home has it.
+pub fn directory(home: &Home, config: &Config) -> anyhow::Result<Directory> {
+    let options = ParseOptions { allow_loopback: config.push.allow_loopback };
+    Ok(Directory::parse(&read(&home.partners())?, options, now())?)
+}
+
+// Everything that the doors are made of, from the files of a home.
+struct Doors {
+    partner_api: Arc<ServerConfig>,
+    enrolment: Arc<ServerConfig>,
+    published: Arc<Published>,
+    numbers: HashMap<Vec<u8>, u64>,
+    lists: String,
+}
+
+impl Doors {
+    fn read(home: &Home, config: &Config) -> anyhow::Result<Self> {
+        let paths = &config.paths;
+        let key = Zeroizing::new(read(&home.resolve(&paths.tls_key))?);
+        let chain = read(&home.resolve(&paths.tls_certificate))?;
+        let agency_ca = read(&home.resolve(&paths.agency_ca))?;
+        let lists = read(&home.resolve(&paths.agency_crl))?;
+        let material = tls::ServerMaterial {
+            chain: &chain,
+            key: &key,
+            agency_authorities: &agency_ca,
+            crls: &lists,
+        };
+        let door = |client| tls::server_config(material, client, config.tls.min);
+        let authorities = ca::authority_certificates(&agency_ca)?;
+        let mut numbers = HashMap::new();
+        for list in crl::parse_all(&lists)? {
+            for authority in authorities.iter().filter(|one| list.is_signed_by(&one.der)) {
+                numbers.insert(authority.key_id.clone(), list.number);
+            }
+        }
+        Ok(Self {
+            partner_api: door(ClientCertificate::Required)?,
+            enrolment: door(ClientCertificate::Optional)?,
+            published: Arc::new(published(home, config)?),
+            numbers,
+            lists,
+        })
+    }
+}
+
+// What anybody may have: the authorities and their lists.
+fn published(home: &Home, config: &Config) -> anyhow::Result<Published> {
+    let mut files = BTreeMap::new();
+    let mut authorities = Vec::new();
+    for (certificates, lists) in [
+        (home.resolve(&config.paths.root), home.root_crl()),
+        (home.resolve(&config.paths.agency_ca), home.resolve(&config.paths.agency_crl)),
+        (home.server_ca(), home.server_crl()),
+    ] {
+        let Ok(certificates) = read(&certificates) else { continue };
+        let lists = read(&lists).ok().and_then(|pem| crl::parse_all(&pem).ok()).unwrap_or_default();
+        for authority in ca::authority_certificates(&certificates)? {
+            let stem = &authority.file_stem;
+            if let Some(list) = lists.iter().find(|list| list.is_signed_by(&authority.der)) {
+                files.insert(format!("{stem}.crl"), list.der().to_vec());
+            }
+            files.insert(format!("{stem}.crt"), authority.der.to_vec());
+            tracing::debug!(authority.key = hex(&authority.key_id), "published");
+            authorities.push(authority.der);
+        }
+    }
+    Ok(Published { files, authorities: ca::certificates_only(&authorities) })
+}
+
+async fn read_registry(store: &dyn Store) -> anyhow::Result<Arc<Registry>> {
+    Ok(Arc::new(Registry::new(&store.certificates().await?)))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+const POLL: Duration = Duration::from_secs(1);
+/// A round is made at the start, and then about once a minute.
+const POLLS_PER_ROUND: u32 = 60;
+/// Revocation lists are good for a week and signed anew each day.
+const LISTS_EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// How long a cut connection may take to be gone.
+const CUT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const LISTS: &str = "the revocation lists";
+const LISTS_IN_USE: &str = "changed revocation lists were not taken into use";
+const OWN_CERTIFICATES: &str = "the gateway's own certificates";
+const RELOAD: &str = "changed files were not taken into use";
