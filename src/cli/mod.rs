@@ -3,8 +3,10 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
 //! 2 misused, 3 verification failed, 4 not found, 5 unhealthy.
 
+mod apd;
 mod cert;
 mod client;
+mod connect;
 mod demo;
 mod exchange;
 mod inbox;
@@ -14,6 +16,7 @@ mod log;
 mod open;
 mod partner;
 mod receipt;
+mod running;
 mod schema;
 pub mod serve;
 
@@ -99,6 +102,9 @@ enum Command {
     /// The directory of agencies
     #[command(subcommand)]
     Partner(partner::Partner),
+    /// Agencies' appropriate policy documents
+    #[command(subcommand)]
+    Apd(apd::Apd),
     /// Certificates: issue, enrol, list, show, renew, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -142,6 +148,7 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Apd(command) => command.run(context),
             Self::Cert(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
@@ -172,6 +179,15 @@ struct Context {
 }
 
 impl Context {
+    // What a command of ours is to be given so that it works in the same home.
+    fn at_home(&self) -> String {
+        if self.global.home == std::path::Path::new(".") {
+            String::new()
+        } else {
+            format!(" --home {}", self.global.home.display())
+        }
+    }
+
     // A sentence for the person, not for a program: left out with --quiet and --json.
     fn say(&self, text: impl fmt::Display) {
         if !self.global.quiet && !self.global.json {

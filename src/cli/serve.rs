@@ -33,7 +33,7 @@ use crate::issuer::Access;
 use crate::ledger::Ledger;
 use crate::message::now;
 use crate::pki::ca::Domain;
-use crate::register::Register;
+use crate::register::{Live, Register};
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
 use crate::store::Store;
@@ -163,6 +163,7 @@ impl Running {
             gateway.directory().hub().id.clone(),
             config.certificate_days,
         );
+        let live = Arc::new(Live::read(Arc::clone(&store)).await?);
         let presence = Arc::new(Presence::default());
         let concerns = Arc::new(Concerns::default());
         let (reload, reloads) = mpsc::channel(16);
@@ -172,6 +173,7 @@ impl Running {
             config: config.clone(),
             gateway: Arc::clone(&gateway),
             register: register.clone(),
+            live: Arc::clone(&live),
             presence: Arc::clone(&presence),
             metrics: Arc::clone(&metrics),
             concerns: Arc::clone(&concerns),
@@ -180,7 +182,7 @@ impl Running {
 
         let api = api::router(Api {
             gateway: Arc::clone(&gateway),
-            registry: trusted.registry.clone(),
+            registry: live.subscribe(),
             presence: Arc::clone(&presence),
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
@@ -198,7 +200,7 @@ impl Running {
         let domain = Domain::parse(&config.domain)?;
         let door = |tls| Door {
             tls,
-            registry: trusted.registry.clone(),
+            registry: live.subscribe(),
             domain: domain.clone(),
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -211,7 +213,7 @@ impl Running {
         let enrolment_router = enrolment::router(Enrolment {
             gateway: Arc::clone(&gateway),
             register,
-            registry: trusted.registry.clone(),
+            live,
             published: trusted.published,
             refusals: Arc::clone(&refusals),
             metrics: Arc::clone(&metrics),
@@ -348,7 +350,8 @@ pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
     Ok(LogKey::from_pem(&config.log.origin, &pem)?)
 }
 
-fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
+/// The at-rest keys, as a home has them.
+pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     let mut all = Zeroizing::new(String::new());
     for path in &config.paths.at_rest_identities {
         all.push_str(&Zeroizing::new(read(&home.resolve(path))?));

@@ -55,9 +55,11 @@ impl Action {
     /// Saying something of this kind.
     pub fn saying(kind: Kind) -> Self {
         match kind {
-            Kind::Acknowledgement | Kind::Response | Kind::Supplement => Self::Answer,
+            Kind::Acknowledgement | Kind::Response | Kind::Supplement | Kind::TestReply => {
+                Self::Answer
+            }
             Kind::Outcome => Self::SendOutcome,
-            Kind::Rfi => Self::SendRfi,
+            Kind::Rfi | Kind::Test => Self::SendRfi,
         }
     }
 }

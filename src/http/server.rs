@@ -159,7 +159,7 @@ impl Door {
         tokio::select! {
             () = self.http(stream, guest, router, stop) => {}
             // Dropping the connection ends requests in flight too: a revoked agency is cut off.
-            () = revoked(&mut registry, peer.as_deref()) => {}
+            () = revoked(&mut registry, peer.as_deref()) => self.presence.note_cut(),
         }
     }
 

@@ -148,7 +148,7 @@ def resolved(document, schema):
 
 def routes(document, source):
     api = (source / "http" / "api.rs").read_text("utf-8")
-    kinds = re.findall(r'=> Some\("([a-z]+s)"\)', (source / "message.rs").read_text("utf-8"))
+    kinds = re.findall(r'=> Some\("([a-z-]+s)"\)', (source / "message.rs").read_text("utf-8"))
     wanted = set()
     route = r'\.route\("([^"]+)", may\([^()]+(?:\([^()]+\))?, (\w+)\('
     said = r'"([^"]+)"\.replace\("\{kind\}".+?may\([^()]+\([^()]+\), (\w+)\('

@@ -13,7 +13,7 @@ use crate::support::{Agency, HUB, POLICE, TestGateway, case, openapi};
 /// What each operation of the description is.
 fn action(operation: &str) -> Action {
     match operation {
-        "acknowledge" | "respond" | "supplement" => Action::Answer,
+        "acknowledge" | "answerTest" | "respond" | "supplement" => Action::Answer,
         "collectMessage" | "saveMessage" => Action::Collect,
         "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,

@@ -11,11 +11,12 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Office;
-use super::office::Told;
 use super::password::{self, Password};
 use super::show::aloud;
 use crate::audit::entry::Grant;
+use crate::cli::connect;
 use crate::cli::init::fingerprint;
+use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure, read_text};
 use crate::config::write_synced;
 use crate::directory::{Partner, permission};
@@ -61,13 +62,18 @@ pub(in crate::cli) struct Issue {
 impl Issue {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let office = Office::open(context).await?;
-        let partner = office.partner(&self.agency)?;
+        let (directory, partner) = office.partner(&self.agency)?;
         let profile = self.profile(partner)?;
         // Agency ids have no dots, so that no agency has this name.
         let name = match profile.role() {
             Some(role) => format!("{}.{}", self.agency, role.as_str()),
             None => self.agency.to_string(),
         };
+        // First: what could fail in it must not fail once a certificate is on the register. A person
+        // connects with a browser.
+        if profile.role().is_none() {
+            connect::write(context, directory, partner, &self.out)?;
+        }
         let (issued, wrote) = match (&self.csr, &self.p12) {
             (Some(csr), _) => self.certify(&office, &profile, csr, &name).await?,
             (None, Some(p12)) => self.pack(&office, &profile, p12, &name, context).await?,
@@ -77,7 +83,7 @@ impl Issue {
         };
         if !partner.is_active(now()) {
             eprintln!(
-                "note: {} is {} in the directory: until it is active it can only ask who it is",
+                "note: {} is {} in the directory: until it is active it can only be tested",
                 self.agency,
                 partner.status_at(now()).as_str()
             );
@@ -151,10 +157,12 @@ impl Issue {
         let chain = format!("{}{}", issued.pem, issued.issuer_pem);
         write_synced(&certificate, chain.as_bytes(), 0o644)?;
         office.write_public(&self.out)?;
+        let is_person = profile.role().is_some();
         let said = format!(
-            "Wrote {}, ca.pem and log-key.txt: safe to e-mail; the key never left {}.",
+            "Wrote {}, ca.pem, {}: safe to e-mail; the key never left {}.",
             certificate.display(),
-            if profile.role().is_some() { "its holder" } else { "the agency" },
+            if is_person { "log-key.txt" } else { "log-key.txt and CONNECT.txt" },
+            if is_person { "its holder" } else { "the agency" },
         );
         Ok((issued, Wrote { said, files: vec![("certificate", certificate)] }))
     }
