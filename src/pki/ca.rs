@@ -441,9 +441,6 @@ impl SubjectKey {
             return Self::from_csr_pem(text);
         }
         let bare: String = text.split_ascii_whitespace().collect();
-        if bare.is_empty() {
-            return Err(CsrError::NotOneRequest);
-        }
         let der = base64::engine::general_purpose::STANDARD.decode(bare);
         Self::from_csr_der(&der.map_err(|_| CsrError::NotOneRequest)?)
     }

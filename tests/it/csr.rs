@@ -202,7 +202,7 @@ fn what_is_not_one_whole_request_is_refused_with_what_to_do() {
     let longer = [&der[..], &[0, 0]].concat();
     let send = "send the file openssl req wrote";
     for (what, bytes, words) in [
-        ("an empty file", Vec::new(), &[send][..]),
+        ("an empty file", Vec::new(), &["damaged", "make it again"][..]),
         ("words", b"Dear gateway, please certify us.".to_vec(), &[send]),
         ("two requests", format!("{pem}{pem}").into_bytes(), &["not exactly one", send]),
         ("a label of its own", armoured(&der, "CERT REQUEST").into_bytes(), &[send]),
