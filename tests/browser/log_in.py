@@ -77,7 +77,11 @@ class Gateway:
         self.run("init", "--gateway-host", "localhost")
         settings = self.home / "gateway.toml"
         text = settings.read_text()
-        for name, default in (("partner_api", "0.0.0.0:8443"), ("local", "127.0.0.1:8446")):
+        for name, default in (
+            ("partner_api", "0.0.0.0:8443"),
+            ("enrolment", "0.0.0.0:8445"),
+            ("local", "127.0.0.1:8446"),
+        ):
             line = f'# {name} = "{default}"'
             if line not in text:
                 sys.exit(f"gateway.toml has no line {line}")
@@ -98,7 +102,7 @@ class Gateway:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             line = process.stdout.readline()
-            found = re.search(r"https://\S+?:(\d+).*(http://[\d.:]+)", line)
+            found = re.search(r":(\d+) \(partners\).*(http://[\d.:]+) \(local\)", line)
             if not found:
                 sys.exit(f"the gateway did not start: {(self.folder / 'gateway.log').read_text()}")
             self.port, self.local = int(found[1]), found[2]
