@@ -105,7 +105,7 @@ enum Command {
     /// Agencies' appropriate policy documents
     #[command(subcommand)]
     Apd(apd::Apd),
-    /// Certificates: issue, list, revoke
+    /// Certificates: issue, enrol, list, show, renew, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
     /// The hub's requests for information

@@ -2,5 +2,8 @@
 
 pub mod ca;
 pub mod crl;
+pub mod fingerprint;
+pub mod holder;
 pub mod identity;
+pub mod p12;
 pub mod tls;

@@ -9,10 +9,13 @@
 
 mod support;
 
+mod access;
 mod architecture;
 mod bad_input;
 mod cli;
+mod csr;
 mod delivery;
+mod desk;
 mod enrolment;
 mod exchange;
 mod identity;
@@ -22,3 +25,4 @@ mod readme;
 mod receipt;
 mod revocation;
 mod sealing;
+mod zoo;
