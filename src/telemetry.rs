@@ -3,13 +3,14 @@
 //! A log line's message reads alone, and its fields are there to search by, dotted (`message.id`).
 //! Metric labels are closed types, so that no text of a partner's can become a label.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,7 +23,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use crate::message::{self, Kind};
+use crate::message::{self, AgencyId, Kind};
 
 /// Starts logging to standard error: `info` and above, unless `MASH_GATEWAY_LOG` says otherwise
 /// (`debug`, or `mash_gateway::worker=debug,info`). Once per process.
@@ -86,10 +87,12 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    agency_certificate_expiries: Family<AgencyLabels, Gauge>,
     certificate_expiries: Family<CertificateLabels, Gauge>,
     connections: Gauge,
     deliveries: Family<DeliveryLabels, Counter>,
     enrolments: Family<EnrolmentLabels, Counter>,
+    expiring: Family<ExpiringLabels, Gauge>,
     handshakes: Family<HandshakeLabels, Counter>,
     key_exchanges: Family<KeyExchangeLabels, Counter>,
     ledger_batches: Histogram,
@@ -97,6 +100,7 @@ pub struct Metrics {
     log_entries: Gauge,
     problems: Family<ProblemLabels, Counter>,
     queued: Gauge,
+    revocation_lists: Family<AuthorityLabels, Gauge>,
     submissions: Family<SubmissionLabels, Counter>,
 }
 
@@ -109,10 +113,12 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("mash_gateway"),
+            agency_certificate_expiries: Family::default(),
             certificate_expiries: Family::default(),
             connections: Gauge::default(),
             deliveries: Family::default(),
             enrolments: Family::default(),
+            expiring: Family::default(),
             handshakes: Family::default(),
             key_exchanges: Family::default(),
             // As many as a batch may hold.
@@ -122,6 +128,7 @@ impl Metrics {
             log_entries: Gauge::default(),
             problems: Family::default(),
             queued: Gauge::default(),
+            revocation_lists: Family::default(),
             submissions: Family::default(),
         };
         // What has not happened yet shows as nought, so that its first time is seen as an increase.
@@ -145,6 +152,24 @@ impl Metrics {
         text
     }
 
+    /// When each active agency's certificate expires, the first of them if it has several kinds.
+    /// Whoever is not named has none any more.
+    pub fn agency_certificate_expiries<'a>(
+        &self,
+        expiries: impl Iterator<Item = (&'a AgencyId, Timestamp)>,
+    ) {
+        let mut first = BTreeMap::new();
+        for (agency, at) in expiries {
+            let known = first.entry(agency).or_insert(at);
+            *known = at.min(*known);
+        }
+        self.agency_certificate_expiries.clear();
+        for (agency, at) in first {
+            let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+            self.agency_certificate_expiries.get_or_create(&labels).set(at.as_second());
+        }
+    }
+
     /// When one of the gateway's own certificates expires.
     pub fn certificate_expiry(&self, certificate: Certificate, at: Timestamp) {
         let labels = CertificateLabels { certificate: certificate.as_str() };
@@ -165,6 +190,12 @@ impl Metrics {
     /// A request at the enrolment door ended so.
     pub fn enrolment(&self, outcome: &'static str) {
         self.enrolments.get_or_create(&EnrolmentLabels { outcome }).inc();
+    }
+
+    /// So many certificates end within so many days, or have ended, and have no successor.
+    pub fn expiring_certificates(&self, within_days: u16, count: usize) {
+        let labels = ExpiringLabels { within: format!("{within_days}d") };
+        set(&self.expiring.get_or_create(&labels), count as u64);
     }
 
     /// A TLS handshake agreed on its keys in this group, of those `pki/tls.rs` names.
@@ -198,6 +229,16 @@ impl Metrics {
         set(&self.queued, messages);
     }
 
+    /// When the next revocation list of each authority must be there, by the name its list is
+    /// published under, which we made.
+    pub fn revocation_lists<'a>(&self, lists: impl Iterator<Item = (&'a str, Timestamp)>) {
+        self.revocation_lists.clear();
+        for (authority, next_update) in lists {
+            let labels = AuthorityLabels { authority: authority.to_owned() };
+            self.revocation_lists.get_or_create(&labels).set(next_update.as_second());
+        }
+    }
+
     /// A submission ended so.
     pub fn submission(&self, kind: Kind, outcome: SubmissionOutcome) {
         self.submissions.get_or_create(&SubmissionLabels::new(kind, outcome)).inc();
@@ -207,6 +248,12 @@ impl Metrics {
     fn register(mut self) -> Self {
         let unit = |name: &str| Unit::Other(name.to_owned());
         let registry = &mut self.registry;
+        registry.register_with_unit(
+            "agency_certificate_expiry_timestamp",
+            "When active agencies' certificates expire, in Unix time",
+            Unit::Seconds,
+            self.agency_certificate_expiries.clone(),
+        );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
             "When the gateway's own certificates expire, in Unix time",
@@ -222,6 +269,12 @@ impl Metrics {
             "enrolments",
             "Requests for a certificate at the enrolment door, by outcome",
             self.enrolments.clone(),
+        );
+        registry.register_with_unit(
+            "expiring",
+            "Certificates without a successor that end within a time, or have ended",
+            unit("certificates"),
+            self.expiring.clone(),
         );
         registry.register("handshakes", "TLS handshakes, by outcome", self.handshakes.clone());
         registry.register(
@@ -259,6 +312,12 @@ impl Metrics {
             "Messages waiting to be pushed",
             unit("messages"),
             self.queued.clone(),
+        );
+        registry.register_with_unit(
+            "revocation_list_next_update_timestamp",
+            "When the next revocation lists must be there, in Unix time",
+            Unit::Seconds,
+            self.revocation_lists.clone(),
         );
         registry.register(
             "submissions",
@@ -359,6 +418,26 @@ impl SubmissionOutcome {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AgencyLabels {
+    agency: AgencyLabel,
+}
+
+// Of the directory or the register: nobody else's text is an id.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct AgencyLabel(AgencyId);
+
+impl EncodeLabelValue for AgencyLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AuthorityLabels {
+    authority: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct CertificateLabels {
     certificate: &'static str,
 }
@@ -371,6 +450,11 @@ struct DeliveryLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct EnrolmentLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ExpiringLabels {
+    within: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -466,6 +550,13 @@ mod tests {
         metrics.log_size(17);
         metrics.queued(4);
         metrics.certificate_expiry(Certificate::Server, "2027-01-01T00:00:00Z".parse().unwrap());
+        metrics.expiring_certificates(14, 2);
+        let agencies = [AgencyId::parse("police").unwrap(), AgencyId::parse("trust").unwrap()];
+        let at = |second| Timestamp::from_second(second).unwrap();
+        metrics.agency_certificate_expiries([(&agencies[1], at(1))].into_iter());
+        let police = [(&agencies[0], at(9)), (&agencies[0], at(7))];
+        metrics.agency_certificate_expiries(police.into_iter());
+        metrics.revocation_lists([("agencies-00ff", at(3))].into_iter());
         let open = metrics.connection_opened();
         let text = metrics.render();
         for line in [
@@ -484,9 +575,14 @@ mod tests {
             "mash_gateway_queued_messages 4",
             "mash_gateway_open_connections 1",
             "mash_gateway_certificate_expiry_timestamp_seconds{certificate=\"server\"} 1798761600",
+            "mash_gateway_expiring_certificates{within=\"14d\"} 2",
+            "mash_gateway_agency_certificate_expiry_timestamp_seconds{agency=\"police\"} 7",
+            "mash_gateway_revocation_list_next_update_timestamp_seconds{authority=\"agencies-00ff\"} \
+             3",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("trust"), "its certificate is gone, and so is its line");
         assert!(text.ends_with("# EOF\n"));
 
         drop(open);

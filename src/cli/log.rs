@@ -244,7 +244,10 @@ fn open(context: &Context) -> Result<Arc<dyn Store>, Failure> {
         return Err(Failure::new(Exit::NotFound, "this home has no log yet")
             .hint("it begins when the gateway first runs or a certificate is issued"));
     }
-    Ok(Arc::new(Sqlite::open(&path)?))
+    let store = Sqlite::open(&path)?;
+    // What is read first and what is read last fit together, also while the gateway writes.
+    store.hold_still()?;
+    Ok(Arc::new(store))
 }
 
 fn line(index: u64, fields: &Value) -> String {

@@ -8,6 +8,7 @@ mod cert;
 mod client;
 mod connect;
 mod demo;
+mod doctor;
 mod exchange;
 mod inbox;
 mod init;
@@ -99,6 +100,8 @@ enum Command {
     /// Run the gateway until SIGTERM; SIGHUP takes changed files into use
     Serve(serve::Serve),
     Issuer(issuer::IssuerCommand),
+    /// Check everything an operator would; exit 5 if something needs a person
+    Doctor(doctor::Doctor),
     /// The directory of agencies
     #[command(subcommand)]
     Partner(partner::Partner),
@@ -151,6 +154,7 @@ impl Command {
             Self::Apd(command) => command.run(context),
             Self::Cert(command) => command.run(context),
             Self::Demo(command) => command.run(context),
+            Self::Doctor(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
             Self::Init(command) => command.run(context),
             Self::Issuer(command) => command.run(context),
@@ -235,6 +239,7 @@ enum Exit {
     Failed,
     Misused,
     NotFound,
+    Unhealthy,
     VerificationFailed,
 }
 
@@ -245,6 +250,7 @@ impl From<Exit> for ExitCode {
             Exit::Misused => 2,
             Exit::VerificationFailed => 3,
             Exit::NotFound => 4,
+            Exit::Unhealthy => 5,
         })
     }
 }

@@ -95,10 +95,13 @@ async fn ours_only(request: Request, next: Next) -> Response {
 
 async fn ready(State(local): State<Local>) -> Response {
     let concerns = local.concerns.all();
+    // Whose gateway this is, so that nobody takes another's word for it.
+    let log = local.gateway.log().to_string();
     match local.gateway.check(now()).await {
         Ok(()) => {
             let status = if concerns.is_empty() { "ready" } else { "ready-with-concerns" };
-            json_response(StatusCode::OK, json!({ "status": status, "concerns": concerns }))
+            let body = json!({ "status": status, "concerns": concerns, "log": log });
+            json_response(StatusCode::OK, body)
         }
         Err(problem) => {
             tracing::error!(
@@ -106,10 +109,11 @@ async fn ready(State(local): State<Local>) -> Response {
                 problem.internal = problem.internal.as_deref(),
                 "the health check failed"
             );
-            json_response(
-                StatusCode::SERVICE_UNAVAILABLE,
-                json!({ "status": "not-ready", "reason": problem.detail, "concerns": concerns }),
-            )
+            let reason = problem.detail;
+            let body = json!({
+                "status": "not-ready", "reason": reason, "concerns": concerns, "log": log,
+            });
+            json_response(StatusCode::SERVICE_UNAVAILABLE, body)
         }
     }
 }
@@ -136,7 +140,6 @@ async fn reload(State(local): State<Local>) -> Response {
     }
     match answer.await {
         Ok(Ok(Reloaded { changed, cut })) => {
-            // Whose gateway this is, so that nobody takes another's word for it.
             let log = local.gateway.log().to_string();
             json_response(StatusCode::OK, json!({ "changed": changed, "cut": cut, "log": log }))
         }

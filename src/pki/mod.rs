@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod crl;
+pub mod expiry;
 pub mod fingerprint;
 pub mod holder;
 pub mod identity;

@@ -73,6 +73,9 @@ pub trait Store: Send + Sync {
     /// The latest test that this agency has answered.
     async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError>;
 
+    /// What is on its way, of each recipient and state: held (and never collected), queued, returned.
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
+
     /// One message's envelope and where its delivery stands.
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError>;
 
@@ -336,6 +339,19 @@ impl DeliveryState {
             Self::Saved => "saved",
         }
     }
+}
+
+/// Messages to one agency that have not reached it.
+#[derive(Clone, Debug)]
+pub struct Backlog {
+    /// The agency.
+    pub recipient: AgencyId,
+    /// Where their delivery stands, as [`DeliveryState::as_str`] names it.
+    pub state: String,
+    /// How many.
+    pub count: u64,
+    /// When the oldest of them was accepted.
+    pub oldest: Timestamp,
 }
 
 /// A push to be made by whoever holds this, until the lease runs out.

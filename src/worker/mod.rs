@@ -1,4 +1,5 @@
 //! Workers: what the gateway does unasked. Each can be killed at any instruction.
 
 pub mod deliver;
+pub mod expiry;
 pub mod trust;

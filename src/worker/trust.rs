@@ -32,6 +32,7 @@ use crate::pki::identity::Standing;
 use crate::pki::tls::{self, ClientCertificate};
 use crate::register::{Live, Register};
 use crate::telemetry::{Certificate, Metrics};
+use crate::worker::expiry;
 
 /// What the doors are given, and see change.
 pub struct Trusted {
@@ -60,6 +61,7 @@ pub struct Trust {
     numbers: HashMap<Vec<u8>, u64>,
     /// The text of the lists in use.
     lists: String,
+    endings: expiry::Watch,
 }
 
 /// What a [`Trust`] is made of.
@@ -104,6 +106,7 @@ impl Trust {
             published,
             numbers: doors.numbers,
             lists: doors.lists,
+            endings: expiry::Watch::default(),
         };
         trust.measure();
         let trusted = Trusted {
@@ -128,15 +131,17 @@ impl Trust {
                 Some(Reload(reply)) => {
                     let reloaded = self.reload().await;
                     let _ = reply.send(reloaded.map_err(|error| format!("{error:#}")));
+                    // What was changed may be what there was to worry about.
+                    polls = 0;
                 }
                 None => {
                     if let Err(error) = self.live.refresh().await {
                         tracing::error!(error = %error, "the register could not be read");
                     }
-                    if self.lists_on_disk().is_some_and(|lists| lists != self.lists) {
-                        let taken = self.take_doors().map_err(|error| format!("{error:#}"));
-                        self.concerns.set(LISTS_IN_USE, taken.err());
-                    }
+                    let is_changed = self.lists_on_disk().is_some_and(|lists| lists != self.lists);
+                    let taken = if is_changed { self.take_doors() } else { Ok(()) };
+                    let refused = taken.map_err(|error| format!("{error:#}"));
+                    self.concerns.set(LISTS_IN_USE, refused.err());
                     if polls.is_multiple_of(POLLS_PER_ROUND) {
                         self.round(now()).await;
                     }
@@ -202,6 +207,17 @@ impl Trust {
         self.concerns.set(LISTS, lists.err());
         let own = self.keep_own_certificates(at).await.map_err(|error| format!("{error:#}"));
         self.concerns.set(OWN_CERTIFICATES, own.err());
+        // Last: what has just been renewed does not end soon.
+        let told = self.tell_endings(at).await.map_err(|error| format!("{error:#}"));
+        self.concerns.set(ENDINGS, told.err());
+    }
+
+    async fn tell_endings(&mut self, at: Timestamp) -> anyhow::Result<()> {
+        let inventory = expiry::inventory(&self.home, &self.config)?;
+        let register = self.register.certificates().await?;
+        let directory = self.gateway.directory();
+        self.endings.look(&inventory, &register, &directory, &self.metrics, at);
+        Ok(())
     }
 
     // A list that lapses cuts every agency off: it is signed anew long before, and when that does
@@ -332,11 +348,15 @@ impl Own {
         home: &Home,
         config: &Config,
     ) -> anyhow::Result<(Vec<String>, Timestamp, Timestamp)> {
-        let path = match self {
+        Ok(ca::server_certificate(&read(&home.resolve(self.certificate(config)))?)?)
+    }
+
+    /// Its file, as the settings name it.
+    pub(super) fn certificate(self, config: &Config) -> &Path {
+        match self {
             Self::Client => &config.paths.push_certificate,
             Self::Server => &config.paths.tls_certificate,
-        };
-        Ok(ca::server_certificate(&read(&home.resolve(path))?)?)
+        }
     }
 }
 
@@ -459,6 +479,7 @@ const LISTS_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// How long a cut connection may take to be gone.
 const CUT_TIMEOUT: Duration = Duration::from_secs(10);
 
+const ENDINGS: &str = "what ends soon";
 const LISTS: &str = "the revocation lists";
 const LISTS_IN_USE: &str = "changed revocation lists were not taken into use";
 const OWN_CERTIFICATES: &str = "the gateway's own certificates";

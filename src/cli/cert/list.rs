@@ -8,13 +8,14 @@ use super::Office;
 use crate::cli::init::fingerprint;
 use crate::cli::{Context, Failure};
 use crate::message::{AgencyId, now, rfc3339};
+use crate::pki::expiry;
 use crate::store::CertificateRecord;
 
 #[derive(Args)]
 pub(in crate::cli) struct List {
     /// Only this agency's
     agency: Option<AgencyId>,
-    /// Only those that expire within so many days
+    /// Only those that expire within so many days; those with a successor are marked renewed
     #[arg(long, value_name = "DAYS")]
     expiring: Option<u16>,
 }
@@ -23,7 +24,8 @@ impl List {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let office = Office::open(context).await?;
         let at = now();
-        let mut certificates = office.register.certificates().await?;
+        let register = office.register.certificates().await?;
+        let mut certificates: Vec<_> = register.iter().collect();
         if let Some(agency) = &self.agency {
             certificates.retain(|certificate| certificate.agency == *agency);
         }
@@ -35,7 +37,9 @@ impl List {
                     && certificate.not_after <= until
             });
         }
-        let list: Vec<Value> = certificates.iter().map(|c| view(c, at)).collect();
+        let is_renewed =
+            |c: &CertificateRecord| standing(c, at) == ACTIVE && expiry::is_renewed(c, &register);
+        let list: Vec<Value> = certificates.iter().map(|c| view(c, is_renewed(c), at)).collect();
         let lines: Vec<_> = certificates
             .iter()
             .map(|c| {
@@ -43,7 +47,7 @@ impl List {
                 format!(
                     "{}  {:<8}  to {}  {:<16}  {:<30}  last used {}",
                     c.serial,
-                    standing(c, at),
+                    if is_renewed(c) { "renewed" } else { standing(c, at) },
                     rfc3339(c.not_after),
                     c.profile,
                     c.agency.as_str(),
@@ -57,7 +61,7 @@ impl List {
     }
 }
 
-fn view(certificate: &CertificateRecord, at: Timestamp) -> Value {
+fn view(certificate: &CertificateRecord, is_renewed: bool, at: Timestamp) -> Value {
     let mut view = json!({
         "agency": certificate.agency,
         "issuedAt": rfc3339(certificate.issued_at),
@@ -66,6 +70,7 @@ fn view(certificate: &CertificateRecord, at: Timestamp) -> Value {
         "lastUsedFrom": certificate.last_use.as_ref().map(|(_, from)| from),
         "notBefore": rfc3339(certificate.not_before),
         "profile": certificate.profile,
+        "renewed": is_renewed,
         "serial": certificate.serial,
         "sha256": fingerprint(&certificate.sha256),
         "standing": standing(certificate, at),
@@ -81,6 +86,8 @@ pub(super) fn standing(certificate: &CertificateRecord, at: Timestamp) -> &'stat
     match &certificate.revoked {
         Some(_) => "revoked",
         None if certificate.not_after < at => "expired",
-        None => "active",
+        None => ACTIVE,
     }
 }
+
+const ACTIVE: &str = "active";

@@ -22,9 +22,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use super::{
-    Applied, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim, EnrolmentToken,
-    Head, IdempotencyToken, MessageDigest, SealedPayload, Store, StoreError, StoredEntry,
-    StoredMessage,
+    Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
+    EnrolmentToken, Head, IdempotencyToken, MessageDigest, SealedPayload, Store, StoreError,
+    StoredEntry, StoredMessage,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
@@ -77,6 +77,16 @@ impl Sqlite {
             readers: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// From now on, whoever reads one thing after the other reads all of it as it is at this instant,
+    /// whatever a gateway beside us writes: for looking at everything, and then closing.
+    pub fn hold_still(&self) -> Result<(), StoreError> {
+        let connection = open::reader(&self.shared.path)?;
+        // What is read first fixes the instant.
+        connection.execute_batch("/* still */ BEGIN; SELECT count(*) FROM sqlite_schema;")?;
+        *lock(&self.shared.readers) = vec![connection];
+        Ok(())
     }
 
     /// Reads on a thread where waiting for the disk holds up nobody.
@@ -235,6 +245,10 @@ impl Store for Sqlite {
     async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError> {
         let agency = agency.clone();
         self.read(move |connection| read::answered_test(connection, &agency)).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.read(read::backlog).await
     }
 
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {

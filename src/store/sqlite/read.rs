@@ -10,7 +10,7 @@ use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Plan, stored_at};
 use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
 use crate::store::{
-    Applied, CertificateDoing, CertificateRecord, EnrolmentToken, Head, IdempotencyToken,
+    Applied, Backlog, CertificateDoing, CertificateRecord, EnrolmentToken, Head, IdempotencyToken,
     MessageDigest, SealedPayload, StoreError, StoredEntry, StoredMessage,
 };
 
@@ -242,6 +242,23 @@ pub(super) fn waiting(
          AND CASE WHEN ?2 IS NULL THEN m.kind <> 'test-reply' ELSE m.kind = ?2 END",
         params![recipient, only],
         |row| row::unsigned(row, 0),
+    )
+}
+
+pub(super) fn backlog(connection: &Connection) -> Result<Vec<Backlog>, StoreError> {
+    // Each half on its own partial index; messages are accepted in the order of their entries.
+    all(
+        connection,
+        "/* backlog */ SELECT b.recipient, b.state, b.count, m.time_ms FROM (
+             SELECT recipient, state, count(*) AS count, min(entry) AS oldest FROM deliveries
+             WHERE state IN ('held', 'collected', 'returned') GROUP BY recipient, state
+             UNION ALL
+             SELECT recipient, state, count(*), min(entry) FROM deliveries
+             WHERE state = 'queued' GROUP BY recipient, state
+         ) AS b JOIN messages AS m ON m.entry = b.oldest
+         WHERE b.state != 'collected' ORDER BY b.recipient, b.state",
+        [],
+        row::backlog,
     )
 }
 

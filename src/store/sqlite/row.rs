@@ -12,7 +12,7 @@ use crate::message::{
     Reference, ResponseResult,
 };
 use crate::store::{
-    CertificateDoing, CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Head,
+    Backlog, CertificateDoing, CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Head,
     MessageDigest, MessageRows, RowFault, StoredEntry, StoredMessage,
 };
 
@@ -248,6 +248,11 @@ pub(super) fn certificate(row: &Row<'_>) -> Result<CertificateRecord> {
 }
 
 /// What a certificate did: `event, count, first time, last time`.
+pub(super) fn backlog(row: &Row<'_>) -> Result<Backlog> {
+    let (recipient, state) = (row.get(0)?, row.get(1)?);
+    Ok(Backlog { recipient, state, count: unsigned(row, 2)?, oldest: time(row, 3)? })
+}
+
 pub(super) fn doing(row: &Row<'_>) -> Result<CertificateDoing> {
     let instant = |column: usize| {
         let text: String = row.get(column)?;

@@ -37,6 +37,8 @@ pub(crate) const SUSPENDED: &str = "test-suspended";
 pub(crate) struct TestGateway {
     folder: TempDir,
     process: Option<Child>,
+    /// How far off the clock is that commands and the gateway go by, as faketime has it.
+    clock: Option<&'static str>,
     /// Where agencies reach it.
     pub(crate) url: String,
     /// Its enrolment door.
@@ -60,10 +62,22 @@ impl TestGateway {
 
     /// A home with this directory and a certificate for each agency, not running.
     pub(crate) fn made(partners: &str) -> Self {
+        Self::made_by_clock(partners, None)
+    }
+
+    /// The same, made some time ago: `-62d`.
+    pub(crate) fn made_long_ago(partners: &str, ago: &'static str) -> Self {
+        let mut made = Self::made_by_clock(partners, Some(ago));
+        made.clock = None;
+        made
+    }
+
+    fn made_by_clock(partners: &str, clock: Option<&'static str>) -> Self {
         let folder = TempDir::new().unwrap();
         let gateway = Self {
             folder,
             process: None,
+            clock,
             url: String::new(),
             enrolment: String::new(),
             local: String::new(),
@@ -184,8 +198,25 @@ impl TestGateway {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Runs a command of the binary in this home by another clock: `-4d`, `+25h`.
+    pub(crate) fn run_at(&self, clock: &str, arguments: &[&str]) -> Output {
+        self.command_at(Some(clock), arguments).output().unwrap()
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mash-gateway"));
+        self.command_at(self.clock, arguments)
+    }
+
+    fn command_at(&self, clock: Option<&str>, arguments: &[&str]) -> Command {
+        let binary = env!("CARGO_BIN_EXE_mash-gateway");
+        let mut command = match clock {
+            None => Command::new(binary),
+            Some(clock) => {
+                let mut command = Command::new("faketime");
+                command.args(["-f", clock, binary]);
+                command
+            }
+        };
         command.args(arguments).arg("--home").arg(self.home()).current_dir(self.folder.path());
         command
     }

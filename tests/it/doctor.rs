@@ -1,0 +1,454 @@
+//! `doctor`: each thing that can be wrong is made wrong, and found, with what to do about it; a
+//! gateway that is well is called well.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::endpoint::Endpoint;
+use crate::support::{
+    CLOSED, HUB, POLICE, SURGERY, SUSPENDED, TRUST, TestGateway, case, eventually, text,
+};
+
+/// What a doctor found: code, verdict, agency.
+#[derive(Debug)]
+struct Found {
+    exit: i32,
+    findings: Vec<Value>,
+}
+
+impl Found {
+    #[track_caller]
+    fn read(output: &Output) -> Self {
+        let said = text(&output.stderr);
+        let document: Value = serde_json::from_slice(&output.stdout).expect(&said);
+        let findings = document["findings"].as_array().unwrap().clone();
+        let exit = output.status.code().unwrap();
+        assert_eq!(document["healthy"], exit == 0);
+        Self { exit, findings }
+    }
+
+    // The codes under this verdict; policy documents, which no test agency has, have their own test.
+    fn of(&self, verdict: &str) -> Vec<&str> {
+        let of = |one: &&Value| {
+            one["verdict"] == verdict && (verdict != "note" || one["code"] != "policy-document")
+        };
+        self.findings.iter().filter(of).map(|one| one["code"].as_str().unwrap()).collect()
+    }
+
+    /// The only finding that needs a person, which it must be, under this code.
+    #[track_caller]
+    fn only(&self, code: &str) -> &Value {
+        assert_eq!((self.of("act"), self.exit), (vec![code], 5), "{:#?}", self.findings);
+        let found = self.findings.iter().find(|one| one["verdict"] == "act").unwrap();
+        assert!(found["next"].is_string(), "it says what to do: {found}");
+        found
+    }
+
+    #[track_caller]
+    fn is_well(&self) {
+        assert_eq!((self.of("act"), self.exit), (vec![], 0), "{:#?}", self.findings);
+    }
+}
+
+#[track_caller]
+fn doctor(gateway: &TestGateway) -> Found {
+    Found::read(&gateway.run(&["doctor", "--json"]))
+}
+
+#[track_caller]
+fn doctor_at(gateway: &TestGateway, clock: &str) -> Found {
+    Found::read(&gateway.run_at(clock, &["doctor", "--json", "--quick"]))
+}
+
+/// Takes away what is to be taken away.
+fn settle(gateway: &TestGateway) {
+    for name in ["keys/recovery-identity.txt", "certs/root.key.age"] {
+        std::fs::remove_file(gateway.home().join(name)).unwrap();
+    }
+}
+
+fn well() -> TestGateway {
+    let gateway = TestGateway::start();
+    settle(&gateway);
+    gateway
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn change(path: &Path, from: &str, to: &str) {
+    let before = std::fs::read_to_string(path).unwrap();
+    assert!(before.contains(from), "{} has no {from}", path.display());
+    std::fs::write(path, before.replacen(from, to, 1)).unwrap();
+}
+
+fn reload(gateway: &TestGateway) {
+    let url = format!("{}/reload", gateway.local);
+    let told = Command::new("curl").args(["--silent", "-X", "POST", &url]).output().unwrap();
+    assert!(told.status.success());
+}
+
+fn sqlite(gateway: &TestGateway, sql: &str) -> String {
+    let ran = Command::new("sqlite3").arg(gateway.database()).arg(sql).output().unwrap();
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    text(&ran.stdout).trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_new_home_needs_what_a_new_home_needs_and_then_is_well() {
+    let gateway = TestGateway::start();
+    let found = doctor(&gateway);
+    assert_eq!((found.of("act"), found.exit), (vec!["recovery-identity", "root-key"], 5));
+    assert_eq!(
+        found.of("note"),
+        ["published-url", "push-loopback", "certificate-of-inactive-agency"]
+    );
+    settle(&gateway);
+    let found = doctor(&gateway);
+    found.is_well();
+    let suspended = found.findings.iter().find(|one| one["agency"] == SUSPENDED).unwrap();
+    assert_eq!(suspended["verdict"], "note");
+
+    // For eyes: a line for each, the verdict first, and nobody's name.
+    let shown = gateway.run(&["doctor"]);
+    let shown = text(&shown.stdout);
+    assert_eq!(shown.lines().count(), found.findings.len());
+    for line in shown.lines() {
+        assert!(["ok    ", "note  "].iter().any(|verdict| line.starts_with(verdict)), "{line}");
+    }
+    let entries = gateway.entries().len();
+    assert!(shown.contains(&format!("log verified to entry {}", entries - 1)), "{shown}");
+    for name in ["Officer", "Deputy", "01632"] {
+        assert!(!shown.contains(name), "{shown}");
+    }
+    // Looking changed nothing.
+    assert_eq!(gateway.entries().len(), entries);
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_to_look_at_it_says_so() {
+    let gateway = TestGateway::made(&case::partners(&[]));
+    let nowhere = Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
+        .args(["doctor", "--home"])
+        .arg(gateway.folder())
+        .output()
+        .unwrap();
+    assert_eq!(nowhere.status.code(), Some(4), "{}", text(&nowhere.stderr));
+    change(&gateway.home().join("gateway.toml"), "domain =", "domian =");
+    let broken = gateway.run(&["doctor", "--json"]);
+    assert_eq!(broken.status.code(), Some(1), "{}", text(&broken.stderr));
+    assert!(broken.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_run_or_is_not_ours() {
+    let mut gateway = well();
+    gateway.stop();
+    let found = doctor(&gateway);
+    found.only("gateway");
+    assert!(found.of("note").contains(&"issuer"), "it starts with the gateway");
+
+    // Another home's gateway listens where ours should.
+    let other = TestGateway::start();
+    let ours = gateway.local.trim_start_matches("http://");
+    let theirs = other.local.trim_start_matches("http://");
+    change(&gateway.home().join("gateway.toml"), ours, theirs);
+    let says = doctor(&gateway).only("gateway")["says"].clone();
+    assert!(says.as_str().unwrap().contains("somebody else"), "{says}");
+}
+
+#[tokio::test]
+async fn what_the_gateway_itself_is_concerned_about_or_cannot_do() {
+    let mut gateway = well();
+    let partners = gateway.home().join("partners.toml");
+    let good = std::fs::read_to_string(&partners).unwrap();
+    change(&partners, "kind = \"police\"", "kind = \"polise\"");
+    reload(&gateway);
+    std::fs::write(&partners, good).unwrap();
+    doctor(&gateway).only("gateway-concern");
+    reload(&gateway);
+    doctor(&gateway).is_well();
+
+    // A log that contradicts itself: it takes no work until a person has looked.
+    let hub = gateway.agency(HUB);
+    sqlite(&gateway, "DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints)");
+    let refused = hub.post("/v1/rfis", &case::dispatch(&[POLICE])).await;
+    assert!(refused.status >= 500, "{}", refused.text());
+    let found = doctor(&gateway);
+    assert_eq!((found.of("act"), found.exit), (vec!["gateway", "log"], 5));
+    gateway.kill();
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer() {
+    let mut gateway = TestGateway::made(&case::partners(&[]));
+    settle(&gateway);
+    gateway.configure("# start = true", "start = false");
+    gateway.serve();
+    doctor(&gateway).only("issuer");
+    let mut issuer = Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
+        .args(["issuer", "--home"])
+        .arg(gateway.home())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the issuer answers", async || doctor(&gateway).exit == 0).await;
+    issuer.kill().unwrap();
+    issuer.wait().unwrap();
+    doctor(&gateway).only("issuer");
+}
+
+#[tokio::test]
+async fn keys_that_others_can_read() {
+    let gateway = well();
+    let keys = gateway.home().join("keys");
+    set_mode(&keys.join("tls-key.pem"), 0o640);
+    let says = doctor(&gateway).only("key-modes")["says"].clone();
+    assert!(says.as_str().unwrap().contains("tls-key.pem"), "{says}");
+    set_mode(&keys.join("tls-key.pem"), 0o600);
+    set_mode(&keys, 0o755);
+    doctor(&gateway).only("key-modes");
+    set_mode(&keys, 0o700);
+    // One that nobody knows of is a key all the same.
+    std::fs::write(keys.join("old.pem"), "").unwrap();
+    set_mode(&keys.join("old.pem"), 0o604);
+    doctor(&gateway).only("key-modes");
+    std::fs::remove_file(keys.join("old.pem")).unwrap();
+    std::fs::rename(keys.join("log-key.pem"), gateway.folder().join("log-key.pem")).unwrap();
+    let says = doctor(&gateway).only("key-modes")["says"].clone();
+    assert!(says.as_str().unwrap().contains("missing"), "{says}");
+}
+
+#[tokio::test]
+async fn what_is_still_on_the_machine_that_should_not_be() {
+    let gateway = well();
+    for (name, code) in
+        [("keys/recovery-identity.txt", "recovery-identity"), ("certs/root.key.age", "root-key")]
+    {
+        let path = gateway.home().join(name);
+        std::fs::write(&path, "").unwrap();
+        set_mode(&path, 0o600);
+        let next = doctor(&gateway).only(code)["next"].clone();
+        assert!(next.as_str().unwrap().contains(name), "{next}");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn settings_that_are_not_what_they_should_be() {
+    let gateway = well();
+    let path = gateway.home().join("gateway.toml");
+    gateway.configure("# min = \"1.3\"", "min = \"1.2\"");
+    gateway.configure("#published_url", "published_url");
+    gateway.configure("allow_loopback = true", "allow_loopback = false");
+    let found = doctor(&gateway);
+    found.is_well();
+    assert_eq!(found.of("note"), ["tls-1.2", "certificate-of-inactive-agency"]);
+    change(&path, "\nrecovery_recipients", "\n# recovery_recipients");
+    doctor(&gateway).only("recovery-recipients");
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back() {
+    let gateway = well();
+    doctor_at(&gateway, "-30s").is_well();
+    doctor_at(&gateway, "-2h").only("clock");
+}
+
+#[tokio::test]
+async fn a_directory_with_mistakes() {
+    let gateway = well();
+    let path = gateway.home().join("partners.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let officer = "contact_officer = { name = \"A. Officer\", telephone = \"01632 960101\" }";
+    for (from, to) in [
+        // An officer nobody can telephone, and one nobody can write to any more.
+        (officer, "contact_officer = { name = \"A. Officer\" }"),
+        (
+            officer,
+            "contact_officer = { name = \"A. Officer\", telephone = \"01632 960101\", \
+             email = \"a@example.pnn.police.uk\" }",
+        ),
+        ("telephone = \"01632 960100\"\n", ""),
+        ("kind = \"police\"", "kind = \"polise\""),
+    ] {
+        change(&path, from, to);
+        let output = gateway.run(&["doctor", "--json"]);
+        Found::read(&output).only("directory");
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(!said.contains("Officer") && !said.contains("01632"), "{said}");
+        std::fs::write(&path, &good).unwrap();
+    }
+    doctor(&gateway).is_well();
+}
+
+#[tokio::test]
+async fn certificates_and_directory_that_do_not_fit() {
+    let gateway = well();
+    let path = gateway.home().join("partners.toml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    // Closed, with a certificate.
+    let lines = |id: &str, kind: &str, status: &str| {
+        format!("id = \"{id}\"\nname = \"Test {id}\"\nkind = \"{kind}\"\nstatus = \"{status}\"")
+    };
+    let closed = format!("{}\nvalid_to = 2026-01-31", lines(TRUST, "nhs-trust", "closed"));
+    change(&path, &lines(TRUST, "nhs-trust", "active"), &closed);
+    let found = doctor(&gateway);
+    let found = found.only("certificate-of-inactive-agency");
+    assert_eq!(found["agency"], TRUST);
+    assert!(found["next"].as_str().unwrap().contains("cert revoke"), "{found}");
+    // Gone altogether.
+    let from = good.find(&format!("[[agency]]\nid = \"{TRUST}\"")).unwrap();
+    let to = from + 1 + good[from + 1..].find("[[agency]]").unwrap();
+    std::fs::write(&path, format!("{}{}", &good[..from], &good[to..])).unwrap();
+    assert_eq!(doctor(&gateway).only("certificate-of-inactive-agency")["agency"], TRUST);
+    // Active, with none.
+    std::fs::write(&path, &good).unwrap();
+    let closed = format!(
+        "{}\nstatutory_basis = \"invented\"\nvalid_to = 2020-01-31\nsuccessor = \"test-police\"",
+        lines(CLOSED, "other", "closed")
+    );
+    let open = format!("{}\nstatutory_basis = \"invented\"", lines(CLOSED, "other", "active"));
+    change(&path, &closed, &open);
+    assert_eq!(doctor(&gateway).only("agency-without-certificate")["agency"], CLOSED);
+    gateway.certify(CLOSED);
+    doctor(&gateway).is_well();
+    let revoked = ["cert", "revoke", CLOSED, "--reason", "superseded", "--confirm", CLOSED];
+    assert!(gateway.run(&revoked).status.success());
+    assert_eq!(doctor(&gateway).only("agency-without-certificate")["agency"], CLOSED);
+}
+
+#[tokio::test]
+async fn policy_documents_that_are_to_be_reviewed() {
+    let gateway = well();
+    let policies = |clock: &str| {
+        let found = doctor_at(&gateway, clock).findings;
+        let of = |one: &Value| one["code"] == "policy-document" && one["agency"] == POLICE;
+        found.into_iter().find(of).map(|one| one["verdict"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(policies("+0d").as_deref(), Some("note"), "none is on record");
+    let document = gateway.folder().join("policy.txt");
+    std::fs::write(&document, "An invented policy.").unwrap();
+    let review = mash_gateway::message::now() + jiff::SignedDuration::from_hours(24 * 32);
+    let review = review.to_string();
+    let (document, review) = (document.to_str().unwrap(), &review[..10]);
+    let added = gateway.run(&["apd", "add", POLICE, "--file", document, "--review", review]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    assert_eq!(policies("+0d"), None);
+    doctor(&gateway).is_well();
+    assert_eq!(doctor_at(&gateway, "+3d").only("policy-document")["agency"], POLICE);
+}
+
+#[tokio::test]
+async fn messages_that_wait_too_long() {
+    let gateway = well();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    hub.dispatch(&[POLICE, TRUST]).await;
+    police.collect_first().await;
+    doctor_at(&gateway, "+23h").is_well();
+    // What was collected is in somebody's hands.
+    assert_eq!(doctor_at(&gateway, "+25h").only("mailbox")["agency"], TRUST);
+    gateway.agency(TRUST).collect_first().await;
+    doctor_at(&gateway, "+25h").is_well();
+}
+
+#[tokio::test]
+async fn pushes_that_are_late_or_came_back() {
+    let (dead, mut refusing) = (Endpoint::reserve(), Endpoint::reserve());
+    let partners =
+        case::partners(&[(POLICE, &dead.lines(false)), (SURGERY, &refusing.lines(false))]);
+    let mut gateway = TestGateway::made(&partners);
+    settle(&gateway);
+    refusing.introduce(&gateway.home());
+    refusing.answer_with(&[422]);
+    refusing.start(&gateway.home());
+    gateway.serve();
+    let hub = gateway.agency(HUB);
+    hub.dispatch(&[POLICE, SURGERY]).await;
+    let returned = || {
+        let found = doctor_at(&gateway, "+10m");
+        found.is_well();
+        found.findings.into_iter().find(|one| one["code"] == "push-returned")
+    };
+    eventually("it came back", async || returned().is_some()).await;
+    assert_eq!(returned().unwrap()["agency"], SURGERY);
+    assert_eq!(doctor_at(&gateway, "+16m").only("push-delayed")["agency"], POLICE);
+}
+
+#[tokio::test]
+async fn a_log_that_somebody_changed() {
+    let mut gateway = well();
+    gateway.agency(HUB).dispatch(&[POLICE]).await;
+    gateway.stop();
+    let changed = sqlite(
+        &gateway,
+        "UPDATE entries SET fields = replace(fields, 'test-police', 'test-surgery')
+         WHERE fields LIKE '%\"accepted\"%' RETURNING idx",
+    );
+    gateway.serve();
+    let says = doctor(&gateway).only("log")["says"].clone();
+    assert!(says.as_str().unwrap().contains(&format!("entry {changed}:")), "{says}");
+    let quick = Found::read(&gateway.run(&["doctor", "--json", "--quick"]));
+    quick.is_well();
+    assert!(quick.of("note").contains(&"log"));
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_or_is_none() {
+    let mut gateway = well();
+    gateway.stop();
+    let is_told = |gateway: &TestGateway| {
+        let found = doctor(gateway);
+        assert_eq!((found.of("act"), found.exit), (vec!["gateway", "database"], 5));
+    };
+    std::fs::remove_dir_all(gateway.home().join("data")).unwrap();
+    let found = doctor(&gateway);
+    assert_eq!((found.of("act"), found.exit), (vec!["gateway", "disk", "database"], 5));
+    std::fs::create_dir(gateway.home().join("data")).unwrap();
+    is_told(&gateway);
+    assert!(!gateway.database().exists(), "looking makes none");
+    std::fs::write(gateway.database(), "a letter, and no database at all").unwrap();
+    is_told(&gateway);
+}
+
+/// While messages come and go, what is read first and what is read last must fit all the same.
+#[tokio::test]
+async fn a_busy_gateway_is_well() {
+    let gateway = well();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let work = async || {
+        hub.dispatch(&[POLICE, TRUST]).await;
+        let message = police.collect_first().await;
+        let saved = format!("/v1/messages/{}/saved", message["id"].as_str().unwrap());
+        police.post(&saved, &serde_json::json!({})).await.ok(200);
+    };
+    // So that recomputing takes a while.
+    for _ in 0..100 {
+        work().await;
+    }
+    let busy = async {
+        loop {
+            work().await;
+        }
+    };
+    let looked = async {
+        for _ in 0..20 {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mash-gateway"));
+            command.args(["doctor", "--json", "--home"]).arg(gateway.home());
+            Found::read(&command.output().await.unwrap()).is_well();
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mash-gateway"));
+            command.args(["log", "verify", "--home"]).arg(gateway.home());
+            let verified = command.output().await.unwrap();
+            assert!(verified.status.success(), "{}", text(&verified.stderr));
+        }
+    };
+    tokio::select! {
+        () = busy => unreachable!("it goes on and on"),
+        () = looked => {}
+    }
+}
