@@ -247,6 +247,21 @@ impl Home {
         self.folder.join("certs/root.crl.pem")
     }
 
+    /// The key of the gateway servers' next authority, sealed, while it waits for its certificate.
+    pub fn server_ca_next_keys(&self) -> PathBuf {
+        self.folder.join("certs/server-ca.next.key.age")
+    }
+
+    /// The key of the agencies' next authority, the same.
+    pub fn agency_ca_next_keys(&self) -> PathBuf {
+        self.folder.join("certs/agency-ca.next.key.age")
+    }
+
+    /// The certificates by which roots vouch for their successors.
+    pub fn root_vouchers(&self) -> PathBuf {
+        self.folder.join("certs/root.voucher.pem")
+    }
+
     /// The gateway's own keys; to be readable by its user only.
     pub fn keys(&self) -> PathBuf {
         self.folder.join("keys")

@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
 //! 2 misused, 3 verification failed, 4 not found, 5 unhealthy.
 
+mod authority;
 mod cert;
 mod client;
 mod demo;
@@ -14,6 +15,7 @@ mod log;
 mod open;
 mod partner;
 mod receipt;
+mod root;
 mod schema;
 pub mod serve;
 
@@ -102,6 +104,12 @@ enum Command {
     /// Certificates: issue, list, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
+    /// The authorities that issue certificates, and the roots above them
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
+    /// The root's own work, off line: needs no home
+    #[command(subcommand)]
+    Root(root::Root),
     /// The hub's requests for information
     #[command(subcommand)]
     Rfi(exchange::Rfi),
@@ -142,6 +150,7 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Authority(command) => command.run(context),
             Self::Cert(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
@@ -158,6 +167,7 @@ impl Command {
             Self::Receipt(command) => command.run(context),
             Self::Respond(command) => command.run(context, crate::message::Kind::Response),
             Self::Rfi(command) => command.run(context),
+            Self::Root(command) => command.run(context),
             Self::Schema(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),

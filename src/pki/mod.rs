@@ -3,4 +3,5 @@
 pub mod ca;
 pub mod crl;
 pub mod identity;
+pub mod request;
 pub mod tls;

@@ -12,9 +12,10 @@ use clap::Subcommand;
 use super::{Context, Failure, block_on};
 use issue::Issue;
 use list::List;
-pub(super) use office::Office;
+pub(super) use office::{Office, Told, refused};
 use renew::Renew;
 use revoke::Revoke;
+pub(super) use revoke::reason;
 use token::{Approve, Token};
 
 /// Certificates: issue, enrol, list, renew, revoke.

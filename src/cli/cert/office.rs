@@ -24,15 +24,15 @@ use crate::telemetry::Metrics;
 /// Where certificates are issued from.
 pub(in crate::cli) struct Office<'a> {
     pub(super) context: &'a Context,
-    pub(super) config: Config,
-    pub(super) store: Arc<dyn Store>,
+    pub(in crate::cli) config: Config,
+    pub(in crate::cli) store: Arc<dyn Store>,
     pub(super) directory: Option<Directory>,
     pub(in crate::cli) register: Register,
 }
 
 /// Whether a running gateway took what was changed into use.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Told {
+pub(in crate::cli) enum Told {
     /// It did, and cut so many connections for it.
     InUse {
         /// Connections that were open with what is no longer good.
@@ -90,7 +90,7 @@ impl<'a> Office<'a> {
     }
 
     /// Has the revocation lists signed anew; returns when the next are due.
-    pub(super) async fn sign_lists(&self, at: Timestamp) -> Result<Timestamp, Failure> {
+    pub(in crate::cli) async fn sign_lists(&self, at: Timestamp) -> Result<Timestamp, Failure> {
         let signed = self.register.sign_lists(at).await.map_err(refused)?;
         for serial in &signed.unregistered {
             eprintln!(
@@ -127,7 +127,7 @@ impl<'a> Office<'a> {
     }
 
     /// Has the running gateway take changed files and the register into use.
-    pub(super) async fn tell_gateway(&self) -> Told {
+    pub(in crate::cli) async fn tell_gateway(&self) -> Told {
         let address = self.config.listen.local;
         let log = read_text(&self.context.home.log_key_public()).unwrap_or_default();
         let asked = tokio::time::timeout(Duration::from_secs(15), ask_to_reload(address)).await;
@@ -145,7 +145,7 @@ impl<'a> Office<'a> {
 }
 
 /// A refusal of the register, with what to do about it.
-pub(super) fn refused(error: RegisterError) -> Failure {
+pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
     let (exit, hint) = match &error {
         RegisterError::KeyIsOthers(_)
         | RegisterError::KeyIsOtherProfile
