@@ -1,15 +1,15 @@
 //! `authority`: the issuing authorities of a home, and the roots above them, one after the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::cert::{Office, Told, refused};
-use super::{Context, Exit, Failure, block_on, read_text};
+use super::{Context, Exit, Failure, block_on, read_text, root};
 use crate::audit::entry::Event;
-use crate::config::{Config, write_synced};
+use crate::config::Config;
 use crate::issuer::Issuer;
 use crate::issuer::succession::{Plan, Purpose, SuccessionError};
 use crate::message::{hex, now, rfc3339, sha256};
@@ -120,7 +120,7 @@ impl Request {
             false => issuer.request_next(purpose, hosts),
         };
         let request = request.map_err(declined)?;
-        write_synced(&self.out, request.text().as_bytes(), 0o644)?;
+        root::write(&self.out, &request.text())?;
         let key = match (self.again, was_pending) {
             (true, _) => "of the authority that issues now",
             (false, true) => "that was made before and waits for its certificate",
@@ -131,7 +131,7 @@ impl Request {
     }
 }
 
-fn report_request(context: &Context, request: &AuthorityRequest, out: &PathBuf, key: &str) {
+fn report_request(context: &Context, request: &AuthorityRequest, out: &Path, key: &str) {
     context.result(
         &json!({
             "key": hex(&request.key().key_id()),

@@ -1,6 +1,6 @@
 //! `root`: the root's own work, on a machine that has its key and no home, and needs no network.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
@@ -150,7 +150,7 @@ impl Sign {
         let der =
             root.sign_issuing(request.issuing_for(), request.name(), request.key(), None, now())?;
         let pem = certificate_pem(&der);
-        write_synced(&self.out, pem.as_bytes(), 0o644)?;
+        write(&self.out, &pem)?;
         let signed = authority_certificates(&pem)?.swap_remove(0);
         context.result(
             &json!({
@@ -204,7 +204,7 @@ impl Vouch {
         );
         confirmed(self.confirm.as_deref(), &other.name, &shown)?;
         let pem = certificate_pem(&root.vouch_for(&other.der, now())?);
-        write_synced(&self.out, pem.as_bytes(), 0o644)?;
+        write(&self.out, &pem)?;
         let signed = authority_certificates(&pem)?.swap_remove(0);
         context.result(
             &json!({
@@ -264,7 +264,7 @@ impl Crl {
         }
         let number = crl::number(Some(previous.number), at);
         let pem = crl::build(&root, &revoked, number, at, crl::ROOT_CRL_VALID_FOR)?;
-        write_synced(&self.out, pem.as_bytes(), 0o644)?;
+        write(&self.out, &pem)?;
         let next_update = crl::parse(&pem)?.next_update;
         context.result(
             &json!({
@@ -342,6 +342,13 @@ impl New {
         );
         Ok(())
     }
+}
+
+/// Writes what a command was asked for, or says which file cannot be written.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    write_synced(path, text.as_bytes(), 0o644).map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))
+    })
 }
 
 // Nobody signs what they have not read.

@@ -18,4 +18,5 @@ mod identity;
 mod log;
 mod readme;
 mod receipt;
+mod rotation;
 mod sealing;
