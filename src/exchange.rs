@@ -21,11 +21,11 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference, Submission, Target, Untimely,
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Submission, Target,
+    Untimely,
 };
-use crate::pki::identity::Peer;
 use crate::problem::{Problem, ProblemType};
-use crate::schema::{Refusal, Schemas, Violation};
+use crate::schema::{Refusal, Schemas, Valid, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
     Applied, DeliveryState, Effect, Head, IdempotencyToken, Store, StoreError, StoredEntry,
@@ -111,10 +111,11 @@ impl Gateway {
     ) -> Result<Sealed, Problem> {
         let exchange = match new.target {
             Target::Exchange(id, _) => Some(self.exchange(&new.sender, &id).await?),
-            Target::Rfis => None,
+            Target::Rfis | Target::Test(_) => None,
         };
         let is_hub = self.is_hub(&new.sender);
         let valid = self.schemas.check(new, exchange, now)?;
+        self.hold_to_its_test(&valid).await?;
         let references = match references_wanted(&valid) {
             0 => 0,
             // Nobody else's come to be sent.
@@ -125,16 +126,50 @@ impl Gateway {
         Ok(self.sealer.seal(routed, token)?)
     }
 
+    // An answer to a test that was not opened proves nothing, so it is none.
+    async fn hold_to_its_test(&self, valid: &Valid) -> Result<(), Problem> {
+        let Some(exchange) = valid.answers_test() else { return Ok(()) };
+        let test = self.test(&exchange.rfi).await?;
+        if code_word(&test) == code_word(&valid.body) {
+            return Ok(());
+        }
+        let violation = Violation {
+            pointer: "/codeWord".to_owned(),
+            code: "not-this-code-word".to_owned(),
+            message: "Give the codeWord that stands in the test, in its data.".to_owned(),
+        };
+        Err(Refusal::Violations(vec![violation]).into())
+    }
+
+    // The body of a test or of its answer, which the gateway can always open.
+    async fn test(&self, id: &MessageId) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let stored = self.store.message(id).await?;
+        let sealed = self.store.sealed_payload(id).await?;
+        Ok(self.sealer.open(&stored.envelope, &sealed)?)
+    }
+
+    /// Whether the answer in this exchange repeats the test's code word, as the payloads are now.
+    pub async fn is_answered_right(
+        &self,
+        exchange: &Exchange,
+        reply: &MessageId,
+    ) -> Result<bool, Problem> {
+        let (test, reply) = (self.test(&exchange.rfi).await?, self.test(reply).await?);
+        Ok(code_word(&test).is_some() && code_word(&test) == code_word(&reply))
+    }
+
     /// A message for its recipient, as the document it is delivered in. That it was collected is
-    /// durable and in the log before a byte of it is handed over.
+    /// durable and in the log before a byte of it is handed over. `certificate` is the serial of the
+    /// reader's, if it came from outside.
     pub async fn collect(
         &self,
-        reader: &Peer,
+        reader: &AgencyId,
+        certificate: Option<&str>,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader.agency() {
+        if stored.envelope.recipient != *reader {
             return Err(not_found());
         }
         let document = self.event(&stored).await?;
@@ -147,7 +182,7 @@ impl Gateway {
             if self.collections.len() > COLLECTIONS_MAX {
                 self.collections.retain_recent();
             }
-            let event = Event::collected(&stored.envelope).done_with(reader.serial());
+            let event = Event::collected(&stored.envelope).done_with(certificate);
             self.record(&event, now, &stored, Effect::Collect(*id)).await?;
         }
         Ok(document)
@@ -157,12 +192,13 @@ impl Gateway {
     /// and when: the first, however often it is said.
     pub async fn save(
         &self,
-        reader: &Peer,
+        reader: &AgencyId,
+        certificate: Option<&str>,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<(u64, Timestamp), Problem> {
         let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader.agency() {
+        if stored.envelope.recipient != *reader {
             return Err(not_found());
         }
         if stored.delivery == DeliveryState::Saved
@@ -170,7 +206,7 @@ impl Gateway {
         {
             return Ok(first);
         }
-        let event = Event::saved(&stored.envelope).done_with(reader.serial());
+        let event = Event::saved(&stored.envelope).done_with(certificate);
         let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
         Ok((logged.index, now))
     }
@@ -196,19 +232,30 @@ impl Gateway {
         Ok(self.store.acceptance(id).await?.receipt())
     }
 
-    /// Messages waiting for `recipient`, oldest first.
+    /// Messages waiting for `recipient`, oldest first: of the kind `only`, or all.
     pub async fn inbox(
         &self,
         recipient: &AgencyId,
+        only: Option<Kind>,
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, Problem> {
-        Ok(self.store.inbox(recipient, after, limit).await?)
+        Ok(self.store.inbox(recipient, only, after, limit).await?)
     }
 
-    /// How many messages wait for `recipient`.
-    pub async fn waiting(&self, recipient: &AgencyId) -> Result<u64, Problem> {
-        Ok(self.store.waiting(recipient).await?)
+    /// How many messages wait for `recipient`: of the kind `only`, or all.
+    pub async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, Problem> {
+        Ok(self.store.waiting(recipient, only).await?)
+    }
+
+    /// The exchange of a message, for its sender or its recipient.
+    pub async fn exchange_of(
+        &self,
+        reader: &AgencyId,
+        message: &MessageId,
+    ) -> Result<Exchange, Problem> {
+        let stored = self.store.message(message).await?;
+        self.exchange(reader, &stored.envelope.exchange).await
     }
 
     /// One exchange, for a party to it; to anybody else it does not exist.
@@ -397,6 +444,10 @@ fn answer(applied: Applied) -> Result<String, Problem> {
         Applied::Untimely(untimely) => Err(untimely.into()),
         Applied::NotCollected | Applied::NotFound | Applied::Recorded(_) => Err(not_found()),
     }
+}
+
+fn code_word(body: &[u8]) -> Option<String> {
+    Some(Schemas::parse(body).ok()?.get("codeWord")?.as_str()?.to_owned())
 }
 
 fn not_found() -> Problem {

@@ -76,10 +76,7 @@ impl Ledger {
                     Step::Open(exchange) => event.opening(exchange),
                     Step::Say(_) => event,
                 };
-                let event = match certificate {
-                    Some(serial) => event.done_with(serial),
-                    None => event,
-                };
+                let event = event.done_with(certificate);
                 NewMessage {
                     entry: NewEntry::new(&event, at),
                     envelope: message.envelope,

@@ -130,9 +130,11 @@ uuid_id! {
     IdempotencyKey, "idempotency key"
 }
 
-/// An exchange's short name, for the telephone: `RFI-2026-000123-K`.
+/// An exchange's short name, for the telephone: `RFI-2026-000123-K`, or `TEST-2026-000124-M` for a
+/// test, which is about nobody.
 ///
-/// The last character checks the others, so that a misheard reference is noticed, not misfiled.
+/// The last character checks the digits, so that a misheard reference is noticed, not misfiled. Both
+/// sorts are numbered from one series: a number alone names one exchange.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Reference(String);
 
@@ -142,9 +144,17 @@ impl Reference {
 
     /// The reference for the `number`th exchange of `year`.
     pub fn new(year: i16, number: u64) -> Self {
-        let stem = format!("RFI-{year:04}-{number:06}");
-        let check = Self::check_character(&stem);
-        Self(format!("{stem}-{check}"))
+        Self::of(Self::RFI, year, number)
+    }
+
+    /// The same, for an exchange that is a test.
+    pub fn test(year: i16, number: u64) -> Self {
+        Self::of(Self::TEST, year, number)
+    }
+
+    /// Whether the exchange is a test of an agency's connection.
+    pub fn is_test(&self) -> bool {
+        self.0.split('-').next() == Some(Self::TEST)
     }
 
     /// Parses a reference and checks its last character.
@@ -152,7 +162,7 @@ impl Reference {
         let invalid = InvalidId("reference");
         let (stem, check) = text.rsplit_once('-').ok_or(invalid)?;
         let mut parts = stem.splitn(3, '-');
-        let shaped = parts.next() == Some("RFI")
+        let shaped = parts.next().is_some_and(|sort| sort == Self::RFI || sort == Self::TEST)
             && parts.next().is_some_and(|y| y.len() == 4 && y.bytes().all(|c| c.is_ascii_digit()))
             && parts.next().is_some_and(|n| {
                 (6..=12).contains(&n.len()) && n.bytes().all(|c| c.is_ascii_digit())
@@ -167,6 +177,15 @@ impl Reference {
     /// The reference as printed.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    const RFI: &'static str = "RFI";
+    const TEST: &'static str = "TEST";
+
+    fn of(sort: &str, year: i16, number: u64) -> Self {
+        let stem = format!("{sort}-{year:04}-{number:06}");
+        let check = Self::check_character(&stem);
+        Self(format!("{stem}-{check}"))
     }
 
     // Weighted by place over a prime, so one wrong digit or two digits swapped always show.
@@ -207,12 +226,23 @@ pub enum Kind {
     Rfi,
     /// New or corrected information after the response (R85).
     Supplement,
+    /// The hub tries an agency's connection; about nobody. Only the operator's command sends it.
+    Test,
+    /// The agency's answer to a test: the code word that was in it.
+    TestReply,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Acknowledgement, Self::Outcome, Self::Response, Self::Rfi, Self::Supplement];
+    pub const ALL: [Self; 7] = [
+        Self::Acknowledgement,
+        Self::Outcome,
+        Self::Response,
+        Self::Rfi,
+        Self::Supplement,
+        Self::Test,
+        Self::TestReply,
+    ];
 
     /// The name used in entries, tables, labels and on the command line.
     pub fn as_str(self) -> &'static str {
@@ -222,17 +252,20 @@ impl Kind {
             Self::Response => "response",
             Self::Rfi => "rfi",
             Self::Supplement => "supplement",
+            Self::Test => "test",
+            Self::TestReply => "test-reply",
         }
     }
 
-    /// The last part of `POST /v1/exchanges/{id}/{kind}`; an RFI opens its exchange elsewhere.
+    /// The last part of `POST /v1/exchanges/{id}/{kind}`; what opens an exchange has none.
     pub fn path(self) -> Option<&'static str> {
         match self {
             Self::Acknowledgement => Some("acknowledgements"),
             Self::Outcome => Some("outcomes"),
             Self::Response => Some("responses"),
-            Self::Rfi => None,
+            Self::Rfi | Self::Test => None,
             Self::Supplement => Some("supplements"),
+            Self::TestReply => Some("test-replies"),
         }
     }
 
@@ -259,8 +292,35 @@ impl Kind {
     /// Who says it.
     pub fn sender(self) -> Party {
         match self {
-            Self::Outcome | Self::Rfi => Party::Hub,
-            Self::Acknowledgement | Self::Response | Self::Supplement => Party::Agency,
+            Self::Outcome | Self::Rfi | Self::Test => Party::Hub,
+            Self::Acknowledgement | Self::Response | Self::Supplement | Self::TestReply => {
+                Party::Agency
+            }
+        }
+    }
+
+    /// Whether a message of this kind belongs to a test, and so is about nobody: the gateway can then
+    /// open it whoever else has the key.
+    pub fn is_about_nobody(self) -> bool {
+        match self {
+            Self::Test | Self::TestReply => true,
+            Self::Acknowledgement
+            | Self::Outcome
+            | Self::Response
+            | Self::Rfi
+            | Self::Supplement => false,
+        }
+    }
+
+    /// Whether a message of this kind opens an exchange of its own.
+    pub fn opens_exchange(self) -> bool {
+        match self {
+            Self::Rfi | Self::Test => true,
+            Self::Acknowledgement
+            | Self::Outcome
+            | Self::Response
+            | Self::Supplement
+            | Self::TestReply => false,
         }
     }
 }
@@ -373,6 +433,8 @@ impl ExchangeState {
             (Said::Response(_), _) => Ok(Self::Completed),
             (Said::Supplement, Self::Completed | Self::InProgress) => Ok(self),
             (Said::Supplement, _) => Err(Untimely::NotYetAnswered),
+            (Said::TestReply, Self::Completed) => Err(Untimely::AlreadyAnswered),
+            (Said::TestReply, _) => Ok(Self::Completed),
         }
     }
 }
@@ -391,6 +453,8 @@ pub enum Said {
     Response(ResponseResult),
     /// New information.
     Supplement,
+    /// The right answer to a test.
+    TestReply,
 }
 
 /// A message that cannot be said in this exchange now.
@@ -453,7 +517,7 @@ pub struct Exchange {
     pub agency: AgencyId,
     /// The RFI that opened it.
     pub rfi: MessageId,
-    /// The categories asked, so that an answer can be held to them (R46).
+    /// The categories asked, so that an answer can be held to them (R46). None in a test.
     pub categories: Vec<String>,
     /// The `personId`s of the RFI (`p1`, `p2`, …): not identities, only places in the form.
     pub persons: Vec<String>,
@@ -481,6 +545,11 @@ impl Exchange {
             id if *id == self.agency => Some(Party::Agency),
             _ => None,
         }
+    }
+
+    /// Whether it only tries the agency's connection.
+    pub fn is_test(&self) -> bool {
+        self.reference.is_test()
     }
 }
 
@@ -539,12 +608,14 @@ pub struct Submission {
 }
 
 /// Where a submission is aimed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
     /// A message in an exchange that exists.
     Exchange(ExchangeId, Kind),
     /// A new RFI to one or more agencies.
     Rfis,
+    /// A test of this agency's connection. No route leads here: only the operator's command does.
+    Test(AgencyId),
 }
 
 /// The time now, rounded to the millisecond. The only place below the edges' callers that reads it.
@@ -569,4 +640,44 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_told_by_its_reference() {
+        let (rfi, test) = (Reference::new(2026, 123), Reference::test(2026, 123));
+        assert_eq!((rfi.is_test(), test.is_test()), (false, true));
+        assert!(test.as_str().starts_with("TEST-2026-000123-"));
+        for reference in [rfi, test] {
+            assert_eq!(Reference::parse(reference.as_str()), Ok(reference.clone()));
+            let text = reference.as_str();
+            for bad in [text.replace("26", "62"), text.to_lowercase(), text.replace("-2026", "")] {
+                assert!(Reference::parse(&bad).is_err(), "{bad}");
+            }
+        }
+        assert!(Reference::parse("TESTS-2026-000123-A").is_err());
+    }
+
+    #[test]
+    fn a_test_is_answered_once() {
+        for state in ExchangeState::ALL {
+            let after = state.after(Said::TestReply, false);
+            if state == ExchangeState::Completed {
+                assert_eq!(after, Err(Untimely::AlreadyAnswered));
+            } else {
+                assert_eq!(after, Ok(ExchangeState::Completed));
+            }
+        }
+    }
+
+    #[test]
+    fn no_route_leads_to_what_opens_an_exchange() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.path().is_none(), kind.opens_exchange(), "{kind:?}");
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        }
+    }
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use secrecy::SecretString;
+use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
 use crate::audit::entry::{Event, Grant};
@@ -19,6 +20,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::message::{AgencyId, hex, sha256};
 use crate::pki::ca::{CsrError, Profile, SubjectKey, authority_key_id, key_fingerprint};
 use crate::pki::crl::Reason;
+use crate::pki::identity::Registry;
 use crate::store::{Applied, CertificateRecord, Effect, EnrolmentToken, Store, StoreError};
 
 /// The register of certificates.
@@ -95,6 +97,43 @@ impl TokenFault {
             Self::Unknown => "token-unknown",
             Self::Used => "token-used",
         }
+    }
+}
+
+/// The certificates that are good, as the doors see them, now.
+///
+/// One reading at a time: a reading that was overtaken by another must not undo it.
+pub struct Live {
+    store: Arc<dyn Store>,
+    registry: watch::Sender<Arc<Registry>>,
+    reading: Mutex<()>,
+}
+
+impl Live {
+    /// Reads the register for the first time.
+    pub async fn read(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let registry = Registry::new(&store.certificates().await?);
+        let registry = watch::Sender::new(Arc::new(registry));
+        Ok(Self { store, registry, reading: Mutex::new(()) })
+    }
+
+    /// What the doors look at.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Registry>> {
+        self.registry.subscribe()
+    }
+
+    /// Reads the register again, and has the doors look at it.
+    pub async fn refresh(&self) -> Result<Arc<Registry>, StoreError> {
+        let _one_at_a_time = self.reading.lock().await;
+        let registry = Arc::new(Registry::new(&self.store.certificates().await?));
+        self.registry.send_if_modified(|current| {
+            let is_new = **current != *registry;
+            if is_new {
+                *current = Arc::clone(&registry);
+            }
+            is_new
+        });
+        Ok(registry)
     }
 }
 

@@ -293,9 +293,12 @@ impl Event {
             .with("token", token_name(hash))
     }
 
-    /// The same event, with the serial of the certificate whose bearer did it.
-    pub fn done_with(self, serial: &str) -> Self {
-        self.with("certificate", serial)
+    /// The same event, with the serial of the certificate whose bearer did it, if anybody's did.
+    pub fn done_with(self, certificate: Option<&str>) -> Self {
+        match certificate {
+            Some(serial) => self.with("certificate", serial),
+            None => self,
+        }
     }
 
     /// An agency's certificate was revoked.

@@ -43,6 +43,7 @@ struct Exchange {
     last_entry: u64,
     is_acknowledged: bool,
     is_answered: bool,
+    is_test_answered: bool,
     has_reached: bool,
     outcome_at: Option<String>,
     sealing_recipient: String,
@@ -69,15 +70,17 @@ impl Standing {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
         let is_accepted = event == EventName::Accepted.as_str();
-        let is_rfi = text("kind") == Kind::Rfi.as_str();
+        let kind = Kind::parse(text("kind"));
+        let is_opening = kind.is_some_and(Kind::opens_exchange);
         let exchange = match self.exchanges.get_mut(&id) {
             Some(exchange) if entry.previous == Some(exchange.last_entry) => exchange,
-            None if is_accepted && is_rfi && entry.previous.is_none() => {
+            None if is_accepted && is_opening && entry.previous.is_none() => {
                 self.exchanges.entry(id).or_insert_with(|| Exchange {
                     entry: entry.index,
                     last_entry: entry.index,
                     is_acknowledged: false,
                     is_answered: false,
+                    is_test_answered: false,
                     has_reached: false,
                     outcome_at: None,
                     sealing_recipient: text("sealingRecipient").to_owned(),
@@ -88,9 +91,10 @@ impl Standing {
         };
         exchange.last_entry = entry.index;
         if is_accepted {
-            exchange.is_acknowledged |= text("kind") == Kind::Acknowledgement.as_str();
-            exchange.is_answered |= text("kind") == Kind::Response.as_str();
-            if text("kind") == Kind::Outcome.as_str() {
+            exchange.is_acknowledged |= kind == Some(Kind::Acknowledgement);
+            exchange.is_answered |= kind == Some(Kind::Response);
+            exchange.is_test_answered |= kind == Some(Kind::TestReply);
+            if kind == Some(Kind::Outcome) {
                 exchange.outcome_at = Some(text("time").to_owned());
             }
             return Ok(());
@@ -102,7 +106,7 @@ impl Standing {
                 delivery.reached,
                 Reached::Collected | Reached::Delivered | Reached::Saved
             );
-            exchange.has_reached |= is_rfi && has_reached;
+            exchange.has_reached |= is_opening && has_reached;
         }
         Ok(())
     }
@@ -220,17 +224,15 @@ impl Exchange {
             return Err(Fault::SealingRecipient);
         }
         // Which answer it was is not in the log; that there was one is.
+        let is_answered = self.is_answered || self.is_test_answered;
         let is_as_logged = match row.state {
-            ExchangeState::Completed | ExchangeState::InProgress => self.is_answered,
+            ExchangeState::Completed => is_answered,
+            ExchangeState::InProgress => self.is_answered,
             ExchangeState::Accepted | ExchangeState::Rejected => {
-                self.is_acknowledged && !self.is_answered
+                self.is_acknowledged && !is_answered
             }
-            ExchangeState::Received => {
-                self.has_reached && !self.is_acknowledged && !self.is_answered
-            }
-            ExchangeState::Requested => {
-                !self.has_reached && !self.is_acknowledged && !self.is_answered
-            }
+            ExchangeState::Received => self.has_reached && !self.is_acknowledged && !is_answered,
+            ExchangeState::Requested => !self.has_reached && !self.is_acknowledged && !is_answered,
         };
         let outcome_at = row.outcome_at.map(rfc3339);
         if is_as_logged && row.has_result == self.is_answered && outcome_at == self.outcome_at {

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::cert::{Office, Told, refused};
+use super::cert::{Office, refused};
+use super::running::Told;
 use super::{Context, Exit, Failure, block_on, read_text, root};
 use crate::audit::entry::Event;
 use crate::config::Config;
@@ -420,7 +421,7 @@ fn report(context: &Context, plan: &Plan, told: &Told, is_changed: bool, done: &
     context.result(
         &json!({
             "changed": is_changed,
-            "inUse": matches!(told, Told::InUse { .. }),
+            "inUse": told.is_in_use(),
             "key": plan.key_id,
             "name": plan.name,
             "notAfter": rfc3339(plan.not_after),

@@ -1,7 +1,7 @@
 //! `init`: a new home.
 
 use std::fs::Permissions;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ use crate::directory::parse::ParseOptions;
 use crate::issuer::IssuedChain;
 use crate::message::{AgencyId, now};
 use crate::pki::ca::{
-    Authority, Domain, Issued, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key,
+    Authority, Domain, Issued, IssuingFor, LEAF_VALID_FOR, Profile, Published, Terms, generate_key,
 };
 use crate::pki::crl;
 use crate::seal;
@@ -48,14 +48,25 @@ pub(super) struct Init {
     /// Without it, two identities are made here that open it, to be taken elsewhere
     #[arg(long, value_name = "RECIPIENT", num_args = 1..)]
     root_recipient: Vec<String>,
+    /// Where anybody can fetch revocation lists without TLS, written into every certificate
+    /// [default: the enrolment door, http://HOST:8445/pki]
+    #[arg(long, value_name = "URL")]
+    published_url: Option<String>,
 }
 
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let at = now();
         let domain = self.domain.as_deref();
-        let recipients = &self.root_recipient;
-        let made = make(&context.home, &self.gateway_host, &self.hub, domain, recipients, at)?;
+        let made = make(
+            &context.home,
+            &self.gateway_host,
+            &self.hub,
+            domain,
+            self.published_url.as_deref(),
+            &self.root_recipient,
+            at,
+        )?;
         block_on(enter(context, &made, at))?;
         let home = context.home.folder().display();
         let root_identity = made.has_root_identity.then(|| context.home.resolve(ROOT_IDENTITY));
@@ -123,6 +134,7 @@ pub(super) fn make(
     hosts: &[String],
     hub: &str,
     domain: Option<&str>,
+    published: Option<&str>,
     root_recipients: &[String],
     now: Timestamp,
 ) -> Result<Made, Failure> {
@@ -150,17 +162,30 @@ pub(super) fn make(
     let settings = Config::template().replace(TEMPLATE_DOMAIN, &domain);
 
     let trust_domain = Domain::parse(&domain)?;
-    let terms = Terms { domain: &trust_domain, published: None, valid_for: LEAF_VALID_FOR };
+    let published = match published {
+        Some(url) => url.to_owned(),
+        None => format!("http://{}:{ENROLMENT_PORT}/pki", in_url(&hosts[0])),
+    };
+    let settings = settings.replace(
+        PUBLISHED_TEMPLATE,
+        &format!("published_url = \"{}\"", published.trim_end_matches('/')),
+    );
+    let published = Some(
+        Published::parse(&published)
+            .map_err(|error| Failure::new(Exit::Misused, format!("--published-url: {error}")))?,
+    );
+    let published = published.as_ref();
+    let terms = Terms { domain: &trust_domain, published, valid_for: LEAF_VALID_FOR };
     let is_address = |host: &&String| host.parse::<IpAddr>().is_ok();
     let domains = hosts.iter().filter(|host| !is_address(host)).cloned().collect();
 
     let root = Authority::new_root(&format!("{domain} root"), now)?;
     let agencies =
-        root.new_issuing(&IssuingFor::Agencies, &format!("{domain} agencies 1"), None, now)?;
+        root.new_issuing(&IssuingFor::Agencies, &format!("{domain} agencies 1"), published, now)?;
     let servers = root.new_issuing(
         &IssuingFor::GatewayServers { domains },
         &format!("{domain} gateway servers 1"),
-        None,
+        published,
         now,
     )?;
     let tls_key = generate_key()?;
@@ -279,6 +304,18 @@ pub(super) const ROOT_IDENTITY: &str = "keys/root-identity.txt";
 /// The root's sealed key, until it is moved off the machine.
 pub(super) const ROOT_KEY: &str = "certs/root.key.age";
 const DEFAULT_HUB: &str = "sefton-mash";
+/// The enrolment door's usual port.
+const ENROLMENT_PORT: u16 = 8445;
+/// The line of the shipped settings that is replaced by the home's own.
+const PUBLISHED_TEMPLATE: &str = "#published_url = \"http://mash.example.org:8445/pki\"";
+
+/// A host as a URL has it: an IPv6 address in brackets.
+pub(super) fn in_url(host: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => host.to_owned(),
+    }
+}
 
 fn default_domain(hosts: &[String]) -> String {
     let named = |host: &&String| host.contains('.') && host.parse::<IpAddr>().is_err();

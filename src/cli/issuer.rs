@@ -74,10 +74,11 @@ pub(super) async fn keep_running(home: &Home, config: &Config, stop: Cancellatio
         while !stop.is_cancelled() {
             match start(&supervised) {
                 Ok(mut child) => {
+                    // Taken, because waiting would close it; it ends the child when it is dropped.
+                    let stdin = child.stdin.take();
                     tokio::select! {
                         () = stop.cancelled() => {
-                            // Its standard input ends with this.
-                            drop(child.stdin.take());
+                            drop(stdin);
                             let _ = child.wait().await;
                             return;
                         }

@@ -3,9 +3,11 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
 //! 2 misused, 3 verification failed, 4 not found, 5 unhealthy.
 
+mod apd;
 mod authority;
 mod cert;
 mod client;
+mod connect;
 mod demo;
 mod exchange;
 mod inbox;
@@ -16,6 +18,7 @@ mod open;
 mod partner;
 mod receipt;
 mod root;
+mod running;
 mod schema;
 pub mod serve;
 
@@ -101,6 +104,9 @@ enum Command {
     /// The directory of agencies
     #[command(subcommand)]
     Partner(partner::Partner),
+    /// Agencies' appropriate policy documents
+    #[command(subcommand)]
+    Apd(apd::Apd),
     /// Certificates: issue, list, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -150,6 +156,7 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Apd(command) => command.run(context),
             Self::Authority(command) => command.run(context),
             Self::Cert(command) => command.run(context),
             Self::Demo(command) => command.run(context),
@@ -182,6 +189,15 @@ struct Context {
 }
 
 impl Context {
+    // What a command of ours is to be given so that it works in the same home.
+    fn at_home(&self) -> String {
+        if self.global.home == std::path::Path::new(".") {
+            String::new()
+        } else {
+            format!(" --home {}", self.global.home.display())
+        }
+    }
+
     // A sentence for the person, not for a program: left out with --quiet and --json.
     fn say(&self, text: impl fmt::Display) {
         if !self.global.quiet && !self.global.json {

@@ -12,7 +12,7 @@ use super::{Context, Exit, Failure, read_text};
 use crate::config::write_synced;
 use crate::message::{now, rfc3339, sha256};
 use crate::pki::ca::{
-    Authority, IssuingFor, authority_certificates, certificate_pem, certificates,
+    Authority, IssuingFor, Published, authority_certificates, certificate_pem, certificates,
 };
 use crate::pki::crl::{self, Reason, Revoked};
 use crate::pki::request::AuthorityRequest;
@@ -138,17 +138,24 @@ impl Sign {
             IssuingFor::Agencies => None,
             IssuingFor::GatewayServers { domains } => Some(domains),
         };
+        let published = request.published().map(Published::as_str);
         let shown = format!(
-            "  root     {}\n  name     {}\n  purpose  {}{}\n  key      SHA256 {}",
+            "  root     {}\n  name     {}\n  purpose  {}{}\n  lists    {}\n  key      SHA256 {}",
             root.name(),
             request.name(),
             request.purpose(),
             hosts.map(|hosts| format!(", for {}", hosts.join(", "))).unwrap_or_default(),
+            published.unwrap_or("(it will not say where)"),
             fingerprint(&request.key().fingerprint()),
         );
         confirmed(self.confirm.as_deref(), request.name(), &shown)?;
-        let der =
-            root.sign_issuing(request.issuing_for(), request.name(), request.key(), None, now())?;
+        let der = root.sign_issuing(
+            request.issuing_for(),
+            request.name(),
+            request.key(),
+            request.published(),
+            now(),
+        )?;
         let pem = certificate_pem(&der);
         write(&self.out, &pem)?;
         let signed = authority_certificates(&pem)?.swap_remove(0);
@@ -158,6 +165,7 @@ impl Sign {
                 "hosts": hosts,
                 "name": signed.name,
                 "notAfter": rfc3339(signed.not_after),
+                "publishedUrl": published,
                 "purpose": request.purpose(),
                 "root": root.name(),
                 "serial": signed.serial,

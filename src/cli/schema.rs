@@ -55,7 +55,7 @@ impl Validate {
             (_, Some(kind)) => schemas.validate(kind, &body, now()),
             (_, None) => {
                 return Err(Failure::new(Exit::Misused, "there is no schema for that kind")
-                    .hint("one of rfi, dispatch, response, acknowledgement, outcome, supplement"));
+                    .hint("one of rfi, dispatch, response, acknowledgement, outcome, supplement, test, test-reply"));
             }
         };
         match verdict.map_err(Problem::from) {

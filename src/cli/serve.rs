@@ -33,7 +33,7 @@ use crate::issuer::Access;
 use crate::ledger::Ledger;
 use crate::message::now;
 use crate::pki::ca::Domain;
-use crate::register::Register;
+use crate::register::{Live, Register};
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
 use crate::store::Store;
@@ -163,6 +163,7 @@ impl Running {
             gateway.directory().hub().id.clone(),
             config.certificate_days,
         );
+        let live = Arc::new(Live::read(Arc::clone(&store)).await?);
         let presence = Arc::new(Presence::default());
         let concerns = Arc::new(Concerns::default());
         let (reload, reloads) = mpsc::channel(16);
@@ -172,6 +173,7 @@ impl Running {
             config: config.clone(),
             gateway: Arc::clone(&gateway),
             register: register.clone(),
+            live: Arc::clone(&live),
             presence: Arc::clone(&presence),
             metrics: Arc::clone(&metrics),
             concerns: Arc::clone(&concerns),
@@ -180,7 +182,7 @@ impl Running {
 
         let api = api::router(Api {
             gateway: Arc::clone(&gateway),
-            registry: trusted.registry.clone(),
+            registry: live.subscribe(),
             presence: Arc::clone(&presence),
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
@@ -196,9 +198,20 @@ impl Running {
             header_timeout: seconds(config.limits.header_timeout_s),
         };
         let domain = Domain::parse(&config.domain)?;
-        let door = |tls| Door {
+        let enrolment_state = Enrolment {
+            gateway: Arc::clone(&gateway),
+            register,
+            live: Arc::clone(&live),
+            published: trusted.published,
+            refusals: Arc::clone(&refusals),
+            metrics: Arc::clone(&metrics),
+            attempts: Arc::new(Attempts::new(WRONG_TOKENS_PER_MINUTE)),
+            request_timeout: seconds(config.limits.request_timeout_s),
+        };
+        let door = |tls, plain| Door {
             tls,
-            registry: trusted.registry.clone(),
+            plain,
+            registry: live.subscribe(),
             domain: domain.clone(),
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -206,18 +219,10 @@ impl Running {
             presence: Arc::clone(&presence),
             limits,
         };
-        let partner_door = door(trusted.partner_api);
-        let enrolment_door = door(trusted.enrolment);
-        let enrolment_router = enrolment::router(Enrolment {
-            gateway: Arc::clone(&gateway),
-            register,
-            registry: trusted.registry.clone(),
-            published: trusted.published,
-            refusals: Arc::clone(&refusals),
-            metrics: Arc::clone(&metrics),
-            attempts: Arc::new(Attempts::new(WRONG_TOKENS_PER_MINUTE)),
-            request_timeout: seconds(config.limits.request_timeout_s),
-        });
+        let partner_door = door(trusted.partner_api, None);
+        let enrolment_door =
+            door(trusted.enrolment, Some(enrolment::plain_router(enrolment_state.clone())));
+        let enrolment_router = enrolment::router(enrolment_state);
         let local_router = health::router(Local {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -357,7 +362,8 @@ pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
     Ok(LogKey::from_pem(&config.log.origin, &pem)?)
 }
 
-fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
+/// The at-rest keys, as a home has them.
+pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     let mut all = Zeroizing::new(String::new());
     for path in &config.paths.at_rest_identities {
         all.push_str(&Zeroizing::new(read(&home.resolve(path))?));

@@ -6,6 +6,7 @@
 
 mod check;
 pub mod document;
+pub mod edit;
 mod narrow;
 pub mod parse;
 pub mod route;
@@ -18,6 +19,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+use self::document::nearest;
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Priority, Reference, Said,
 };
@@ -46,6 +48,12 @@ impl Directory {
         self.get(&self.hub).expect("a directory is only made with its hub in it")
     }
 
+    /// The agency whose id this one most resembles, if any does.
+    pub fn nearest(&self, id: &AgencyId) -> Option<&AgencyId> {
+        let nearest = nearest(id.as_str(), self.partners.keys().map(AgencyId::as_str))?;
+        self.partners.keys().find(|id| id.as_str() == nearest)
+    }
+
     /// Every agency, by id.
     pub fn all(&self) -> impl Iterator<Item = &Partner> {
         self.partners.values()
@@ -69,6 +77,16 @@ impl Directory {
     /// Whether the agency may send and be sent to at `now`. An unknown agency is not active.
     pub fn is_active(&self, id: &AgencyId, now: Timestamp) -> bool {
         self.get(id).is_some_and(|partner| partner.is_active(now))
+    }
+
+    /// What the agency may do at `now`; an unknown one, nothing.
+    pub fn admission(&self, id: &AgencyId, now: Timestamp) -> Admission {
+        self.get(id).map_or(Admission::Nothing, |partner| partner.admission(now))
+    }
+
+    /// Whether a message of this kind may be handed to the agency at `now`.
+    pub fn takes(&self, id: &AgencyId, kind: Kind, now: Timestamp) -> bool {
+        self.get(id).is_some_and(|partner| partner.takes(kind, now))
     }
 }
 
@@ -113,6 +131,8 @@ pub struct Partner {
     pub custody: Custody,
     /// Where its contact officer takes delivery, in the order they are tried.
     pub endpoints: Vec<Endpoint>,
+    /// Its appropriate policy document, as the operator recorded it (R72).
+    pub policy_document: Option<PolicyDocument>,
 }
 
 impl Partner {
@@ -129,7 +149,61 @@ impl Partner {
 
     /// Whether it may send and be sent to at `now`. A class of agencies never may.
     pub fn is_active(&self, now: Timestamp) -> bool {
-        self.kind != AgencyKind::GpSurgeryClass && self.status_at(now) == Status::Active
+        self.admission(now) == Admission::Everything
+    }
+
+    /// What it may do at `now`. A class of agencies may do nothing.
+    pub fn admission(&self, now: Timestamp) -> Admission {
+        match (self.kind, self.status_at(now)) {
+            (AgencyKind::GpSurgeryClass, _) | (_, Status::Closed | Status::Suspended) => {
+                Admission::Nothing
+            }
+            (_, Status::Active) => Admission::Everything,
+            (_, Status::Pending) => Admission::TestsOnly,
+        }
+    }
+
+    /// Whether a message of this kind may be handed to it at `now`.
+    pub fn takes(&self, kind: Kind, now: Timestamp) -> bool {
+        match self.admission(now) {
+            Admission::Everything => true,
+            Admission::Nothing => false,
+            Admission::TestsOnly => kind == Kind::Test,
+        }
+    }
+}
+
+/// What an agency may do, by where it stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// Whatever the exchanges it is a party to allow.
+    Everything,
+    /// Nothing.
+    Nothing,
+    /// Take tests of its connection and answer them: it has yet to join.
+    TestsOnly,
+}
+
+/// The document in which an agency says how it processes special categories of data (R72). The file
+/// itself stays with the operator.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyDocument {
+    /// SHA-256 of the file, in lower-case hex.
+    pub sha256: String,
+    /// The day by which it is to be reviewed.
+    pub review: Date,
+}
+
+impl PolicyDocument {
+    /// Days from `now` (UTC) until the review; negative when it is overdue.
+    pub fn days_to_review(&self, now: Timestamp) -> i32 {
+        let today = TimeZone::UTC.to_datetime(now).date();
+        self.review.duration_since(today).as_hours().div_euclid(24).try_into().unwrap_or(i32::MAX)
+    }
+
+    /// Whether its review is overdue, or due within the 30 days' notice (R72).
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.days_to_review(now) <= 30
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::check;
 use super::document::{Document, Mistakes, Section};
 use super::shape::{self, Loopback, Misshapen};
-use super::{AgencyKind, Custody, Directory, Endpoint, Officer, Partner, Status};
+use super::{AgencyKind, Custody, Directory, Endpoint, Officer, Partner, PolicyDocument, Status};
 use crate::message::AgencyId;
 
 /// What a directory's reader needs to know of the gateway's settings.
@@ -80,6 +80,7 @@ pub(crate) struct Draft<'d> {
     pub(crate) age_recipients: Vec<String>,
     pub(crate) custody: Custody,
     pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) policy_document: Option<PolicyDocument>,
 }
 
 impl Draft<'_> {
@@ -106,6 +107,7 @@ impl Draft<'_> {
             age_recipients: self.age_recipients,
             custody: self.custody,
             endpoints: self.endpoints,
+            policy_document: self.policy_document,
         })
     }
 
@@ -166,6 +168,7 @@ impl Reader {
             age_recipients: age_recipients(&mut section, "age_recipients"),
             custody: section.choice("custody", &custodies).unwrap_or(Custody::Gateway),
             endpoints: self.endpoints(&mut section),
+            policy_document: policy_document(&mut section, "policy_document"),
             section,
         };
         check::check_life(&draft, self.today);
@@ -240,6 +243,22 @@ fn officer(section: &mut Section<'_>, key: &'static str) -> Option<Officer> {
         telephone: telephone?.to_owned(),
         email: email.map(str::to_owned),
     })
+}
+
+fn policy_document(section: &mut Section<'_>, key: &'static str) -> Option<PolicyDocument> {
+    let mut document = section.table(key)?;
+    for (key, remedy) in [
+        ("sha256", "Record it with mash-gateway apd add: it works the digest out"),
+        ("review", "Write the day by which it is to be reviewed, such as 2027-11-01"),
+    ] {
+        if !document.has(key) {
+            document.wrong(key, "is missing", remedy);
+        }
+    }
+    let sha256 = shaped(&mut document, "sha256", shape::sha256);
+    let review = document.date("review");
+    document.finish();
+    Some(PolicyDocument { sha256: sha256?.to_owned(), review: review? })
 }
 
 /// Age recipients under `key`, each of the right shape.

@@ -10,11 +10,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
-use super::document::nearest;
 use super::narrow::Form;
-use super::{AgencyKind, Directory, Endpoint, Partner, Routed, RoutedMessage, RoutedStep, Status};
-use crate::message::{AgencyId, EnquiryId, ExchangeId, Kind, MessageId, Party, Reference};
-use crate::schema::{Address, Content, Recipient, ReplyContent, RfiContent, Schemas, Valid};
+use super::{
+    Admission, AgencyKind, Directory, Endpoint, Partner, Routed, RoutedMessage, RoutedStep, Status,
+};
+use crate::message::{
+    AgencyId, EnquiryId, ExchangeId, Kind, MessageId, Party, Priority, Reference,
+};
+use crate::schema::{
+    Address, Content, Recipient, ReplyContent, RfiContent, Schemas, TestContent, Valid,
+};
 
 /// Why a valid submission may not be sent. Holds ids and names of agencies, nothing of the body.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -127,11 +132,12 @@ pub fn reference_year(now: Timestamp) -> i16 {
     TimeZone::UTC.to_datetime(now).year()
 }
 
-/// How many exchange numbers routing this submission takes: one for each agency asked.
+/// How many exchange numbers routing this submission takes: one for each exchange it opens.
 pub fn references_wanted(valid: &Valid) -> u64 {
     match &valid.content {
         Content::Rfi(rfi) => rfi.recipients.len() as u64,
         Content::Reply(_) => 0,
+        Content::Test(_) => 1,
     }
 }
 
@@ -149,8 +155,15 @@ impl Directory {
         let sender =
             self.get(&valid.sender).filter(|sender| sender.kind != AgencyKind::GpSurgeryClass);
         let sender = sender.ok_or(RouteError::SenderUnknown)?;
-        if !sender.is_active(now) {
-            return Err(RouteError::SenderInactive(sender.status_at(now)));
+        let is_test_reply =
+            matches!(&valid.content, Content::Reply(reply) if reply.kind == Kind::TestReply);
+        // Before it takes part, an agency can say one thing: that a test has reached it.
+        match sender.admission(now) {
+            Admission::Everything => {}
+            Admission::TestsOnly if is_test_reply => {}
+            Admission::Nothing | Admission::TestsOnly => {
+                return Err(RouteError::SenderInactive(sender.status_at(now)));
+            }
         }
         let Valid { sender, received_at, traceparent, body, content } = valid;
         let common = Common { sender: &sender, time: received_at, traceparent, now };
@@ -161,6 +174,13 @@ impl Directory {
                 (Some(enquiry), self.route_rfi(&common, rfi, enquiry, first_reference, size)?)
             }
             Content::Reply(reply) => (None, vec![self.route_reply(&common, reply, body)?]),
+            Content::Test(test) => {
+                let enquiry = EnquiryId::new(now);
+                (
+                    Some(enquiry),
+                    vec![self.route_test(&common, test, body, enquiry, first_reference)?],
+                )
+            }
         };
         Ok(Routed { opens, messages })
     }
@@ -204,7 +224,7 @@ impl Directory {
                 plaintext,
                 custody: partner.custody,
                 age_recipients: partner.age_recipients.clone(),
-                is_pushed: is_pushed(partner, common.now),
+                is_pushed: is_pushed(partner, Kind::Rfi, common.now),
                 step: RoutedStep::Open {
                     categories,
                     persons: persons.clone(),
@@ -248,9 +268,62 @@ impl Directory {
             plaintext,
             custody: partner.custody,
             age_recipients: partner.age_recipients.clone(),
-            is_pushed: is_pushed(partner, common.now),
+            is_pushed: is_pushed(partner, kind, common.now),
             step: RoutedStep::Say { said, exchange: Box::new(exchange) },
         })
+    }
+
+    fn route_test(
+        &self,
+        common: &Common<'_>,
+        test: TestContent,
+        plaintext: Zeroizing<Vec<u8>>,
+        enquiry: EnquiryId,
+        reference: u64,
+    ) -> Result<RoutedMessage, RouteError> {
+        let TestContent { agency, reply_by } = test;
+        if *common.sender != self.hub {
+            return Err(RouteError::OnlyHub);
+        }
+        let partner = self.testable(agency, common.now).map_err(|fault| {
+            // There is one agency, and no list of them in the body that a pointer could lead into.
+            RouteError::Recipients(vec![RecipientProblem { pointer: String::new(), fault }])
+        })?;
+        Ok(RoutedMessage {
+            id: MessageId::new(common.now),
+            kind: Kind::Test,
+            enquiry,
+            exchange: ExchangeId::new(common.now),
+            reference: Reference::test(reference_year(common.now), reference),
+            sender: common.sender.clone(),
+            recipient: partner.id.clone(),
+            time: common.time,
+            priority: Priority::Routine,
+            handling: None,
+            in_reply_to: None,
+            traceparent: common.traceparent.clone(),
+            schema_digest: Schemas::digest(Kind::Test),
+            plaintext,
+            custody: partner.custody,
+            age_recipients: partner.age_recipients.clone(),
+            is_pushed: is_pushed(partner, Kind::Test, common.now),
+            step: RoutedStep::Open {
+                categories: Vec::new(),
+                persons: Vec::new(),
+                response_required_by: reply_by,
+            },
+        })
+    }
+
+    // As for an RFI, but an agency that is still to join is whom tests are for.
+    fn testable(&self, agency: AgencyId, now: Timestamp) -> Result<&Partner, RecipientFault> {
+        match (self.askable_one(&Address::Agency(agency.clone()), now), self.get(&agency)) {
+            (Err(RecipientFault::Pending), Some(partner)) if partner.endpoints.is_empty() => {
+                Err(RecipientFault::NoEndpoint)
+            }
+            (Err(RecipientFault::Pending), Some(partner)) => Ok(partner),
+            (found, _) => found,
+        }
     }
 
     // The agencies named, or every reason why not.
@@ -284,11 +357,9 @@ impl Directory {
 
     fn askable_one(&self, address: &Address, now: Timestamp) -> Result<&Partner, RecipientFault> {
         let partner = match address {
-            Address::Agency(id) => self.get(id).ok_or_else(|| {
-                let ids = self.partners.keys().map(AgencyId::as_str);
-                let nearest = nearest(id.as_str(), ids).and_then(|id| AgencyId::parse(id).ok());
-                RecipientFault::Unknown { nearest }
-            })?,
+            Address::Agency(id) => self
+                .get(id)
+                .ok_or_else(|| RecipientFault::Unknown { nearest: self.nearest(id).cloned() })?,
             // Codes are too alike for a guess to be safe.
             Address::OdsCode(code) => {
                 self.by_ods(code).ok_or(RecipientFault::Unknown { nearest: None })?
@@ -330,9 +401,12 @@ struct Common<'a> {
 }
 
 // Replies go to whoever the exchange says, but what is owed to an agency that is suspended or
-// closed waits in its mailbox: its endpoint may not be its own any more.
-fn is_pushed(partner: &Partner, now: Timestamp) -> bool {
-    partner.is_active(now) && matches!(partner.endpoints.first(), Some(Endpoint::Push { .. }))
+// closed waits in its mailbox: its endpoint may not be its own any more. The answer to a test is for
+// the operator's command, which looks for it where it is held.
+fn is_pushed(partner: &Partner, kind: Kind, now: Timestamp) -> bool {
+    kind != Kind::TestReply
+        && partner.takes(kind, now)
+        && matches!(partner.endpoints.first(), Some(Endpoint::Push { .. }))
 }
 
 #[cfg(test)]
@@ -341,7 +415,7 @@ mod tests {
 
     use super::super::parse::ParseOptions;
     use super::*;
-    use crate::message::{Exchange, ExchangeState, Priority, ResponseResult, Said};
+    use crate::message::{Exchange, ExchangeState, ResponseResult, Said};
 
     const PARTNERS: &str = r#"
 agency = [
@@ -453,7 +527,8 @@ agency = [
     fn reply(sender: &str, kind: Kind, exchange: Exchange) -> Valid {
         let said = match kind {
             Kind::Outcome => Said::Outcome,
-            Kind::Acknowledgement | Kind::Response | Kind::Rfi | Kind::Supplement => {
+            Kind::TestReply => Said::TestReply,
+            Kind::Acknowledgement | Kind::Response | Kind::Rfi | Kind::Supplement | Kind::Test => {
                 Said::Response(ResponseResult::Complete)
             }
         };
@@ -582,6 +657,58 @@ agency = [
             assert_eq!(refused(reply("surgery", kind, exchange())), RouteError::NotYours);
             let stopped = RouteError::SenderInactive(Status::Suspended);
             assert_eq!(refused(reply("stopped", kind, exchange())), stopped);
+        }
+    }
+
+    fn test(sender: &str, agency: &str) -> Valid {
+        valid(sender, Content::Test(TestContent { agency: id(agency), reply_by: now() }))
+    }
+
+    #[test]
+    fn a_test_goes_to_whoever_may_yet_join() {
+        let mut directory = directory();
+        directory.partners.get_mut(&id("police")).unwrap().status = Status::Pending;
+        let submission = test("hub", "police");
+        assert_eq!(references_wanted(&submission), 1);
+        let routed = directory.route(submission, 9, now()).unwrap();
+        let message = &routed.messages[0];
+        assert_eq!(
+            (message.kind, message.reference.clone()),
+            (Kind::Test, Reference::test(2026, 9))
+        );
+        assert_eq!((&message.recipient, message.is_pushed), (&id("police"), true));
+        assert_eq!(routed.opens, Some(message.enquiry));
+        let RoutedStep::Open { categories, persons, .. } = &message.step else {
+            panic!("a test opens an exchange")
+        };
+        assert!(categories.is_empty() && persons.is_empty());
+        // And to whoever takes part.
+        assert!(directory.route(test("hub", "surgery"), 1, now()).is_ok());
+
+        let fault = |agency| match directory.route(test("hub", agency), 1, now()).err() {
+            Some(RouteError::Recipients(problems)) => problems[0].fault.clone(),
+            other => panic!("{agency}: {other:?}"),
+        };
+        assert_eq!(fault("waiting"), RecipientFault::NoEndpoint);
+        assert_eq!(fault("stopped"), RecipientFault::Suspended);
+        assert!(matches!(fault("gone"), RecipientFault::Closed { .. }));
+        assert_eq!(fault("hub"), RecipientFault::Hub);
+        assert_eq!(fault("surgeries"), RecipientFault::Class);
+        assert!(matches!(fault("nobody"), RecipientFault::Unknown { .. }));
+        assert_eq!(refused(test("surgery", "police")), RouteError::OnlyHub);
+    }
+
+    #[test]
+    fn before_it_joins_an_agency_can_answer_a_test_and_no_more() {
+        let exchange = Exchange { agency: id("waiting"), ..exchange() };
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.sender() == Party::Agency) {
+            let routed = directory().route(reply("waiting", kind, exchange.clone()), 0, now());
+            if kind == Kind::TestReply {
+                assert!(!routed.unwrap().messages[0].is_pushed);
+            } else {
+                let inactive = RouteError::SenderInactive(Status::Pending);
+                assert_eq!(routed.err(), Some(inactive), "{kind:?}");
+            }
         }
     }
 

@@ -60,6 +60,15 @@ pub(crate) fn email(text: &str) -> Result<(), Misshapen> {
     Ok(())
 }
 
+/// A SHA-256, as `sha256sum` prints it.
+pub(crate) fn sha256(text: &str) -> Result<(), Misshapen> {
+    let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    if text.len() == 64 && text.bytes().all(is_hex) {
+        return Ok(());
+    }
+    misshapen("is not a SHA-256", "Write its 64 digits and small letters, as sha256sum prints them")
+}
+
 /// An organisation's code in the NHS Organisation Data Service.
 pub(crate) fn ods_code(text: &str) -> Result<(), Misshapen> {
     let plain = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit();

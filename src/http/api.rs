@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use crate::audit::entry::{Event, Fields};
+use crate::directory::Admission;
 use crate::event;
 use crate::exchange::Gateway;
 use crate::http::presence::Presence;
@@ -96,10 +97,10 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let guest = request.extensions().get::<Guest>().cloned();
     let peer = identify(&api, guest.as_ref(), at);
     let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
-    let peer = peer.and_then(|peer| admit(&api, peer, route, at));
-    let mut response = match peer {
-        Ok(peer) => {
-            request.extensions_mut().insert(Sender { peer, at });
+    let sender = peer.and_then(|peer| admit(&api, peer, &request, at));
+    let mut response = match sender {
+        Ok(sender) => {
+            request.extensions_mut().insert(sender);
             let answered = async {
                 // The router would answer HEAD as it does GET, and so collect a message for nobody.
                 if method == Method::HEAD {
@@ -128,17 +129,46 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
         note(&api, &problem, &instance, agency.as_ref(), &method, route, at);
         *response.body_mut() = Body::from(problem.document(&instance));
     }
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // RFC 6797, for browsers: one that was here once does not try it without TLS. A year.
+    let hsts = HeaderValue::from_static("max-age=31536000");
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     response
 }
 
-// Who may not be sent anything may not fetch anything either. Whom we take it for, it may ask.
-fn admit(api: &Api, peer: Arc<Peer>, route: &str, at: Timestamp) -> Result<Arc<Peer>, Problem> {
-    if route != "/v1/whoami" && !api.gateway.directory().is_active(peer.agency(), at) {
-        let detail = "The agency's entry in the directory is not active.";
-        return Err(Problem::new(ProblemType::AgencyInactive, detail));
+// Who may not be sent anything may not fetch anything either. Whom we take it for, it may ask; and an
+// agency that has yet to join has what a test of its connection needs.
+fn admit(api: &Api, peer: Arc<Peer>, request: &Request, at: Timestamp) -> Result<Sender, Problem> {
+    let admission = api.gateway.directory().admission(peer.agency(), at);
+    let is_admitted = match admission {
+        Admission::Everything => true,
+        Admission::Nothing => false,
+        Admission::TestsOnly => is_for_tests(request),
+    };
+    if is_admitted || route(request) == "/v1/whoami" {
+        return Ok(Sender { peer, admission, at });
     }
-    Ok(peer)
+    Err(inactive())
+}
+
+// Which message or exchange it is about is looked at where it is known.
+fn is_for_tests(request: &Request) -> bool {
+    let mut parts = request.uri().path().trim_start_matches('/').split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("v1"), Some("inbox"), None, None) => true,
+        (Some("v1"), Some("messages"), Some(_), _) => true,
+        (Some("v1"), Some("exchanges"), Some(_), None) => true,
+        (Some("v1"), Some("exchanges"), Some(_), Some(kind)) => {
+            Kind::from_path(kind) == Some(Kind::TestReply)
+        }
+        _ => false,
+    }
+}
+
+fn inactive() -> Problem {
+    let detail = "The agency's entry in the directory is not active.";
+    Problem::new(ProblemType::AgencyInactive, detail)
 }
 
 fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
@@ -202,7 +232,8 @@ fn route(request: &Request) -> &'static str {
             Some(Kind::Outcome) => "/v1/exchanges/{id}/outcomes",
             Some(Kind::Response) => "/v1/exchanges/{id}/responses",
             Some(Kind::Supplement) => "/v1/exchanges/{id}/supplements",
-            Some(Kind::Rfi) | None => "/v1/exchanges/{id}/{kind}",
+            Some(Kind::TestReply) => "/v1/exchanges/{id}/test-replies",
+            Some(Kind::Rfi | Kind::Test) | None => "/v1/exchanges/{id}/{kind}",
         },
         (Some("v1"), Some("exchanges"), _, _) => "/v1/exchanges",
         (Some("v1"), Some("enquiries"), _, _) => "/v1/enquiries",
@@ -236,7 +267,32 @@ impl IntoResponse for Problem {
 #[derive(Clone)]
 struct Sender {
     peer: Arc<Peer>,
+    admission: Admission,
     at: Timestamp,
+}
+
+impl Sender {
+    fn agency(&self) -> &AgencyId {
+        self.peer.agency()
+    }
+
+    /// The serial of the certificate it came with, for the log.
+    fn certificate(&self) -> Option<&str> {
+        Some(self.peer.serial())
+    }
+
+    /// The one kind of message it may be shown, if it may not be shown all.
+    fn only(&self) -> Option<Kind> {
+        match self.admission {
+            Admission::Everything | Admission::Nothing => None,
+            Admission::TestsOnly => Some(Kind::Test),
+        }
+    }
+
+    /// Refuses an exchange that is not for this sender yet.
+    fn hold_to_tests(&self, exchange: &Exchange) -> Result<(), Problem> {
+        if self.only().is_none() || exchange.is_test() { Ok(()) } else { Err(inactive()) }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Sender {
@@ -263,7 +319,7 @@ async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Prob
         },
         "name": name,
         "role": role,
-        "waiting": api.gateway.waiting(agency).await?,
+        "waiting": api.gateway.waiting(agency, sender.only()).await?,
     })))
 }
 
@@ -285,7 +341,11 @@ async fn say(
 ) -> Result<Response, Problem> {
     let kind = Kind::from_path(&kind)
         .ok_or_else(|| Problem::new(ProblemType::NotFound, "There is no such path."))?;
-    let target = Target::Exchange(find(&api, &sender, &id).await?, kind);
+    let id = find(&api, &sender, &id).await?;
+    if sender.only().is_some() {
+        sender.hold_to_tests(&api.gateway.exchange(sender.peer.agency(), &id).await?)?;
+    }
+    let target = Target::Exchange(id, kind);
     submit(&api, &sender, target, &headers, body).await
 }
 
@@ -332,7 +392,8 @@ async fn enquiries(
     let next =
         next_link("/v1/enquiries", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
     let mut board: Vec<(EnquiryId, Vec<Value>)> = Vec::new();
-    for exchange in &exchanges {
+    // Nobody is enquired about in a test.
+    for exchange in exchanges.iter().filter(|exchange| !exchange.is_test()) {
         let view = exchange_view(exchange, sender.at);
         match board.iter_mut().find(|(id, _)| *id == exchange.enquiry) {
             Some((_, views)) => views.push(view),
@@ -365,7 +426,10 @@ async fn exchanges(
     let exchanges = api.gateway.exchanges(sender.peer.agency(), before, limit).await?;
     let next =
         next_link("/v1/exchanges", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
-    let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, sender.at)).collect();
+    // The hub's people wait for no answer to a test: the operator's command does.
+    let is_hub = api.gateway.is_hub(sender.peer.agency());
+    let shown = exchanges.iter().filter(|exchange| !(is_hub && exchange.is_test()));
+    let views: Vec<_> = shown.map(|e| exchange_view(e, sender.at)).collect();
     Ok(with_link(json_response(&json!({ "exchanges": views })), next))
 }
 
@@ -377,6 +441,7 @@ async fn exchange(
     let reader = sender.peer.agency();
     let id = find(&api, &sender, &id).await?;
     let exchange = api.gateway.exchange(reader, &id).await?;
+    sender.hold_to_tests(&exchange)?;
     let timeline = api.gateway.timeline(reader, &id).await?;
     let mut view = exchange_view(&exchange, sender.at);
     view["timeline"] = timeline.iter().map(timeline_view).collect();
@@ -390,7 +455,7 @@ async fn inbox(
 ) -> Result<Response, Problem> {
     let after = page.after.as_deref().map(parse).transpose()?;
     let limit = api.page(page.limit);
-    let messages = api.gateway.inbox(sender.peer.agency(), after, limit).await?;
+    let messages = api.gateway.inbox(sender.peer.agency(), sender.only(), after, limit).await?;
     let last = messages.last().map(|message| message.envelope.id);
     let next = next_link("/v1/inbox", "after", last, &messages, limit);
     let views: Vec<_> = messages.iter().map(message_view).collect();
@@ -407,7 +472,9 @@ async fn collect(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let document = api.gateway.collect(&sender.peer, &parse(&id)?, sender.at).await?;
+    let id = find_message(&api, &sender, &id).await?;
+    let document =
+        api.gateway.collect(sender.agency(), sender.certificate(), &id, sender.at).await?;
     let digest = event::content_digest(&sha256(&document));
     let mut response = Response::new(Body::from(Bytes::from_owner(document)));
     let headers = response.headers_mut();
@@ -423,8 +490,9 @@ async fn saved(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id: MessageId = parse(&id)?;
-    let (entry, at) = api.gateway.save(&sender.peer, &id, sender.at).await?;
+    let id = find_message(&api, &sender, &id).await?;
+    let (entry, at) =
+        api.gateway.save(sender.agency(), sender.certificate(), &id, sender.at).await?;
     Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
 }
 
@@ -433,7 +501,8 @@ async fn receipt(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let receipt = api.gateway.receipt(sender.peer.agency(), &parse(&id)?).await?;
+    let id = find_message(&api, &sender, &id).await?;
+    let receipt = api.gateway.receipt(sender.peer.agency(), &id).await?;
     Ok(text_response(TEXT, receipt))
 }
 
@@ -536,6 +605,7 @@ pub fn exchange_view(exchange: &Exchange, at: Timestamp) -> Value {
 
 fn is_overdue(exchange: &Exchange, at: Timestamp) -> bool {
     at > exchange.response_required_by
+        && !exchange.is_test()
         && !matches!(exchange.state, ExchangeState::Completed | ExchangeState::Rejected)
 }
 
@@ -660,6 +730,15 @@ async fn find(api: &Api, sender: &Sender, name: &str) -> Result<ExchangeId, Prob
         }
         Err(_) => parse(name),
     }
+}
+
+// Of a sender that has yet to join, only messages of its tests.
+async fn find_message(api: &Api, sender: &Sender, name: &str) -> Result<MessageId, Problem> {
+    let id = parse(name)?;
+    if sender.only().is_some() {
+        sender.hold_to_tests(&api.gateway.exchange_of(sender.peer.agency(), &id).await?)?;
+    }
+    Ok(id)
 }
 
 // An id that does not parse is an id that does not exist: the answers must not differ.

@@ -26,14 +26,15 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::audit::entry::{Event, Grant};
+use crate::directory::Status;
 use crate::exchange::Gateway;
 use crate::http::refusals::Refusals;
 use crate::http::server::Guest;
 use crate::issuer::{IssuedChain, IssuerError};
 use crate::message::{AgencyId, MessageId, now};
 use crate::pki::ca::{Profile, certificates, certificates_only};
-use crate::pki::identity::{Peer, Registry, Standing};
-use crate::register::{Register, RegisterError, TokenFault};
+use crate::pki::identity::{Peer, Standing};
+use crate::register::{Live, Register, RegisterError, TokenFault};
 use crate::telemetry::Metrics;
 
 /// What the door serves.
@@ -44,7 +45,7 @@ pub struct Enrolment {
     /// The register.
     pub register: Register,
     /// The certificates that are good, asked on every request.
-    pub registry: watch::Receiver<Arc<Registry>>,
+    pub live: Arc<Live>,
     /// What anybody may have.
     pub published: watch::Receiver<Arc<Published>>,
     /// How refusals are thinned out before they reach the log.
@@ -62,7 +63,7 @@ pub struct Enrolment {
 pub struct Published {
     /// Certificates (`.crt`) and revocation lists (`.crl`), DER, by file name.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// All certificates as PKCS#7.
+    /// The roots and the agencies' authorities, as PKCS#7.
     pub authorities: Vec<u8>,
 }
 
@@ -111,6 +112,19 @@ pub fn router(door: Enrolment) -> Router {
         .with_state(door)
 }
 
+/// What those get who do not speak TLS: what is signed, and nothing that is secret goes the other way.
+pub fn plain_router(door: Enrolment) -> Router {
+    Router::new()
+        .route("/pki/{name}", get(file))
+        .fallback(|| async {
+            let text = "Speak TLS: https. What was sent in the clear, such as a token, is to be \
+                        replaced.\n";
+            (StatusCode::FORBIDDEN, text)
+        })
+        .layer(middleware::from_fn_with_state(door.clone(), around))
+        .with_state(door)
+}
+
 async fn around(State(door): State<Enrolment>, request: Request, next: Next) -> Response {
     let answered = tokio::time::timeout(door.request_timeout, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response());
@@ -140,13 +154,16 @@ async fn enrol(State(door): State<Enrolment>, request: Request) -> Response {
         Some(Guest::Nobody(from) | Guest::Named(_, from)) => *from,
         Some(Guest::Refused(_)) | None => return door.refuse(Refusal::Certificate, None, at),
     };
-    let Some((agency, token)) = credentials(request.headers()) else {
-        return door.refuse(Refusal::NoToken, None, at);
-    };
+    let credentials = credentials(request.headers());
+    // Read in any case: a client that is still sending would not see the answer.
+    let csr = read(request).await;
     if door.attempts.is_shut_out(from, at) {
         return door.refuse(Refusal::TooMany, None, at);
     }
-    let csr = match read(request).await {
+    let Some((agency, token)) = credentials else {
+        return door.refuse(Refusal::NoToken, None, at);
+    };
+    let csr = match csr {
         Ok(csr) => csr,
         Err(refusal) => return door.refuse(refusal, None, at),
     };
@@ -160,34 +177,40 @@ async fn enrol(State(door): State<Enrolment>, request: Request) -> Response {
     if matches!(enrolled, Err(RegisterError::Token(_))) {
         door.attempts.was_wrong(from, at);
     }
-    door.answer(enrolled, &agency, at)
+    door.answer(enrolled, &agency, at).await
 }
 
 async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
     let at = now();
     let guest = request.extensions().get::<Guest>().cloned();
+    let csr = read(request).await;
     let Some(peer) = guest.as_ref().and_then(Guest::peer).filter(|peer| door.is_good(peer, at))
     else {
         return door.refuse(Refusal::Certificate, None, at);
     };
-    let csr = match read(request).await {
+    let csr = match csr {
         Ok(csr) => csr,
         Err(refusal) => return door.refuse(refusal, Some(peer.agency()), at),
     };
     let agency = peer.agency().clone();
+    // One that was stopped, or is gone, is not helped to go on.
+    let status = door.gateway.directory().get(&agency).map(|partner| partner.status_at(at));
+    if !matches!(status, Some(Status::Active | Status::Pending)) {
+        return door.refuse(Refusal::Certificate, Some(&agency), at);
+    }
     let grant = Grant::Renewal { serial: peer.serial().to_owned() };
     // The same name as before, whatever the request says (RFC 7030, 4.2.2).
     let profile = Profile::Agency(agency.clone());
     let renewed = door.register.issue(&profile, &csr, grant, at).await;
-    door.answer(renewed, &agency, at)
+    door.answer(renewed, &agency, at).await
 }
 
 impl Enrolment {
     fn is_good(&self, peer: &Peer, at: Timestamp) -> bool {
-        self.registry.borrow().standing(peer.sha256(), at) == Standing::Active
+        self.live.subscribe().borrow().standing(peer.sha256(), at) == Standing::Active
     }
 
-    fn answer(
+    async fn answer(
         &self,
         issued: Result<IssuedChain, RegisterError>,
         agency: &AgencyId,
@@ -195,6 +218,10 @@ impl Enrolment {
     ) -> Response {
         let refusal = match issued {
             Ok(issued) => {
+                // Good before it is handed out.
+                if let Err(error) = self.live.refresh().await {
+                    tracing::error!(error = %error, "the register could not be read");
+                }
                 self.metrics.enrolment("issued");
                 tracing::info!(
                     agency.id = agency.as_str(),
@@ -360,9 +387,12 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
 
 // The media type and Content-Transfer-Encoding are not looked at: clients differ (RFC 8951, 3.1).
 async fn read(request: Request) -> Result<String, Refusal> {
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let limited = Limited::new(request.into_body(), READ_BYTES_MAX);
     let body = limited.collect().await.map_err(|_| Refusal::TooLarge)?;
     let body: Bytes = body.to_bytes();
+    if body.len() > BODY_BYTES_MAX {
+        return Err(Refusal::TooLarge);
+    }
     match std::str::from_utf8(&body) {
         Ok(text) => Ok(text.to_owned()),
         // As a browser or curl would send the file openssl wrote with -outform DER.
@@ -370,17 +400,9 @@ async fn read(request: Request) -> Result<String, Refusal> {
     }
 }
 
-// Base64 in lines (RFC 7030, 4.1.3; RFC 8951).
+// Base64 (RFC 7030, 4.1.3; RFC 8951), in one line: strongSwan does not read several.
 fn pkcs7(der: &[u8]) -> Response {
-    let mut text = String::new();
-    let encoded = STANDARD.encode(der);
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
+    let text = STANDARD.encode(der);
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
     let media_type = HeaderValue::from_static("application/pkcs7-mime; smime-type=certs-only");
@@ -389,6 +411,8 @@ fn pkcs7(der: &[u8]) -> Response {
     response
 }
 
+/// What is read of a body before the connection is given up.
+const READ_BYTES_MAX: usize = 256 * 1024;
 /// As much as any signing request, several times over.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Addresses remembered before the quiet ones are forgotten.

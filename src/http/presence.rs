@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use crate::store::CertificateUse;
 pub struct Presence {
     here: Mutex<Here>,
     left: Notify,
+    cut: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,16 @@ impl Presence {
             }
             left.await;
         }
+    }
+
+    /// A connection is cut because its certificate was revoked.
+    pub fn note_cut(&self) {
+        self.cut.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many connections were cut since this was last asked.
+    pub fn take_cut(&self) -> usize {
+        self.cut.swap(0, Ordering::Relaxed)
     }
 
     /// A certificate is used.

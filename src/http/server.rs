@@ -14,11 +14,11 @@ use hyper::Request;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -60,6 +60,8 @@ pub struct Door {
     pub metrics: Arc<Metrics>,
     /// How refusals are thinned out before they reach the log.
     pub refusals: Arc<Refusals>,
+    /// What those get who do not speak TLS, if anything: what is public, and signed.
+    pub plain: Option<Router>,
     /// Who is connected.
     pub presence: Arc<Presence>,
     /// What is allowed.
@@ -124,6 +126,19 @@ impl Door {
         stop: CancellationToken,
     ) {
         let _ = tcp.set_nodelay(true);
+        if let Some(router) = &self.plain {
+            let mut first = [0];
+            let peeked = tokio::time::timeout(self.limits.handshake_timeout, tcp.peek(&mut first));
+            match peeked.await {
+                Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => {}
+                Ok(Ok(1)) => {
+                    let guest = Guest::Nobody(from.ip());
+                    return self.http(tcp, false, guest, router.clone(), stop).await;
+                }
+                Ok(Ok(_) | Err(_)) => return self.refused("connection-closed", from),
+                Err(_) => return self.refused("timeout", from),
+            }
+        }
         let config = Arc::clone(&self.tls.borrow());
         let handshake = TlsAcceptor::from(config).accept(tcp);
         let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
@@ -155,22 +170,23 @@ impl Door {
             Guest::Refused(code) => self.metrics.handshake(code),
         }
         let peer = guest.peer().cloned();
+        // Chosen by ALPN and not by sniffing, which has no timeout before the first byte.
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         tokio::select! {
-            () = self.http(stream, guest, router, stop) => {}
+            () = self.http(stream, is_h2, guest, router, stop) => {}
             // Dropping the connection ends requests in flight too: a revoked agency is cut off.
-            () = revoked(&mut registry, peer.as_deref()) => {}
+            () = revoked(&mut registry, peer.as_deref()) => self.presence.note_cut(),
         }
     }
 
     async fn http(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        is_h2: bool,
         guest: Guest,
         router: Router,
         stop: CancellationToken,
     ) {
-        // Chosen by ALPN and not by sniffing, which has no timeout before the first byte.
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let service = TowerToHyperService::new(router.map_request(
             move |mut request: Request<hyper::body::Incoming>| {
                 request.extensions_mut().insert(guest.clone());
@@ -251,6 +267,9 @@ async fn revoked(registry: &mut watch::Receiver<Arc<Registry>>, peer: Option<&Pe
         }
     }
 }
+
+/// The type of a TLS record that begins a handshake (RFC 8446, 5.1); no HTTP begins so.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// How long requests in hand may take to finish once the door closes.
 const DRAIN: Duration = Duration::from_secs(30);

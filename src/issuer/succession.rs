@@ -238,12 +238,13 @@ impl Issuer {
         let last = bundle.iter().filter_map(|authority| number(&authority.name)).max();
         let number = last.unwrap_or(1).saturating_add(1);
         let name = format!("{} {} {number}", self.config.domain, purpose.words());
+        let published = self.config.published_url.as_ref();
         if line.next_keys.exists() {
             let key = AuthorityKey::from_pem(&self.keys(&line.next_keys)?)?;
-            return Ok(AuthorityRequest::new(&key, &issuing_for, &name)?);
+            return Ok(AuthorityRequest::new(&key, &issuing_for, &name, published)?);
         }
         let key = AuthorityKey::generate()?;
-        let request = AuthorityRequest::new(&key, &issuing_for, &name)?;
+        let request = AuthorityRequest::new(&key, &issuing_for, &name, published)?;
         let sealed = self.sealed(&key.pem())?;
         let path = &line.next_keys;
         write_synced(path, &sealed, 0o644).map_err(|error| SuccessionError::write(path, error))?;
@@ -254,8 +255,9 @@ impl Issuer {
     pub fn request_again(&self, purpose: Purpose) -> Result<AuthorityRequest, SuccessionError> {
         let authorities = self.open(&self.line(purpose))?;
         let authority = authorities.first().ok_or(SuccessionError::NoAuthority)?;
+        let published = self.config.published_url.as_ref();
         let issuing_for = authority.issuing_for().ok_or(SuccessionError::NoAuthority)?;
-        Ok(AuthorityRequest::new(authority.key(), issuing_for, authority.name())?)
+        Ok(AuthorityRequest::new(authority.key(), issuing_for, authority.name(), published)?)
     }
 
     /// Takes the root's answer to a request: the next authority, or another root's certificate for

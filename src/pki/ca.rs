@@ -75,6 +75,11 @@ impl Domain {
 pub struct Published(String);
 
 impl Published {
+    /// The base URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Parses the base URL. Only `http`: a list fetched over TLS would need itself to be trusted.
     pub fn parse(base_url: &str) -> Result<Self, CaError> {
         let base = base_url.trim_end_matches('/');

@@ -11,8 +11,8 @@ use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use crate::message::hex;
 use crate::pki::ca::{
-    AuthorityKey, CaError, CsrError, IssuingFor, NAME_LENGTH_MAX, SubjectKey, is_dns_name,
-    one_pem_block, pem,
+    AuthorityKey, CaError, CsrError, IssuingFor, NAME_LENGTH_MAX, Published, SubjectKey,
+    is_dns_name, one_pem_block, pem,
 };
 
 /// A request for an issuing authority's certificate, whose key its maker has shown to hold.
@@ -20,6 +20,7 @@ use crate::pki::ca::{
 pub struct AuthorityRequest {
     issuing_for: IssuingFor,
     name: String,
+    published: Option<Published>,
     key: SubjectKey,
     csr_pem: String,
 }
@@ -30,23 +31,27 @@ impl AuthorityRequest {
         key: &AuthorityKey,
         issuing_for: &IssuingFor,
         name: &str,
+        published: Option<&Published>,
     ) -> Result<Self, AuthorityRequestError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
-        let purpose = match issuing_for {
-            IssuingFor::Agencies => ExtendedKeyUsagePurpose::ClientAuth,
+        let (purpose, domains) = match issuing_for {
+            IssuingFor::Agencies => (ExtendedKeyUsagePurpose::ClientAuth, &[][..]),
             IssuingFor::GatewayServers { domains } => {
-                // The names themselves, for want of a place for constraints in a request.
-                params.subject_alt_names = domains
-                    .iter()
-                    .map(|domain| Ok(SanType::DnsName(domain.as_str().try_into()?)))
-                    .collect::<Result<_, rcgen::Error>>()
-                    .map_err(|_| AuthorityRequestError::Names)?;
-                ExtendedKeyUsagePurpose::ServerAuth
+                (ExtendedKeyUsagePurpose::ServerAuth, domains.as_slice())
             }
         };
         params.extended_key_usages = vec![purpose];
+        // As names of its own, for want of a place for constraints and addresses in a request.
+        let domain = |domain: &String| Ok(SanType::DnsName(domain.as_str().try_into()?));
+        let published = published.map(|url| Ok(SanType::URI(url.as_str().try_into()?)));
+        params.subject_alt_names = domains
+            .iter()
+            .map(domain)
+            .chain(published)
+            .collect::<Result<_, rcgen::Error>>()
+            .map_err(|_| AuthorityRequestError::Names)?;
         let csr = params.serialize_request(key).map_err(CaError::Signing)?;
         Self::read(&pem("CERTIFICATE REQUEST", csr.der()))
     }
@@ -79,10 +84,12 @@ impl AuthorityRequest {
              \x20 purpose    {purpose}\n\
              \x20 name       {name}\n\
              {names}\
+             \x20 lists at   {published}\n\
              \x20 key        {key}\n\n\
              {csr}",
             purpose = self.purpose(),
             name = self.name,
+            published = self.published.as_ref().map_or("(not said)", Published::as_str),
             key = hex(&self.key.key_id()),
             csr = self.csr_pem,
         )
@@ -101,6 +108,11 @@ impl AuthorityRequest {
     /// The name it is to have.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its certificate says that its root's list is to be had.
+    pub fn published(&self) -> Option<&Published> {
+        self.published.as_ref()
     }
 
     /// Its key.
@@ -128,7 +140,8 @@ impl AuthorityRequest {
             return Err(AuthorityRequestError::Name);
         }
         let mut purpose = None;
-        let mut names = Vec::new();
+        let (mut names, mut published) = (Vec::new(), None);
+        let mut has_names = false;
         for attribute in info.iter_attributes() {
             let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else {
                 return Err(AuthorityRequestError::AsksMore);
@@ -148,15 +161,18 @@ impl AuthorityRequest {
                             _ => return Err(AuthorityRequestError::Purpose),
                         };
                     }
-                    ParsedExtension::SubjectAlternativeName(san) if names.is_empty() => {
+                    ParsedExtension::SubjectAlternativeName(san) if !has_names => {
+                        has_names = true;
                         for name in &san.general_names {
-                            let GeneralName::DNSName(name) = name else {
-                                return Err(AuthorityRequestError::Names);
-                            };
-                            if !is_dns_name(name) {
-                                return Err(AuthorityRequestError::Names);
+                            match name {
+                                GeneralName::DNSName(name) if is_dns_name(name) => {
+                                    names.push((*name).to_owned());
+                                }
+                                GeneralName::URI(url) if published.is_none() => {
+                                    published = Some(Published::parse(url)?);
+                                }
+                                _ => return Err(AuthorityRequestError::Names),
                             }
-                            names.push((*name).to_owned());
                         }
                     }
                     _ => return Err(AuthorityRequestError::AsksMore),
@@ -171,7 +187,7 @@ impl AuthorityRequest {
             _ => return Err(AuthorityRequestError::Purpose),
         };
         let csr_pem = pem("CERTIFICATE REQUEST", &der).to_string();
-        Ok(Self { issuing_for, name: name.to_owned(), key, csr_pem })
+        Ok(Self { issuing_for, name: name.to_owned(), published, key, csr_pem })
     }
 }
 

@@ -133,6 +133,15 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
+/// Whether a PEM text holds certificates that an endpoint's can be required to lead to.
+pub fn check_roots(pem: &str) -> Result<(), TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(pem, "trusted root")? {
+        roots.add(root).map_err(TlsError::Settings)?;
+    }
+    Ok(())
+}
+
 /// The settings of connections we open: the command line's, and pushes to agencies.
 pub fn client_config(
     material: ClientMaterial<'_>,

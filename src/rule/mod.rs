@@ -20,6 +20,7 @@ pub(crate) mod outcome;
 pub(crate) mod response;
 pub(crate) mod rfi;
 pub(crate) mod supplement;
+pub(crate) mod test;
 
 /// How far a sender's clock may be ahead of ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);

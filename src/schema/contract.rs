@@ -22,10 +22,12 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("response.v1.schema.json", include_str!("../../schemas/response.v1.schema.json")),
     ("rfi.v1.schema.json", include_str!("../../schemas/rfi.v1.schema.json")),
     ("supplement.v1.schema.json", include_str!("../../schemas/supplement.v1.schema.json")),
+    ("test-reply.v1.schema.json", include_str!("../../schemas/test-reply.v1.schema.json")),
+    ("test.v1.schema.json", include_str!("../../schemas/test.v1.schema.json")),
 ];
 
 /// SHA-256 of each kind's schema, in the order of `Kind::ALL`.
-pub(crate) static DIGESTS: LazyLock<[[u8; 32]; 5]> = LazyLock::new(|| {
+pub(crate) static DIGESTS: LazyLock<[[u8; 32]; Kind::ALL.len()]> = LazyLock::new(|| {
     Kind::ALL.map(|kind| {
         let source = source(&format!("{}.v1.schema.json", kind.as_str())).unwrap_or_default();
         let mut digest = [0; 32];

@@ -30,12 +30,33 @@ pub struct Valid {
     pub(crate) content: Content,
 }
 
+impl Valid {
+    /// The exchange, when its own agency answers the test that it is.
+    pub(crate) fn answers_test(&self) -> Option<&Exchange> {
+        match &self.content {
+            Content::Reply(reply) if reply.kind == Kind::TestReply => {
+                Some(&reply.exchange).filter(|exchange| exchange.agency == self.sender)
+            }
+            Content::Reply(_) | Content::Rfi(_) | Content::Test(_) => None,
+        }
+    }
+}
+
 /// What a valid body says, as far as routing needs it.
 pub(crate) enum Content {
     /// An RFI for one or more agencies.
     Rfi(RfiContent),
     /// Anything said in an exchange that exists.
     Reply(ReplyContent),
+    /// A test of one agency's connection.
+    Test(TestContent),
+}
+
+/// A test's parts.
+pub(crate) struct TestContent {
+    /// Whose connection.
+    pub(crate) agency: AgencyId,
+    pub(crate) reply_by: Timestamp,
 }
 
 /// An RFI's parts.
@@ -108,7 +129,7 @@ pub struct Schemas {
     contract: Contract,
     dispatch: Schema,
     /// By kind, in the order of `Kind::ALL`, which is that of its variants.
-    kinds: [Schema; 5],
+    kinds: [Schema; Kind::ALL.len()],
 }
 
 impl Schemas {
@@ -139,6 +160,7 @@ impl Schemas {
                 Content::Reply(self.reply(kind, &body, exchange, now)?)
             }
             (Target::Exchange(..), _) => return Err(Refusal::NoExchange),
+            (Target::Test(agency), _) => Content::Test(self.test(&body, agency, now)?),
         };
         Ok(Valid {
             sender: new.sender,
@@ -190,6 +212,13 @@ impl Schemas {
         rfi_content(&mut dispatch).ok_or_else(unreadable)
     }
 
+    fn test(&self, body: &[u8], agency: AgencyId, now: Timestamp) -> Result<TestContent, Refusal> {
+        let body = self.read(&self.kinds[Kind::Test as usize], body)?;
+        refuse(violations(Kind::Test, &body, now))?;
+        let reply_by = rule::instant(&body, "/replyBy").ok_or_else(unreadable)?;
+        Ok(TestContent { agency, reply_by })
+    }
+
     fn reply(
         &self,
         kind: Kind,
@@ -197,15 +226,20 @@ impl Schemas {
         exchange: Exchange,
         now: Timestamp,
     ) -> Result<ReplyContent, Refusal> {
+        // A test is answered as one, and nothing else is.
+        if exchange.is_test() != (kind == Kind::TestReply) {
+            return Err(Refusal::NoExchange);
+        }
         let body = self.read(&self.kinds[kind as usize], body)?;
         let mut found = violations(kind, &body, now);
         found.extend(match kind {
             Kind::Acknowledgement => rule::acknowledgement::violations_in(&body, &exchange),
             Kind::Outcome => rule::outcome::violations_in(&body, &exchange),
             Kind::Response => rule::response::violations_in(&body, &exchange),
-            // An RFI opens an exchange; it is not said in one.
-            Kind::Rfi => return Err(Refusal::NoExchange),
+            // These open an exchange; they are not said in one.
+            Kind::Rfi | Kind::Test => return Err(Refusal::NoExchange),
             Kind::Supplement => rule::supplement::violations_in(&body, &exchange),
+            Kind::TestReply => rule::test::violations_in(&body, &exchange),
         });
         refuse(found)?;
         let said = said(kind, &body).ok_or_else(unreadable)?;
@@ -213,7 +247,9 @@ impl Schemas {
             Kind::Response | Kind::Supplement => {
                 rule::text(&body, "/onwardDisclosure").map(str::to_owned)
             }
-            Kind::Acknowledgement | Kind::Outcome | Kind::Rfi => None,
+            Kind::Acknowledgement | Kind::Outcome | Kind::Rfi | Kind::Test | Kind::TestReply => {
+                None
+            }
         };
         Ok(ReplyContent { kind, said, handling, in_reply_to: exchange.rfi, exchange })
     }
@@ -227,6 +263,9 @@ fn violations(kind: Kind, body: &Value, now: Timestamp) -> Vec<Violation> {
         Kind::Response => rule::response::violations(body, now),
         Kind::Rfi => rule::rfi::violations(body, now),
         Kind::Supplement => rule::supplement::violations(body, now),
+        Kind::Test => rule::test::violations(body, now),
+        // All that can be wrong with one is wrong in its exchange.
+        Kind::TestReply => Vec::new(),
     }
 }
 
@@ -283,7 +322,8 @@ fn said(kind: Kind, body: &Value) -> Option<Said> {
         }
         Kind::Outcome => Said::Outcome,
         Kind::Response => Said::Response(ResponseResult::parse(rule::text(body, "/result")?)?),
-        Kind::Rfi => return None,
+        Kind::Rfi | Kind::Test => return None,
         Kind::Supplement => Said::Supplement,
+        Kind::TestReply => Said::TestReply,
     })
 }

@@ -15,8 +15,8 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, MessageId, Reference, Said,
-    Untimely,
+    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Reference,
+    Said, Untimely,
 };
 
 /// The gateway's memory.
@@ -56,16 +56,22 @@ pub trait Store: Send + Sync {
     async fn timeline(&self, id: &ExchangeId, limit: usize)
     -> Result<Vec<StoredEntry>, StoreError>;
 
-    /// Messages held for `recipient` and not yet saved, oldest first; after `after`, at most `limit`.
+    /// Messages held for `recipient` and not yet saved, oldest first: of the kind `only`, or of every
+    /// kind but answers to tests, which wait for a command and for no person; after `after`, at most
+    /// `limit`.
     async fn inbox(
         &self,
         recipient: &AgencyId,
+        only: Option<Kind>,
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
     /// How many messages the inbox of `recipient` holds.
-    async fn waiting(&self, recipient: &AgencyId) -> Result<u64, StoreError>;
+    async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError>;
+
+    /// The latest test that this agency has answered.
+    async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError>;
 
     /// One message's envelope and where its delivery stands.
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError>;

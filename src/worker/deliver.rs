@@ -128,7 +128,7 @@ impl Deliver {
         let stored = self.gateway.store().message(&claim.message).await?;
         let directory = self.gateway.directory();
         let recipient = &stored.envelope.recipient;
-        if !directory.is_active(recipient, at) {
+        if !directory.takes(recipient, stored.envelope.kind, at) {
             // Suspended or closed since: its endpoint may not be its own any more.
             return self.hold(&stored, claim, "recipient-not-active", at).await;
         }

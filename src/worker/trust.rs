@@ -25,13 +25,12 @@ use crate::exchange::Gateway;
 use crate::http::enrolment::Published;
 use crate::http::health::{Concerns, Reload, Reloaded};
 use crate::http::presence::Presence;
-use crate::message::{hex, now};
+use crate::message::now;
 use crate::pki::ca::{self, GeneratedKey, Profile};
 use crate::pki::crl::{self, Crl};
-use crate::pki::identity::{Registry, Standing};
+use crate::pki::identity::Standing;
 use crate::pki::tls::{self, ClientCertificate};
-use crate::register::Register;
-use crate::store::Store;
+use crate::register::{Live, Register};
 use crate::telemetry::{Certificate, Metrics};
 
 /// What the doors are given, and see change.
@@ -40,8 +39,6 @@ pub struct Trusted {
     pub partner_api: watch::Receiver<Arc<ServerConfig>>,
     /// The enrolment door's TLS settings.
     pub enrolment: watch::Receiver<Arc<ServerConfig>>,
-    /// The certificates that are good.
-    pub registry: watch::Receiver<Arc<Registry>>,
     /// Authorities' certificates and lists, for anybody.
     pub published: watch::Receiver<Arc<Published>>,
 }
@@ -57,7 +54,7 @@ pub struct Trust {
     concerns: Arc<Concerns>,
     partner_api: watch::Sender<Arc<ServerConfig>>,
     enrolment: watch::Sender<Arc<ServerConfig>>,
-    registry: watch::Sender<Arc<Registry>>,
+    live: Arc<Live>,
     published: watch::Sender<Arc<Published>>,
     /// The number of each authority's list in use, by the authority's key.
     numbers: HashMap<Vec<u8>, u64>,
@@ -75,6 +72,8 @@ pub struct Parts {
     pub gateway: Arc<Gateway>,
     /// The register of certificates.
     pub register: Register,
+    /// The certificates that are good.
+    pub live: Arc<Live>,
     /// Who is connected.
     pub presence: Arc<Presence>,
     /// What is counted.
@@ -86,12 +85,10 @@ pub struct Parts {
 impl Trust {
     /// Reads everything once; an error is a reason not to start.
     pub async fn start(parts: Parts) -> anyhow::Result<(Self, Trusted)> {
-        let Parts { home, config, gateway, register, presence, metrics, concerns } = parts;
+        let Parts { home, config, gateway, register, live, presence, metrics, concerns } = parts;
         let doors = Doors::read(&home, &config)?;
-        let store = Arc::clone(gateway.store());
         let (partner_api, partner_api_now) = watch::channel(doors.partner_api);
         let (enrolment, enrolment_now) = watch::channel(doors.enrolment);
-        let (registry, registry_now) = watch::channel(read_registry(&*store).await?);
         let (published, published_now) = watch::channel(doors.published);
         let trust = Self {
             home,
@@ -103,7 +100,7 @@ impl Trust {
             concerns,
             partner_api,
             enrolment,
-            registry,
+            live,
             published,
             numbers: doors.numbers,
             lists: doors.lists,
@@ -112,7 +109,6 @@ impl Trust {
         let trusted = Trusted {
             partner_api: partner_api_now,
             enrolment: enrolment_now,
-            registry: registry_now,
             published: published_now,
         };
         Ok((trust, trusted))
@@ -134,7 +130,7 @@ impl Trust {
                     let _ = reply.send(reloaded.map_err(|error| format!("{error:#}")));
                 }
                 None => {
-                    if let Err(error) = self.refresh_registry().await {
+                    if let Err(error) = self.live.refresh().await {
                         tracing::error!(error = %error, "the register could not be read");
                     }
                     if self.lists_on_disk().is_some_and(|lists| lists != self.lists) {
@@ -154,14 +150,11 @@ impl Trust {
     // Each as a whole or not at all. First what a revocation changes: it does not wait for somebody
     // else's spelling mistake in the directory.
     async fn reload(&mut self) -> anyhow::Result<Reloaded> {
-        let registry = read_registry(&**self.gateway.store()).await?;
+        // A command beside us may have queued a push: it does not wait for the next look.
+        self.gateway.push_queued().notify_one();
         let at = now();
-        let is_cut = {
-            let registry = Arc::clone(&registry);
-            move |sha256: &[u8; 32]| registry.standing(sha256, at) == Standing::Revoked
-        };
-        let cut = self.presence.count(&is_cut);
-        self.registry.send_replace(registry);
+        let registry = self.live.refresh().await?;
+        let is_cut = |sha256: &[u8; 32]| registry.standing(sha256, at) == Standing::Revoked;
         let doors = self.take_doors();
         // Whoever was connected with what is revoked is gone before anybody is told so.
         let gone = tokio::time::timeout(CUT_TIMEOUT, self.presence.none_left(&is_cut)).await;
@@ -183,7 +176,7 @@ impl Trust {
             }
         };
         self.concerns.set(RELOAD, concern);
-        Ok(Reloaded { changed, cut })
+        Ok(Reloaded { changed, cut: self.presence.take_cut() })
     }
 
     fn take_doors(&mut self) -> anyhow::Result<()> {
@@ -199,18 +192,6 @@ impl Trust {
         self.lists = doors.lists;
         self.concerns.set(LISTS_IN_USE, None);
         self.measure();
-        Ok(())
-    }
-
-    async fn refresh_registry(&self) -> anyhow::Result<()> {
-        let registry = read_registry(&**self.gateway.store()).await?;
-        self.registry.send_if_modified(|current| {
-            let is_new = **current != *registry;
-            if is_new {
-                *current = registry;
-            }
-            is_new
-        });
         Ok(())
     }
 
@@ -276,7 +257,7 @@ impl Trust {
             is_renewed = true;
         }
         if is_renewed {
-            self.refresh_registry().await?;
+            self.live.refresh().await?;
             self.take_doors()?;
         }
         Ok(())
@@ -445,10 +426,11 @@ impl Doors {
 fn published(home: &Home, config: &Config) -> anyhow::Result<Published> {
     let mut files = BTreeMap::new();
     let mut authorities = Vec::new();
-    for (certificates, lists) in [
-        (home.resolve(&config.paths.root), home.root_crl()),
-        (home.resolve(&config.paths.agency_ca), home.resolve(&config.paths.agency_crl)),
-        (home.server_ca(), home.server_crl()),
+    let paths = &config.paths;
+    for (certificates, lists, is_for_agencies) in [
+        (home.resolve(&paths.root), home.root_crl(), true),
+        (home.resolve(&paths.agency_ca), home.resolve(&paths.agency_crl), true),
+        (home.server_ca(), home.server_crl(), false),
     ] {
         let Ok(certificates) = read(&certificates) else { continue };
         let lists = read(&lists).ok().and_then(|pem| crl::parse_all(&pem).ok()).unwrap_or_default();
@@ -458,8 +440,10 @@ fn published(home: &Home, config: &Config) -> anyhow::Result<Published> {
                 files.insert(format!("{stem}.crl"), list.der().to_vec());
             }
             files.insert(format!("{stem}.crt"), authority.der.to_vec());
-            tracing::debug!(authority.key = hex(&authority.key_id), "published");
-            authorities.push(authority.der);
+            // What is above an agency's certificate, and above the gateway's: no more (RFC 7030, 4.1).
+            if is_for_agencies {
+                authorities.push(authority.der);
+            }
         }
     }
     // RFC 7030, 4.1.3: while a root follows another, how the one vouches for the other.
@@ -467,10 +451,6 @@ fn published(home: &Home, config: &Config) -> anyhow::Result<Published> {
         authorities.extend(ca::certificates(&vouchers).unwrap_or_default());
     }
     Ok(Published { files, authorities: ca::certificates_only(&authorities) })
-}
-
-async fn read_registry(store: &dyn Store) -> anyhow::Result<Arc<Registry>> {
-    Ok(Arc::new(Registry::new(&store.certificates().await?)))
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

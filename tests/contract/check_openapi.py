@@ -148,7 +148,7 @@ def resolved(document, schema):
 
 def routes(document, source):
     api = (source / "http" / "api.rs").read_text("utf-8")
-    kinds = re.findall(r'=> Some\("([a-z]+s)"\)', (source / "message.rs").read_text("utf-8"))
+    kinds = re.findall(r'=> Some\("([a-z-]+s)"\)', (source / "message.rs").read_text("utf-8"))
     wanted = set()
     for path, method in re.findall(r'\.route\("([^"]+)", (\w+)\(', api):
         each = [path.replace("{kind}", kind) for kind in kinds] if "{kind}" in path else [path]

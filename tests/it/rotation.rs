@@ -515,3 +515,294 @@ async fn everything_is_replaced_under_load_and_no_request_fails() {
     assert_eq!(count("authority-retired"), 2);
     assert_eq!((count("root-trusted"), count("root-distrusted")), (1, 1));
 }
+
+/// Everything in the home that says whom it trusts and issues with.
+fn authorities(gateway: &TestGateway) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<_> = std::fs::read_dir(gateway.home().join("certs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn an_answer_is_to_the_request_of_this_home_and_signed_by_its_root() {
+    let gateway = TestGateway::made(&case::partners(&[]));
+    let off_line = OffLine::take_from(&gateway);
+    let request = off_line.path("request.txt");
+    let ask = |purpose: &str| {
+        json(gateway.run(&["authority", "request", purpose, "--out", &request, "--json"]))
+    };
+    let install =
+        |name: &str| gateway.run(&["authority", "install", &off_line.path(name), "--json"]);
+    let name = format!("{DOMAIN} agencies 2");
+    let asked = ask("agencies");
+    assert_eq!((&asked["name"], &asked["purpose"]), (&name.as_str().into(), &"agencies".into()));
+    let text_of_request = off_line.read("request.txt");
+    assert!(text_of_request.contains(&name) && !text_of_request.contains("PRIVATE"));
+    // As another tool sees it.
+    let seen = Command::new("openssl")
+        .args(["req", "-noout", "-verify", "-text", "-in", &request])
+        .output()
+        .unwrap();
+    let seen = format!("{}{}", text(&seen.stdout), text(&seen.stderr));
+    assert!(seen.contains("verify OK") && seen.contains("Client Authentication"), "{seen}");
+    // Asked twice, it is the same key.
+    assert_eq!(ask("agencies")["key"], asked["key"]);
+
+    let unconfirmed = ["--certificate", "root.pem", "--key", "root.key.age", "--identity"];
+    let sign = |identity: &str, more: &[&str]| {
+        let out = ["--out", "answer.pem"];
+        off_line
+            .run(&[&["sign", "request.txt"][..], &unconfirmed, &[identity], more, &out].concat())
+    };
+    refused(&sign("officer.txt", &[]), 2, "nothing was signed");
+    refused(&sign("officer.txt", &["--confirm", "another"]), 2, "nothing was signed");
+    // The gateway's own identities open nothing of the root's.
+    let stranger = gateway.home().join("keys/authority-identity.txt");
+    let stranger = sign(stranger.to_str().unwrap(), &["--confirm", &name]);
+    refused(&stranger, 1, "root.key.age");
+    assert!(!off_line.0.join("answer.pem").exists());
+
+    // A changed byte, in the words or in the request itself.
+    let words = text_of_request.replace("agencies 2", "agencies 3");
+    std::fs::write(&request, words).unwrap();
+    refused(&sign("officer.txt", &["--confirm", &name]), 3, "somebody changed it");
+    let (head, block) = text_of_request.split_once("REQUEST-----\n").unwrap();
+    for at in [3, 100, block.len() - 60] {
+        let mut block = block.as_bytes().to_vec();
+        block[at] = if block[at] == b'A' { b'B' } else { b'A' };
+        let changed = format!("{head}REQUEST-----\n{}", text(&block));
+        std::fs::write(&request, changed).unwrap();
+        let said = sign("officer.txt", &["--confirm", &name]);
+        assert_eq!(said.status.code(), Some(3), "{at}: {}", text(&said.stderr));
+    }
+    assert!(!off_line.0.join("answer.pem").exists());
+
+    // Line ends may change on the way, and either of the two officers can sign.
+    std::fs::write(&request, text_of_request.replace('\n', "\r\n")).unwrap();
+    done(sign("recovery.txt", &["--confirm", &name]));
+    std::fs::copy(off_line.path("answer.pem"), off_line.path("good.pem")).unwrap();
+
+    // Signed by a foreign root of the same name.
+    let recipient = |file: &str| {
+        let text = off_line.read(file);
+        text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned()
+    };
+    let (officer, recovery) = (recipient("officer.txt"), recipient("recovery.txt"));
+    let root_name = format!("{DOMAIN} root");
+    let new = |recipients: &[&str]| {
+        let end = ["--out", "foreign"];
+        off_line.run(&[&["new", "--name", &root_name][..], recipients, &end].concat())
+    };
+    refused(&new(&["--recipient", &officer]), 2, "two recipients");
+    refused(&new(&["--recipient", &officer, "--recipient", &officer]), 2, "two recipients");
+    refused(&new(&["--recipient", &officer, "--recipient", "age1x"]), 2, "age1x");
+    done(new(&["--recipient", &officer, "--recipient", &recovery]));
+    refused(&new(&["--recipient", &officer, "--recipient", &recovery]), 2, "there already");
+    done(off_line.sign("foreign/", &name));
+    let before = authorities(&gateway);
+    refused(&install("answer.pem"), 3, "no root in certs/root.pem signed");
+    // A root of the same name is not trusted beside ours, nor with another's list.
+    let trust = |root: &str, list: &str| {
+        let (root, list) = (off_line.path(root), off_line.path(list));
+        gateway.run(&["authority", "trust", &root, "--crl", &list])
+    };
+    refused(&trust("foreign/root.pem", "foreign/root.crl.pem"), 1, "has this name");
+    refused(&trust("root.pem", "foreign/root.crl.pem"), 3, "not signed by this root");
+    refused(&trust("good.pem", "root.crl.pem"), 2, "not a root");
+
+    // Our root, but another home's request: its key is not one of ours.
+    let other = TestGateway::made(&case::partners(&[]));
+    let asked = other.run(&["authority", "request", "agencies", "--out", &request, "--json"]);
+    done(off_line.sign("", json(asked)["name"].as_str().unwrap()));
+    refused(&install("answer.pem"), 3, "answers another request");
+    // Things that are no answer.
+    refused(&install("root.pem"), 2, "not an issuing authority");
+    refused(&install("request.txt"), 1, "not one certificate");
+    let both = off_line.read("good.pem") + &off_line.read("good.pem");
+    std::fs::write(off_line.path("both.pem"), both).unwrap();
+    refused(&install("both.pem"), 2, "exactly one");
+    refused(&install("nothing.pem"), 4, "cannot read");
+    assert_eq!(authorities(&gateway), before, "nothing was changed");
+
+    // A stop between any two files of the change, and it is taken up again; twice is harmless.
+    let first = json(install("good.pem"));
+    assert_eq!((&first["changed"], &first["name"]), (&true.into(), &name.as_str().into()));
+    let after = authorities(&gateway);
+    let certificates = gateway.home().join("certs/agency-ca.pem");
+    let kept = |files: &[(PathBuf, Vec<u8>)], name: &str| {
+        files.iter().find(|(path, _)| path.ends_with(name)).unwrap().1.clone()
+    };
+    std::fs::write(&certificates, kept(&before, "agency-ca.pem")).unwrap();
+    let pending = gateway.home().join("certs/agency-ca.next.key.age");
+    std::fs::write(&pending, kept(&before, "agency-ca.next.key.age")).unwrap();
+    gateway.certify(POLICE);
+    assert_eq!(json(install("good.pem"))["changed"], true);
+    assert_eq!(std::fs::read(&certificates).unwrap(), kept(&after, "agency-ca.pem"));
+    assert!(!pending.exists());
+    assert_eq!(json(install("good.pem"))["changed"], false);
+
+    // The one that issues is not retired, nor one that is in use, nor what is not there.
+    let retire = |name: &str, more: &[&str]| {
+        gateway.run(&[&["authority", "retire", name, "--confirm", name][..], more].concat())
+    };
+    refused(&retire(&name, &[]), 1, "this authority issues");
+    refused(&retire(&name, &["--force"]), 1, "this authority issues");
+    let old = format!("{DOMAIN} agencies 1");
+    refused(&retire(&old, &[]), 1, "certificates in force came from");
+    refused(&retire("somebody else's", &[]), 4, "no such authority");
+    let only = format!("{DOMAIN} root");
+    let distrust = ["authority", "distrust", &only, "--confirm", &only];
+    refused(&gateway.run(&distrust), 1, "the only root");
+    done(retire(&old, &["--force"]));
+    let key = gateway.age_decrypt("keys/authority-identity.txt", "certs/agency-ca.key.age");
+    assert_eq!(text(&key.unwrap()).matches("BEGIN PRIVATE KEY").count(), 1, "its key is gone");
+}
+
+/// Requests that no home of ours writes.
+#[test]
+fn what_a_root_does_not_sign() {
+    let gateway = TestGateway::made(&case::partners(&[]));
+    let off_line = OffLine::take_from(&gateway);
+    let request = off_line.path("request.txt");
+    let made = |curve: &str, subject: &str, extensions: &str| {
+        let configuration = format!("[req]\ndistinguished_name=dn\n[dn]\n[asked]\n{extensions}\n");
+        std::fs::write(off_line.path("asked.cnf"), configuration).unwrap();
+        let made = Command::new("openssl")
+            .args(["req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt"])
+            .arg(format!("ec_paramgen_curve:{curve}"))
+            .args(["-sha384", "-keyout", "/dev/null", "-subj", subject, "-reqexts", "asked"])
+            .args(["-config", &off_line.path("asked.cnf"), "-out", &request])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        off_line.sign("", subject.trim_start_matches("/CN="))
+    };
+    let (clients, servers) = ("extendedKeyUsage=clientAuth", "extendedKeyUsage=serverAuth");
+    let with = |purpose: &str, more: &str| format!("{purpose}\n{more}");
+    for (curve, subject, extensions, because) in [
+        ("P-256", "/CN=a", clients.to_owned(), "P-384"),
+        ("P-384", "/CN=a", "extendedKeyUsage=clientAuth,serverAuth".to_owned(), "not for both"),
+        ("P-384", "/CN=a", "extendedKeyUsage=codeSigning".to_owned(), "not for both"),
+        ("P-384", "/CN=a", "extendedKeyUsage=anyExtendedKeyUsage".to_owned(), "not for both"),
+        ("P-384", "/CN=a", "subjectAltName=DNS:a.example".to_owned(), "not for both"),
+        ("P-384", "/CN=a", with(clients, "subjectAltName=DNS:a.example"), "not for both"),
+        ("P-384", "/CN=a", with(clients, "basicConstraints=CA:TRUE,pathlen:3"), "asks for more"),
+        ("P-384", "/CN=a", with(clients, "keyUsage=keyCertSign"), "asks for more"),
+        ("P-384", "/CN=a", with(servers, "nameConstraints=permitted;DNS:a.b"), "asks for more"),
+        ("P-384", "/CN=a", with(servers, "subjectAltName=IP:192.0.2.1"), "DNS names"),
+        ("P-384", "/CN=a", with(servers, "subjectAltName=DNS:*.a.example"), "DNS names"),
+        ("P-384", "/CN=a", with(servers, "subjectAltName=URI:https://a.example"), "http://"),
+        ("P-384", "/O=a", clients.to_owned(), "one common name"),
+        ("P-384", "/CN=a/O=b", clients.to_owned(), "one common name"),
+        ("P-384", "/CN=a/CN=b", clients.to_owned(), "one common name"),
+        // All that is asked is right, but the words that say so are missing.
+        ("P-384", "/CN=a", clients.to_owned(), "somebody changed it"),
+    ] {
+        refused(&made(curve, subject, &extensions), 3, because);
+    }
+    assert!(!off_line.0.join("answer.pem").exists());
+    // Nor does a home ask for hosts that would leave out its own.
+    let ask = ["authority", "request", "gateway-servers", "--out", &request, "--host"];
+    refused(&gateway.run(&[&ask[..], &["other.example"]].concat()), 1, "localhost");
+    done(gateway.run(&[&ask[..], &["other.example", "localhost"]].concat()));
+    let name = format!("{DOMAIN} gateway servers 2");
+    assert!(text(&off_line.sign("", &name).stdout).contains("other.example, localhost"));
+    let ask = ["authority", "request", "agencies", "--out", &request, "--host", "a.example"];
+    refused(&gateway.run(&ask), 2, "--host is for gateway servers");
+}
+
+#[test]
+fn the_root_is_two_peoples_and_its_list_never_loses_a_name() {
+    let gateway = TestGateway::made(&case::partners(&[]));
+    // Either identity opens the root's key, with a tool that knows nothing of us; no other does.
+    for (identity, opens) in [
+        ("keys/recovery-identity.txt", true),
+        ("keys/root-identity.txt", true),
+        ("keys/authority-identity.txt", false),
+        ("keys/at-rest-identity.txt", false),
+    ] {
+        let key = gateway.age_decrypt(identity, "certs/root.key.age");
+        assert_eq!(key.is_some(), opens, "{identity}");
+        assert!(key.is_none_or(|key| text(&key).contains("BEGIN PRIVATE KEY")));
+    }
+    let off_line = OffLine::take_from(&gateway);
+    let list = |previous: &str, more: &[&str]| {
+        let root =
+            ["--certificate", "root.pem", "--key", "root.key.age", "--identity", "officer.txt"];
+        let files = ["--previous", previous, "--out", "next.crl.pem", "--json"];
+        off_line.run(&[&["crl"][..], &root, &files, more].concat())
+    };
+    let (one, two) = ("40".repeat(20), "41".repeat(20));
+    let first = json(list("root.crl.pem", &["--revoke", &one, "--reason", "key-compromise"]));
+    assert_eq!(first["revoked"], serde_json::json!([one]));
+    std::fs::copy(off_line.path("next.crl.pem"), off_line.path("first.crl.pem")).unwrap();
+    let second = json(list("first.crl.pem", &["--revoke", &two, "--reason", "superseded"]));
+    assert_eq!(second["revoked"], serde_json::json!([one, two]));
+    let again = json(list("next.crl.pem", &["--revoke", &two, "--reason", "key-compromise"]));
+    assert_eq!(again["revoked"], second["revoked"]);
+    refused(&list("next.crl.pem", &["--revoke", "not-hex", "--reason", "superseded"]), 1, "serial");
+    refused(&list("root.pem", &[]), 3, "no list of this root");
+    refused(&list("next.crl.pem", &["--revoke", &one]), 2, "--reason");
+    // As openssl reads it, with what the first said of the first.
+    let shown = Command::new("openssl")
+        .args(["crl", "-noout", "-text", "-CAfile", "root.pem", "-in", "next.crl.pem"])
+        .current_dir(&off_line.0)
+        .output()
+        .unwrap();
+    let shown = format!("{}{}", text(&shown.stdout), text(&shown.stderr));
+    assert!(shown.contains("verify OK"), "{shown}");
+    let reasons: Vec<_> = ["Key Compromise", "Superseded"].map(|r| shown.matches(r).count()).into();
+    assert_eq!(reasons, [1, 1], "{shown}");
+    // The home takes it, and none that is older.
+    let trust = |list: &str| {
+        let (root, list) = (off_line.path("root.pem"), off_line.path(list));
+        gateway.run(&["authority", "trust", &root, "--crl", &list, "--json"])
+    };
+    assert_eq!(json(trust("next.crl.pem"))["changed"], true);
+    assert_eq!(json(trust("next.crl.pem"))["changed"], false);
+    refused(&trust("first.crl.pem"), 1, "older than the one here");
+    assert_eq!(
+        std::fs::read_to_string(gateway.home().join("certs/root.crl.pem")).unwrap(),
+        off_line.read("next.crl.pem")
+    );
+}
+
+#[test]
+fn a_home_whose_root_opens_with_other_peoples_identities() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let recipient = |name: &str| {
+        let made = Command::new("age-keygen")
+            .args(["-o", name])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        text(&made.stderr).trim().rsplit(' ').next().unwrap().to_owned()
+    };
+    let (one, two) = (recipient("one.txt"), recipient("two.txt"));
+    let init = |recipients: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
+            .args(["init", "--home", "home", "--gateway-host", "localhost"])
+            .args(recipients)
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    refused(&init(&["--root-recipient", &one]), 2, "two recipients");
+    assert!(!folder.path().join("home").exists());
+    done(init(&["--root-recipient", &one, "--root-recipient", &two]));
+    assert!(!folder.path().join("home/keys/root-identity.txt").exists());
+    for (identity, opens) in
+        [("one.txt", true), ("two.txt", true), ("home/keys/recovery-identity.txt", false)]
+    {
+        let opened = Command::new("age")
+            .args(["-d", "-i", identity, "home/certs/root.key.age"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(opened.status.success(), opens, "{identity}");
+    }
+}

@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::Office;
-use super::office::Told;
+use crate::cli::connect;
 use crate::cli::init::fingerprint;
+use crate::cli::running::Told;
 use crate::cli::{Context, Failure, read_text};
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::ca::Profile;
@@ -27,14 +28,16 @@ pub(in crate::cli) struct Issue {
 impl Issue {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let office = Office::open(context).await?;
-        let partner = office.partner(&self.agency)?;
+        let (directory, partner) = office.partner(&self.agency)?;
         let profile = Profile::Agency(self.agency.clone());
+        // First: what could fail in it must not fail once a certificate is on the register.
+        connect::write(context, directory, partner, &self.out)?;
         let issued =
             office.issue(&self.agency, &profile, &read_text(&self.csr)?, &self.out).await?;
         let certificate = self.out.join(format!("{}.pem", self.agency));
         if !partner.is_active(now()) {
             eprintln!(
-                "note: {} is {} in the directory: until it is active it can only ask who it is",
+                "note: {} is {} in the directory: until it is active it can only be tested",
                 self.agency,
                 partner.status_at(now()).as_str()
             );
@@ -50,7 +53,7 @@ impl Issue {
             }),
             format!(
                 "Issued to {} ({})  serial {}  valid to {}\n  fingerprint  SHA256 {}\n\
-                 Wrote {}, ca.pem and log-key.txt: safe to e-mail; the key never left the agency.{}",
+                 Wrote {}, ca.pem, log-key.txt and CONNECT.txt: safe to e-mail; the key never left the agency.{}",
                 self.agency,
                 partner.name,
                 issued.serial,

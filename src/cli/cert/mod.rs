@@ -12,7 +12,7 @@ use clap::Subcommand;
 use super::{Context, Failure, block_on};
 use issue::Issue;
 use list::List;
-pub(super) use office::{Office, Told, refused};
+pub(super) use office::{Office, refused};
 use renew::Renew;
 use revoke::Revoke;
 pub(super) use revoke::reason;

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::audit::entry::Grant;
+use crate::cli::running::{self, Told};
 use crate::cli::{Context, Exit, Failure, read_text, serve};
 use crate::config::{Config, write_synced};
 use crate::directory::{Directory, Partner};
@@ -28,18 +26,6 @@ pub(in crate::cli) struct Office<'a> {
     pub(in crate::cli) store: Arc<dyn Store>,
     pub(super) directory: Option<Directory>,
     pub(in crate::cli) register: Register,
-}
-
-/// Whether a running gateway took what was changed into use.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::cli) enum Told {
-    /// It did, and cut so many connections for it.
-    InUse {
-        /// Connections that were open with what is no longer good.
-        cut: u64,
-    },
-    Failed,
-    NotRunning,
 }
 
 impl<'a> Office<'a> {
@@ -114,33 +100,22 @@ impl<'a> Office<'a> {
     }
 
     /// An agency of the directory, or why there is none.
-    pub(super) fn partner(&self, agency: &AgencyId) -> Result<&Partner, Failure> {
+    pub(super) fn partner(&self, agency: &AgencyId) -> Result<(&Directory, &Partner), Failure> {
         let Some(directory) = &self.directory else {
             // Says every mistake in it.
             serve::directory(&self.context.home, &self.config)?;
             return Err(Failure::new(Exit::Failed, "the directory changed; try again"));
         };
-        directory.get(agency).ok_or_else(|| {
+        let partner = directory.get(agency).ok_or_else(|| {
             Failure::new(Exit::NotFound, "there is no such agency in partners.toml")
                 .hint("mash-gateway partner list")
-        })
+        })?;
+        Ok((directory, partner))
     }
 
     /// Has the running gateway take changed files and the register into use.
     pub(in crate::cli) async fn tell_gateway(&self) -> Told {
-        let address = self.config.listen.local;
-        let log = read_text(&self.context.home.log_key_public()).unwrap_or_default();
-        let asked = tokio::time::timeout(Duration::from_secs(15), ask_to_reload(address)).await;
-        match asked {
-            // Another home's gateway may listen there: its word is worth nothing.
-            Ok(Ok(Some(answered))) if answered["log"] == log.trim() => {
-                Told::InUse { cut: answered["cut"].as_u64().unwrap_or(0) }
-            }
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                Told::NotRunning
-            }
-            Ok(_) | Err(_) => Told::Failed,
-        }
+        running::tell(&self.context.home, &self.config).await
     }
 }
 
@@ -177,21 +152,4 @@ pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
-}
-
-// What a gateway there answers; none when it refuses.
-async fn ask_to_reload(address: std::net::SocketAddr) -> std::io::Result<Option<Value>> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.map_err(std::io::Error::other)?;
-    tokio::spawn(connection);
-    let request = hyper::Request::post("/reload")
-        .header("host", address.to_string())
-        .body(http_body_util::Empty::<hyper::body::Bytes>::new())
-        .map_err(std::io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(std::io::Error::other)?;
-    let is_done = response.status().is_success();
-    let body = response.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
-    Ok(serde_json::from_slice(&body).ok().filter(|_| is_done))
 }

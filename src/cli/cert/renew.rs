@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::Office;
-use super::office::Told;
 use crate::audit::entry::Grant;
 use crate::cli::init::fingerprint;
+use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure, read_text};
 use crate::config::write_synced;
 use crate::message::{AgencyId, now, rfc3339};

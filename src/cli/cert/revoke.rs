@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Office;
-use super::office::{Told, refused};
+use super::office::refused;
+use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::crl::Reason;
@@ -93,7 +94,7 @@ impl Revoke {
         told: &Told,
         at: Timestamp,
     ) -> Result<(), Failure> {
-        let waiting = office.store.waiting(agency).await?;
+        let waiting = office.store.waiting(agency, None).await?;
         let mut used = Vec::new();
         for certificate in revoked {
             used.push((&certificate.serial, office.store.doings(&certificate.serial).await?));

@@ -27,7 +27,7 @@ pub(in crate::cli) struct Token {
 impl Token {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let office = Office::open(context).await?;
-        let partner = office.partner(&self.agency)?;
+        let (_, partner) = office.partner(&self.agency)?;
         let valid_for = SignedDuration::from_hours(self.valid_hours.into());
         let made = office.register.make_token(&self.agency, valid_for, self.approval, now()).await;
         let (token, expires_at) = made.map_err(refused)?;

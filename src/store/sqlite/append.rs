@@ -364,7 +364,7 @@ impl Batch<'_> {
         let (result, outcome_ms): (Option<ResponseResult>, _) = match said {
             Said::Response(result) => (Some(result), None),
             Said::Outcome => (None, Some(message.envelope.time.as_millisecond())),
-            Said::Acknowledgement { .. } | Said::Supplement => (None, None),
+            Said::Acknowledgement { .. } | Said::Supplement | Said::TestReply => (None, None),
         };
         self.connection
             .prepare_cached(
@@ -381,8 +381,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Makes the next entry the exchange's latest; returns which was. `is_reached`: its RFI has
-    /// now reached the agency.
+    /// Makes the next entry the exchange's latest; returns which was. `is_reached`: what opened it
+    /// has now reached the agency.
     fn touch_exchange(&self, id: &ExchangeId, is_reached: bool) -> Result<Option<u64>, StoreError> {
         let last = self
             .connection
@@ -399,14 +399,14 @@ impl Batch<'_> {
         Ok(last)
     }
 
-    /// Whether an RFI thereby reached its agency.
+    /// Whether what opened its exchange thereby reached the agency.
     fn collect(&self, message: &MessageId) -> Result<Result<bool, Applied>, StoreError> {
         let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
         // Whoever collects what was to be pushed has it: the push is off.
         if matches!(stored.state.as_str(), "held" | "queued" | "returned") {
             self.set_delivery(stored.entry, &DeliveryState::Collected)?;
         }
-        Ok(Ok(stored.kind == Kind::Rfi))
+        Ok(Ok(stored.kind.opens_exchange()))
     }
 
     fn save(&self, message: &MessageId) -> Result<Result<(), Applied>, StoreError> {
@@ -431,7 +431,7 @@ impl Batch<'_> {
         let stored = self.delivery(message)?.filter(|stored| stored.lease == Some(*lease));
         let Some(stored) = stored else { return Ok(Err(Applied::NotFound)) };
         self.set_delivery(stored.entry, state)?;
-        Ok(Ok(stored.kind == Kind::Rfi && *state == DeliveryState::Delivered))
+        Ok(Ok(stored.kind.opens_exchange() && *state == DeliveryState::Delivered))
     }
 
     fn delivery(&self, message: &MessageId) -> Result<Option<Delivery>, StoreError> {

@@ -29,7 +29,7 @@ use super::{
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
-use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference};
+use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
 use dedupe::Keys;
 use row::{integer, limit};
 use wal::Checkpointer;
@@ -219,16 +219,22 @@ impl Store for Sqlite {
     async fn inbox(
         &self,
         recipient: &AgencyId,
+        only: Option<Kind>,
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let recipient = recipient.clone();
-        self.read(move |connection| read::inbox(connection, &recipient, after, limit)).await
+        self.read(move |connection| read::inbox(connection, &recipient, only, after, limit)).await
     }
 
-    async fn waiting(&self, recipient: &AgencyId) -> Result<u64, StoreError> {
+    async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError> {
         let recipient = recipient.clone();
-        self.read(move |connection| read::waiting(connection, &recipient)).await
+        self.read(move |connection| read::waiting(connection, &recipient, only)).await
+    }
+
+    async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError> {
+        let agency = agency.clone();
+        self.read(move |connection| read::answered_test(connection, &agency)).await
     }
 
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {

@@ -8,7 +8,7 @@ use super::dedupe::Place;
 use super::row::{self, envelope_columns, exchange_columns, integer, limit};
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Plan, stored_at};
-use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, MessageId, Reference};
+use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
 use crate::store::{
     Applied, CertificateDoing, CertificateRecord, EnrolmentToken, Head, IdempotencyToken,
     MessageDigest, SealedPayload, StoreError, StoredEntry, StoredMessage,
@@ -141,6 +141,24 @@ pub(super) fn exchanges(
     )
 }
 
+pub(super) fn answered_test(
+    connection: &Connection,
+    agency: &AgencyId,
+) -> Result<Option<Exchange>, StoreError> {
+    let found = all(
+        connection,
+        concat!(
+            "/* answered_test */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges WHERE agency = ?1 AND state = 'completed'
+             AND reference LIKE 'TEST-%' ORDER BY entry DESC LIMIT 1"
+        ),
+        [agency],
+        row::exchange,
+    )?;
+    Ok(found.into_iter().next())
+}
+
 pub(super) fn enquiry(
     connection: &Connection,
     id: &EnquiryId,
@@ -182,6 +200,7 @@ pub(super) fn timeline(
 pub(super) fn inbox(
     connection: &Connection,
     recipient: &AgencyId,
+    only: Option<Kind>,
     after: Option<MessageId>,
     rows: usize,
 ) -> Result<Vec<StoredMessage>, StoreError> {
@@ -202,19 +221,26 @@ pub(super) fn inbox(
             ", d.state, d.endpoint, d.due_ms, d.attempts
              FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
              WHERE d.recipient = ?1 AND d.entry > ?2 AND d.state IN ('held', 'collected', 'returned')
+             AND CASE WHEN ?4 IS NULL THEN m.kind <> 'test-reply' ELSE m.kind = ?4 END
              ORDER BY d.entry LIMIT ?3"
         ),
-        params![recipient, after, limit(rows)],
+        params![recipient, after, limit(rows), only],
         row::message,
     )
 }
 
-pub(super) fn waiting(connection: &Connection, recipient: &AgencyId) -> Result<u64, StoreError> {
+pub(super) fn waiting(
+    connection: &Connection,
+    recipient: &AgencyId,
+    only: Option<Kind>,
+) -> Result<u64, StoreError> {
     one(
         connection,
-        "/* waiting */ SELECT count(*) FROM deliveries
-         WHERE recipient = ?1 AND state IN ('held', 'collected', 'returned')",
-        [recipient],
+        "/* waiting */ SELECT count(*)
+         FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+         WHERE d.recipient = ?1 AND d.state IN ('held', 'collected', 'returned')
+         AND CASE WHEN ?2 IS NULL THEN m.kind <> 'test-reply' ELSE m.kind = ?2 END",
+        params![recipient, only],
         |row| row::unsigned(row, 0),
     )
 }

@@ -178,6 +178,11 @@ impl TestGateway {
         self.command(arguments).output().unwrap()
     }
 
+    /// Begins to run a command of the binary in this home.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mash-gateway"));
         command.args(arguments).arg("--home").arg(self.home()).current_dir(self.folder.path());
