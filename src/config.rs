@@ -293,7 +293,7 @@ pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&partial, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    std::fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn published_url(root: &mut Section<'_>) -> Option<Published> {

@@ -332,7 +332,7 @@ impl Register {
         // Found by its hash: how long the search takes says nothing of the token.
         let hash = sha256(token.as_bytes());
         let known = self.store.token(&hash).await?.filter(|known| known.agency == *agency);
-        let known = known.ok_or(fault(TokenFault::Unknown))?;
+        let known = known.ok_or_else(|| fault(TokenFault::Unknown))?;
         if known.used_at.is_some() {
             return Err(fault(TokenFault::Used));
         }

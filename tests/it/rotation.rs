@@ -122,10 +122,23 @@ impl System {
     }
 }
 
+/// A system that runs, as its test sees it.
+struct Driven {
+    agency: &'static str,
+    settings: watch::Sender<Arc<ClientConfig>>,
+    seen: Arc<Seen>,
+}
+
+impl Driven {
+    fn answered(&self) -> u64 {
+        self.seen.answered.load(Ordering::SeqCst)
+    }
+}
+
 /// The hub asks and three agencies answer, without a pause, each in its own way.
 struct Load {
     stop: Arc<AtomicU64>,
-    systems: Vec<(&'static str, watch::Sender<Arc<ClientConfig>>, Arc<Seen>)>,
+    systems: Vec<Driven>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -170,14 +183,15 @@ impl Load {
         let (sender, mut settings) = watch::channel(face(gateway, agency, &roots));
         settings.mark_unchanged();
         let seen = Arc::new(Seen::default());
-        self.systems.push((agency, sender, Arc::clone(&seen)));
+        self.systems.push(Driven { agency, settings: sender, seen: Arc::clone(&seen) });
         System { url: gateway.url.clone(), habit, settings, kept: None, seen }
     }
 
     /// An agency changes over to the certificate in its folder now, and to these roots; returns
     /// when it has.
     async fn change_over(&self, gateway: &TestGateway, agency: &str, roots: &str) {
-        let (_, settings, seen) = self.systems.iter().find(|(name, _, _)| *name == agency).unwrap();
+        let Driven { settings, seen, .. } =
+            self.systems.iter().find(|system| system.agency == agency).unwrap();
         let before = seen.changes.load(Ordering::SeqCst);
         settings.send_replace(face(gateway, agency, roots));
         eventually("the agency changes over", async || {
@@ -190,7 +204,7 @@ impl Load {
     /// That everybody is answered, several times more; if somebody is not, the test ends here.
     async fn goes_on(&self) {
         let counts = || -> Vec<u64> {
-            self.systems.iter().map(|(_, _, seen)| seen.answered.load(Ordering::SeqCst)).collect()
+            self.systems.iter().map(Driven::answered).collect()
         };
         let before = counts();
         eventually("everybody goes on", async || {
@@ -206,7 +220,7 @@ impl Load {
         for task in self.tasks {
             task.await.unwrap();
         }
-        self.systems.iter().map(|(_, _, seen)| seen.answered.load(Ordering::SeqCst)).sum()
+        self.systems.iter().map(Driven::answered).sum()
     }
 }
 
