@@ -14,6 +14,7 @@ use crate::directory::parse::age_recipients;
 use crate::directory::shape::is_host_name;
 use crate::pki::ca::Published;
 use crate::pki::tls::MinTls;
+use crate::pki::token;
 
 /// Every setting of a gateway.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,6 +65,19 @@ pub struct IssuerSettings {
     pub socket: PathBuf,
     /// The age identity that opens the authorities' keys, relative to the home folder.
     pub identity: PathBuf,
+    /// The token that authorities' keys may be in.
+    pub token: Option<TokenSettings>,
+}
+
+/// A PKCS#11 token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenSettings {
+    /// The module that speaks to it, relative to the home folder.
+    pub module: PathBuf,
+    /// Its label.
+    pub label: String,
+    /// The file with its PIN, relative to the home folder.
+    pub pin: PathBuf,
 }
 
 /// TLS, in both directions.
@@ -316,9 +330,38 @@ fn issuer(mut section: Section<'_>) -> IssuerSettings {
         start: section.boolean("start").unwrap_or(true),
         socket: path(section.text("socket"), "data/issuer.sock"),
         identity: path(section.text("identity"), "keys/authority-identity.txt"),
+        token: issuer_token(&mut section),
     };
     section.finish();
     settings
+}
+
+fn issuer_token(section: &mut Section<'_>) -> Option<TokenSettings> {
+    let module = section.text("pkcs11_module").map(PathBuf::from);
+    let label = section.text("pkcs11_token").map(str::to_owned);
+    let pin = section.text("pkcs11_pin_file").map(PathBuf::from);
+    let keys = ["pkcs11_module", "pkcs11_token", "pkcs11_pin_file"];
+    let is_said = [module.is_some(), label.is_some(), pin.is_some()];
+    let first = keys.into_iter().zip(is_said).find(|(_, is_said)| *is_said)?.0;
+    if !token::IS_BUILT {
+        section.wrong(
+            first,
+            "needs a build that can use tokens, and this one cannot",
+            "Build with cargo build --features pkcs11, or remove the pkcs11 settings",
+        );
+        return None;
+    }
+    match (module, label, pin) {
+        (Some(module), Some(label), Some(pin)) => Some(TokenSettings { module, label, pin }),
+        (_, _, _) => {
+            section.wrong(
+                first,
+                "is one of three settings that belong together",
+                "Write pkcs11_module, pkcs11_token and pkcs11_pin_file",
+            );
+            None
+        }
+    }
 }
 
 fn domain(root: &mut Section<'_>) -> String {

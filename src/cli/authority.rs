@@ -12,7 +12,7 @@ use super::{Context, Exit, Failure, block_on, read_text, root};
 use crate::audit::entry::Event;
 use crate::config::Config;
 use crate::issuer::Issuer;
-use crate::issuer::succession::{Plan, Purpose, SuccessionError};
+use crate::issuer::succession::{KeepKey, Plan, Purpose, SuccessionError};
 use crate::message::{hex, now, rfc3339, sha256};
 use crate::pki::ca::{authority_key_id, certificates};
 use crate::pki::request::AuthorityRequest;
@@ -31,6 +31,7 @@ pub(super) enum AuthorityCommand {
   mash-gateway authority request gateway-servers --host mash.example.org \\
       --out request.txt --home H
   mash-gateway authority request agencies --again --out request.txt --home H
+  mash-gateway authority request agencies --pkcs11 --out request.txt --home H
 
 Carry the file to where the root's key is:
   mash-gateway root sign request.txt --certificate root.pem --key root.key.age \\
@@ -103,6 +104,9 @@ pub(super) struct Request {
     /// A DNS name that gateway servers may have, themselves and below [default: as until now]
     #[arg(long, value_name = "NAME", num_args = 1.., conflicts_with = "again")]
     host: Vec<String>,
+    /// Make the key in the token that gateway.toml names, which never gives it out
+    #[arg(long, conflicts_with = "again")]
+    pkcs11: bool,
 }
 
 impl Request {
@@ -116,16 +120,18 @@ impl Request {
         }
         let was_pending = issuer.is_pending(purpose);
         let hosts = (!self.host.is_empty()).then_some(self.host);
+        let keep = if self.pkcs11 { KeepKey::InToken } else { KeepKey::Sealed };
         let request = match self.again {
             true => issuer.request_again(purpose),
-            false => issuer.request_next(purpose, hosts),
+            false => issuer.request_next(purpose, hosts, keep),
         };
         let request = request.map_err(declined)?;
         root::write(&self.out, &request.text())?;
-        let key = match (self.again, was_pending) {
-            (true, _) => "of the authority that issues now",
-            (false, true) => "that was made before and waits for its certificate",
-            (false, false) => "that was made now and is kept here, sealed",
+        let key = match (self.again, was_pending, keep) {
+            (true, _, _) => "of the authority that issues now",
+            (false, true, _) => "that was made before and waits for its certificate",
+            (false, false, KeepKey::Sealed) => "that was made now and is kept here, sealed",
+            (false, false, KeepKey::InToken) => "that was made now in the token and stays there",
         };
         report_request(context, &request, &self.out, key);
         Ok(())
@@ -482,12 +488,18 @@ fn declined(error: SuccessionError) -> Failure {
         SuccessionError::Issuer(_) => {
             (Exit::Failed, "run this as the user who may read the issuer's keys")
         }
+        SuccessionError::NoToken => (
+            Exit::Misused,
+            "write pkcs11_module, pkcs11_token and pkcs11_pin_file there; the build needs the \
+             feature pkcs11",
+        ),
         SuccessionError::Ca(_)
         | SuccessionError::Crl(_)
         | SuccessionError::Issuing(_)
         | SuccessionError::LastRoot
         | SuccessionError::NameTaken
         | SuccessionError::NoAuthority
+        | SuccessionError::NotInToken
         | SuccessionError::NotNow { .. }
         | SuccessionError::Write { .. } => (Exit::Failed, ""),
     };

@@ -102,7 +102,7 @@ impl RootFiles {
             .map_err(|_| Failure::new(Exit::Failed, "there is no key in the sealed file"))?;
         // A home's bundle holds several roots while one follows another.
         let root = certificates.iter().find_map(|certificate| {
-            Authority::from_pem(&certificate_pem(certificate), key).ok()?.pop()
+            Authority::from_pem(&certificate_pem(certificate), key, None).ok()?.pop()
         });
         let root = root.ok_or_else(|| {
             Failure::new(Exit::Misused, "the key does not belong to the certificate")

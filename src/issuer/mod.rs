@@ -21,6 +21,7 @@ use crate::pki::ca::{
     Authority, CaError, Domain, GATEWAY_DAYS, Issued, Profile, SubjectKey, Terms,
 };
 use crate::pki::crl::{self, CrlError, Reason, Revoked};
+use crate::pki::token::{self, Token};
 use crate::seal::{self, Identities};
 
 pub use wire::{Client, serve};
@@ -307,7 +308,9 @@ impl Issuer {
 
     fn open(&self, line: &Line) -> Result<Vec<Authority>, IssuerError> {
         let keys = self.keys(&line.keys)?;
-        Authority::from_pem(&read_text(&line.certificates)?, &keys).map_err(|error| {
+        let token = self.token()?;
+        let certificates = read_text(&line.certificates)?;
+        Authority::from_pem(&certificates, &keys, token.as_ref()).map_err(|error| {
             IssuerError::Unavailable(format!("{}: {error}", line.certificates.display()))
         })
     }
@@ -316,6 +319,15 @@ impl Issuer {
         let identity = Zeroizing::new(read_text(&self.home.resolve(&self.config.issuer.identity))?);
         Identities::parse(&SecretString::from(identity.as_str()))
             .map_err(|error| IssuerError::Unavailable(error.to_string()))
+    }
+
+    // The token that keys may be in, opened with its PIN.
+    fn token(&self) -> Result<Option<Token>, IssuerError> {
+        let Some(settings) = &self.config.issuer.token else { return Ok(None) };
+        let pin = Zeroizing::new(read_text(&self.home.resolve(&settings.pin))?);
+        let pin = SecretString::from(pin.trim_end_matches(['\r', '\n']));
+        let token = token::open(&self.home.resolve(&settings.module), &settings.label, &pin);
+        token.map(Some).map_err(|error| IssuerError::Unavailable(error.to_string()))
     }
 
     // The keys in a sealed file, PKCS#8 in PEM.

@@ -14,10 +14,11 @@ use super::{Issuer, IssuerError, Line, read_text};
 use crate::config::write_synced;
 use crate::message::hex;
 use crate::pki::ca::{
-    self, Authority, AuthorityCertificate, AuthorityKey, CaError, IssuingFor,
-    authority_certificates, is_signed_by,
+    self, Authority, AuthorityCertificate, CaError, IssuingFor, authority_certificates,
+    is_signed_by,
 };
 use crate::pki::crl::{self, Crl, CrlError};
+use crate::pki::key::AuthorityKey;
 use crate::pki::request::{AuthorityRequest, AuthorityRequestError};
 use crate::seal;
 
@@ -56,6 +57,15 @@ impl Purpose {
             IssuingFor::GatewayServers { .. } => Self::GatewayServers,
         }
     }
+}
+
+/// Where a new key is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeepKey {
+    /// In the token, which never gives it out.
+    InToken,
+    /// In the home, sealed.
+    Sealed,
 }
 
 /// An issuing authority, as a home has it.
@@ -226,6 +236,7 @@ impl Issuer {
         &self,
         purpose: Purpose,
         hosts: Option<Vec<String>>,
+        keep: KeepKey,
     ) -> Result<AuthorityRequest, SuccessionError> {
         let bundle = self.bundle(purpose)?;
         let line = self.line(purpose);
@@ -239,13 +250,23 @@ impl Issuer {
         let number = last.unwrap_or(1).saturating_add(1);
         let name = format!("{} {} {number}", self.config.domain, purpose.words());
         let published = self.config.published_url.as_ref();
-        if line.next_keys.exists() {
-            let key = AuthorityKey::from_pem(&self.keys(&line.next_keys)?)?;
+        if let Some(key) = self.pending(&line)? {
             return Ok(AuthorityRequest::new(&key, &issuing_for, &name, published)?);
         }
-        let key = AuthorityKey::generate()?;
+        let key = match keep {
+            KeepKey::Sealed => AuthorityKey::generate()?,
+            KeepKey::InToken => {
+                let token = self.token()?.ok_or(SuccessionError::NoToken)?;
+                AuthorityKey::in_token(token.generate().map_err(CaError::Token)?)
+            }
+        };
         let request = AuthorityRequest::new(&key, &issuing_for, &name, published)?;
-        let sealed = self.sealed(&key.pem())?;
+        // A key in a token is remembered by its identifier.
+        let pem = key.pem();
+        let sealed = match pem.as_str() {
+            "" => self.sealed(&format!("{IN_TOKEN}{}\n", hex(&key.key_id())))?,
+            pem => self.sealed(pem)?,
+        };
         let path = &line.next_keys;
         write_synced(path, &sealed, 0o644).map_err(|error| SuccessionError::write(path, error))?;
         Ok(request)
@@ -272,20 +293,22 @@ impl Issuer {
         is_current(&answer, now)?;
         let mut bundle = self.bundle(purpose)?;
         let mut keys = self.keys(&line.keys)?;
-        let pending = match line.next_keys.exists() {
-            true => Some(self.keys(&line.next_keys)?),
-            false => None,
-        };
-        let pem = one_pem(&answer);
-        let is_of = |keys: &str| Authority::from_pem(&pem, keys).ok();
-        // The pending one's first: where both have it, an installation was cut short.
-        let is_pending = pending.as_ref().is_some_and(|pending| is_of(pending).is_some());
-        if is_pending && is_of(&keys).is_none() {
-            let both = format!("{}{}", pending.as_deref().map_or("", |keys| keys), keys.as_str());
-            keys = Zeroizing::new(both);
+        let is_its = |key: &AuthorityKey| key.is_of(&answer.public_key);
+        let pending = self.pending(&line)?.filter(is_its);
+        let is_pending = pending.is_some();
+        if !is_pending && !bundle.iter().any(|one| one.public_key == answer.public_key) {
+            return Err(SuccessionError::OtherRequest);
         }
-        let mut opened = is_of(&keys).ok_or(SuccessionError::OtherRequest)?;
-        let opened = opened.pop().ok_or(SuccessionError::OtherRequest)?;
+        let pem = one_pem(&answer);
+        if let Some(key) = pending {
+            // Where both have it, an installation was cut short.
+            if Authority::from_pem(&pem, &keys, None).is_err() {
+                keys = Zeroizing::new(format!("{}{}", key.pem().as_str(), keys.as_str()));
+            }
+        }
+        let token = self.token()?;
+        let opened = Authority::from_pem(&pem, &keys, token.as_ref())?;
+        let opened = opened.first().ok_or(SuccessionError::OtherRequest)?;
         let is_namesake = |one: &AuthorityCertificate| {
             one.name == answer.name && one.public_key != answer.public_key
         };
@@ -297,7 +320,7 @@ impl Issuer {
         let mut lists = self.lists(&line.lists)?;
         if !lists.iter().any(|list| list.is_signed_by(&answer.der)) {
             let number = crl::number(None, now);
-            let list = crl::build(&opened, &[], number, now, crl::CRL_VALID_FOR)?;
+            let list = crl::build(opened, &[], number, now, crl::CRL_VALID_FOR)?;
             lists.push(crl::parse(&list)?);
         }
         if !bundle.iter().any(|one| one.der == answer.der) {
@@ -339,7 +362,8 @@ impl Issuer {
             let keys = self.keys(&line.keys)?;
             let mut kept_keys = Zeroizing::new(String::new());
             let mut seen: Vec<&[u8]> = Vec::new();
-            let authorities = Authority::from_pem(&text_of(&kept), &keys)?;
+            let token = self.token()?;
+            let authorities = Authority::from_pem(&text_of(&kept), &keys, token.as_ref())?;
             for one in &authorities {
                 if !seen.contains(&one.key_id()) {
                     seen.push(one.key_id());
@@ -477,6 +501,20 @@ impl Issuer {
         Ok(std::iter::once(issuing.certificate_pem()).chain(above).collect())
     }
 
+    // The next authority's key, while it waits.
+    fn pending(&self, line: &Line) -> Result<Option<AuthorityKey>, SuccessionError> {
+        if !line.next_keys.exists() {
+            return Ok(None);
+        }
+        let text = self.keys(&line.next_keys)?;
+        let Some(key_id) = text.strip_prefix(IN_TOKEN) else {
+            return Ok(Some(AuthorityKey::from_pem(&text)?));
+        };
+        let token = self.token()?.ok_or(SuccessionError::NoToken)?;
+        let key = token.find(&unhex(key_id.trim())).map_err(CaError::Token)?;
+        Ok(Some(AuthorityKey::in_token(key.ok_or(SuccessionError::NotInToken)?)))
+    }
+
     fn line(&self, purpose: Purpose) -> Line {
         match purpose {
             Purpose::Agencies => self.agencies(),
@@ -556,6 +594,12 @@ pub enum SuccessionError {
     /// There is none to follow.
     #[error("there is no authority of this kind")]
     NoAuthority,
+    /// No token is set up.
+    #[error("no token is set up: pkcs11_module under [issuer] in gateway.toml")]
+    NoToken,
+    /// The key that waits is gone.
+    #[error("the key that waits for its certificate is not in the token any more")]
+    NotInToken,
     /// It is some other certificate.
     #[error("this is not an issuing authority's certificate")]
     NotIssuing,
@@ -670,5 +714,13 @@ fn lists_pem(lists: &[Crl]) -> Vec<u8> {
     lists.iter().map(Crl::pem).collect::<String>().into_bytes()
 }
 
+// Only ever of what hex() wrote.
+fn unhex(text: &str) -> Vec<u8> {
+    let pair = |at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    (0..text.len()).step_by(2).map_while(pair).collect()
+}
+
+/// What a sealed file says in the place of a key that is in a token; its identifier follows.
+const IN_TOKEN: &str = "pkcs11 ";
 /// Fewer characters of a key identifier are too easily another's.
 const KEY_ID_MIN: usize = 8;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber, SigningKey,
+    KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject as _;
@@ -24,6 +24,8 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use zeroize::Zeroizing;
 
 use crate::message::{AgencyId, hex, sha256};
+use crate::pki::key::AuthorityKey;
+use crate::pki::token::{Token, TokenError};
 
 /// How many days the gateway's own certificates are good: short, because it renews them itself.
 pub const GATEWAY_DAYS: u16 = 90;
@@ -277,24 +279,31 @@ impl Authority {
     }
 
     /// Reads authorities back, in the order of their certificates: each with its own key among
-    /// `keys_pem`, and checked that it may sign.
+    /// `keys_pem` or in the token, and checked that it may sign.
     ///
     /// Two certificates may share a key: an authority that two roots vouch for.
-    pub fn from_pem(certificates_pem: &str, keys_pem: &str) -> Result<Vec<Self>, CaError> {
+    pub fn from_pem(
+        certificates_pem: &str,
+        keys_pem: &str,
+        token: Option<&Token>,
+    ) -> Result<Vec<Self>, CaError> {
         let keys = PrivatePkcs8KeyDer::pem_slice_iter(keys_pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| CaError::Key)?;
         certificates(certificates_pem)?
             .into_iter()
             .map(|certificate| {
-                let public_key = Facts::read(&certificate)?.public_key;
+                let Facts { public_key, key_id, .. } = Facts::read(&certificate)?;
                 for der in &keys {
                     let key = AuthorityKey::from_pkcs8(der)?;
                     if key.subject_public_key_info() == public_key {
                         return Self::assemble(certificate, key);
                     }
                 }
-                Err(CaError::KeyMismatch)
+                let key = token.map(|token| token.find(&key_id)).transpose();
+                let key = key.map_err(CaError::Token)?.flatten();
+                let key = key.ok_or(CaError::KeyMismatch)?;
+                Self::assemble(certificate, AuthorityKey::in_token(key))
             })
             .collect()
     }
@@ -361,7 +370,7 @@ impl Authority {
         pem("CERTIFICATE", &self.certificate).to_string()
     }
 
-    /// The key, PKCS#8, armoured and in the clear: seal it before it is written.
+    /// [`AuthorityKey::pem`] of its key.
     pub fn key_pem(&self) -> Zeroizing<String> {
         self.key.pem()
     }
@@ -458,48 +467,6 @@ impl Authority {
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("serial", &self.facts.serial).finish_non_exhaustive()
-    }
-}
-
-/// An authority's private key: P-384. Wiped when dropped.
-pub struct AuthorityKey(Zeroizing<KeyPair>);
-
-impl AuthorityKey {
-    /// A new key.
-    pub fn generate() -> Result<Self, CaError> {
-        Ok(Self(Zeroizing::new(new_key(&rcgen::PKCS_ECDSA_P384_SHA384)?)))
-    }
-
-    /// The one key in this PKCS#8 PEM.
-    pub fn from_pem(text: &str) -> Result<Self, CaError> {
-        Self::from_pkcs8(
-            &PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(|_| CaError::Key)?,
-        )
-    }
-
-    /// The key, PKCS#8, armoured and in the clear: seal it before it is written.
-    pub fn pem(&self) -> Zeroizing<String> {
-        pem("PRIVATE KEY", self.0.serialized_der())
-    }
-
-    fn from_pkcs8(der: &PrivatePkcs8KeyDer<'_>) -> Result<Self, CaError> {
-        Ok(Self(Zeroizing::new(KeyPair::try_from(der).map_err(|_| CaError::Key)?)))
-    }
-}
-
-impl PublicKeyData for AuthorityKey {
-    fn der_bytes(&self) -> &[u8] {
-        self.0.der_bytes()
-    }
-
-    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        self.0.algorithm()
-    }
-}
-
-impl SigningKey for AuthorityKey {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.0.sign(message)
     }
 }
 
@@ -805,6 +772,9 @@ pub enum CaError {
     /// The signature was not made.
     #[error("the certificate could not be signed")]
     Signing(#[source] rcgen::Error),
+    /// The token that the key is in.
+    #[error(transparent)]
+    Token(TokenError),
     /// Nothing is good for that long, or for no time at all.
     #[error("not a possible validity")]
     Validity,
@@ -1000,7 +970,7 @@ fn params(
 }
 
 // RFC 7093, method 1: of the key's bits alone. rcgen's own hashes their wrapping too.
-fn key_id(key: &impl PublicKeyData) -> Vec<u8> {
+pub(crate) fn key_id(key: &impl PublicKeyData) -> Vec<u8> {
     sha256(key.der_bytes())[..20].to_vec()
 }
 

@@ -3,5 +3,7 @@
 pub mod ca;
 pub mod crl;
 pub mod identity;
+pub mod key;
 pub mod request;
 pub mod tls;
+pub mod token;

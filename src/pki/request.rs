@@ -11,9 +11,10 @@ use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use crate::message::hex;
 use crate::pki::ca::{
-    AuthorityKey, CaError, CsrError, IssuingFor, NAME_LENGTH_MAX, Published, SubjectKey,
-    is_dns_name, one_pem_block, pem,
+    CaError, CsrError, IssuingFor, NAME_LENGTH_MAX, Published, SubjectKey, is_dns_name,
+    one_pem_block, pem,
 };
+use crate::pki::key::AuthorityKey;
 
 /// A request for an issuing authority's certificate, whose key its maker has shown to hold.
 #[derive(Clone, Debug)]

@@ -203,9 +203,7 @@ impl Load {
 
     /// That everybody is answered, several times more; if somebody is not, the test ends here.
     async fn goes_on(&self) {
-        let counts = || -> Vec<u64> {
-            self.systems.iter().map(Driven::answered).collect()
-        };
+        let counts = || -> Vec<u64> { self.systems.iter().map(Driven::answered).collect() };
         let before = counts();
         eventually("everybody goes on", async || {
             assert!(!self.tasks.iter().any(tokio::task::JoinHandle::is_finished), "one failed");
