@@ -661,6 +661,13 @@ mod tests {
                 "string",
                 "true or false",
             ),
+            (
+                "[issuer]\npkcs11_token = \"mash\"",
+                3,
+                "issuer.pkcs11_token",
+                if token::IS_BUILT { "belong together" } else { "build that can use tokens" },
+                if token::IS_BUILT { "pkcs11_pin_file" } else { "--features pkcs11" },
+            ),
             ("[log]\norigin = \"a b\"", 3, "log.origin", "space", "without its scheme"),
             ("certificate_days = 1000", 2, "certificate_days", "range", "1 to 398"),
         ];

@@ -18,6 +18,8 @@ mod exchange;
 mod identity;
 mod log;
 mod onboarding;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod readme;
 mod receipt;
 mod revocation;

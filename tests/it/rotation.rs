@@ -230,11 +230,11 @@ fn face(gateway: &TestGateway, agency: &str, roots: &str) -> Arc<ClientConfig> {
 }
 
 /// The machine without a network where the root's key is: not this home, nor any other.
-struct OffLine(PathBuf);
+pub(crate) struct OffLine(PathBuf);
 
 impl OffLine {
     /// Takes the root's key and both identities off the gateway's machine.
-    fn take_from(gateway: &TestGateway) -> Self {
+    pub(crate) fn take_from(gateway: &TestGateway) -> Self {
         let folder = gateway.folder().join("off-line");
         std::fs::create_dir(&folder).unwrap();
         let home = gateway.home();
@@ -259,7 +259,7 @@ impl OffLine {
             .unwrap()
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
@@ -268,7 +268,7 @@ impl OffLine {
     }
 
     /// Signs `request.txt` with the root in this folder below the off-line one.
-    fn sign(&self, root: &str, confirm: &str) -> Output {
+    pub(crate) fn sign(&self, root: &str, confirm: &str) -> Output {
         self.run(&[
             "sign",
             "request.txt",
@@ -287,19 +287,19 @@ impl OffLine {
 }
 
 #[track_caller]
-fn done(output: Output) -> String {
+pub(crate) fn done(output: Output) -> String {
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
 #[track_caller]
-fn json(output: Output) -> Value {
+pub(crate) fn json(output: Output) -> Value {
     serde_json::from_str(&done(output)).unwrap()
 }
 
 /// That a command failed so, saying this.
 #[track_caller]
-fn refused(output: &Output, exit: i32, because: &str) {
+pub(crate) fn refused(output: &Output, exit: i32, because: &str) {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(exit), "{said}");
     assert!(said.contains(because), "{said}");

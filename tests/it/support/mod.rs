@@ -186,6 +186,8 @@ impl TestGateway {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mash-gateway"));
         command.args(arguments).arg("--home").arg(self.home()).current_dir(self.folder.path());
+        // Read by nobody but a token module, which a home of its own names.
+        command.env("SOFTHSM2_CONF", self.folder.path().join("softhsm2.conf"));
         command
     }
 
