@@ -297,6 +297,7 @@ async fn parts() {
     let schemas = Schemas::compiled();
     let submission = || Submission {
         sender: exchange.agency.clone(),
+        desk: None,
         idempotency_key: "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap(),
         target: Target::Exchange(exchange.id, Kind::Response),
         body: body.to_vec(),

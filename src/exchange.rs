@@ -17,12 +17,13 @@ use crate::audit::entry::{Event, EventName, Fields};
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
 use crate::directory::Directory;
+use crate::directory::permission::{self, Action};
 use crate::directory::route::{RecipientProblem, RouteError, reference_year, references_wanted};
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Submission, Target,
-    Untimely,
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Role, Submission,
+    Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
@@ -84,12 +85,13 @@ impl Gateway {
     /// however much later: even when a deadline has passed or a recipient has closed.
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
         let token = seal::idempotency_token(&new);
-        let certificate = new.certificate.clone();
+        let (desk, certificate) = (new.desk, new.certificate.clone());
         match self.prepare(new, token, now).await {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
-                let applied = self.ledger.accept(sealed, certificate.as_deref(), now).await?;
+                let accepted = self.ledger.accept(sealed, desk, certificate.as_deref(), now);
+                let applied = accepted.await?;
                 if is_pushed {
                     self.push_queued.notify_one();
                 }
@@ -160,11 +162,12 @@ impl Gateway {
 
     /// A message for its recipient, as the document it is delivered in. That it was collected is
     /// durable and in the log before a byte of it is handed over. `certificate` is the serial of the
-    /// reader's, if it came from outside.
+    /// reader's, if it came from outside, and `desk` the role of the person, if it was one.
     pub async fn collect(
         &self,
         reader: &AgencyId,
         certificate: Option<&str>,
+        desk: Option<Role>,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<Zeroizing<Vec<u8>>, Problem> {
@@ -182,7 +185,7 @@ impl Gateway {
             if self.collections.len() > COLLECTIONS_MAX {
                 self.collections.retain_recent();
             }
-            let event = Event::collected(&stored.envelope).done_with(certificate);
+            let event = Event::collected(&stored.envelope).at_desk(desk).done_with(certificate);
             self.record(&event, now, &stored, Effect::Collect(*id)).await?;
         }
         Ok(document)
@@ -194,6 +197,7 @@ impl Gateway {
         &self,
         reader: &AgencyId,
         certificate: Option<&str>,
+        desk: Option<Role>,
         id: &MessageId,
         now: Timestamp,
     ) -> Result<(u64, Timestamp), Problem> {
@@ -206,7 +210,7 @@ impl Gateway {
         {
             return Ok(first);
         }
-        let event = Event::saved(&stored.envelope).done_with(certificate);
+        let event = Event::saved(&stored.envelope).at_desk(desk).done_with(certificate);
         let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
         Ok((logged.index, now))
     }
@@ -310,6 +314,33 @@ impl Gateway {
     /// Whether `agency` is the hub.
     pub fn is_hub(&self, agency: &AgencyId) -> bool {
         self.directory().hub().id == *agency
+    }
+
+    /// Whether `agency`'s system, or the person there in this role, may do this; a refusal names the
+    /// roles that may. That the role is one the agency can have is asked again here: the directory
+    /// may have changed since the certificate was issued, and who one is may always be asked.
+    pub fn permit(
+        &self,
+        agency: &AgencyId,
+        desk: Option<Role>,
+        action: Action,
+    ) -> Result<(), Problem> {
+        let Some(role) = desk else { return Ok(()) };
+        let refused = |detail: String| Err(Problem::new(ProblemType::RoleNotPermitted, detail));
+        let kind = self.directory().get(agency).map(|partner| partner.kind);
+        let is_of_agency = kind.is_some_and(|kind| permission::exists_at(role, kind));
+        if !is_of_agency && action != Action::WhoAmI {
+            let roles = kind.map(permission::roles_at).unwrap_or_default();
+            return refused(format!(
+                "This agency has no {}. At its desks are {}.",
+                role.title(),
+                permission::named(&roles)
+            ));
+        }
+        if permission::may(role, action) {
+            return Ok(());
+        }
+        refused(format!("This is for {}.", permission::named(&permission::who_may(action))))
     }
 
     /// The log's latest checkpoint.

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::{Event, NewEntry};
-use crate::message::ExchangeId;
+use crate::message::{ExchangeId, Role};
 use crate::seal::Sealed;
 use crate::store::{Accept, Applied, Change, Effect, NewMessage, Record, Step, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -59,11 +59,12 @@ impl Ledger {
         Ok((Self { queue, halted }, handle))
     }
 
-    /// Accepts a sealed submission durably. `schema` names the contract it satisfied.
+    /// Accepts a sealed submission durably. `desk` is the role of the person who sent it, if one did;
     /// `certificate` is the serial it came with.
     pub async fn accept(
         &self,
         sealed: Sealed,
+        desk: Option<Role>,
         certificate: Option<&str>,
         at: Timestamp,
     ) -> Result<Applied, LedgerError> {
@@ -71,7 +72,8 @@ impl Ledger {
             .messages
             .into_iter()
             .map(|message| {
-                let event = Event::accepted(&message.envelope, &message.schema_digest);
+                let event =
+                    Event::accepted(&message.envelope, &message.schema_digest).at_desk(desk);
                 let event = match &message.step {
                     Step::Open(exchange) => event.opening(exchange),
                     Step::Say(_) => event,

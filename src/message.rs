@@ -502,6 +502,76 @@ impl Priority {
     }
 }
 
+/// What a person at a desk is there for (R7): in a desk certificate, and what it may do.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub enum Role {
+    /// Sees that it was done as agreed; reads no contents.
+    #[serde(rename = "auditor")]
+    Auditor,
+    /// An agency's Partnership Contact Officer (R4).
+    #[serde(rename = "contact-officer")]
+    ContactOfficer,
+    /// Who stands in for the contact officer.
+    #[serde(rename = "deputy")]
+    Deputy,
+    /// Asks on the hub's behalf.
+    #[serde(rename = "mash-health-representative")]
+    HealthRepresentative,
+    /// Answers for the hub's conduct; reads no contents.
+    #[serde(rename = "mash-operational-lead")]
+    OperationalLead,
+    /// Runs the gateway.
+    #[serde(rename = "operator")]
+    Operator,
+    /// Decides for the hub; the only one who may override a refused consent (R20).
+    #[serde(rename = "mash-team-manager")]
+    TeamManager,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 7] = [
+        Self::Auditor,
+        Self::ContactOfficer,
+        Self::Deputy,
+        Self::HealthRepresentative,
+        Self::OperationalLead,
+        Self::Operator,
+        Self::TeamManager,
+    ];
+
+    /// The name used in certificates, entries and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auditor => "auditor",
+            Self::ContactOfficer => "contact-officer",
+            Self::Deputy => "deputy",
+            Self::HealthRepresentative => "mash-health-representative",
+            Self::OperationalLead => "mash-operational-lead",
+            Self::Operator => "operator",
+            Self::TeamManager => "mash-team-manager",
+        }
+    }
+
+    /// The role with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// As people say it, in a sentence.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Auditor => "auditor",
+            Self::ContactOfficer => "contact officer",
+            Self::Deputy => "deputy",
+            Self::HealthRepresentative => "MASH health representative",
+            Self::OperationalLead => "MASH Operational Lead",
+            Self::Operator => "operator",
+            Self::TeamManager => "MASH Team Manager",
+        }
+    }
+}
+
 /// One exchange as the gateway knows it: who, when, how it stands. No contents.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Exchange {
@@ -595,6 +665,8 @@ pub struct Envelope {
 pub struct Submission {
     /// Who the certificate says.
     pub sender: AgencyId,
+    /// In which role, when a person sends it and not the agency's system.
+    pub desk: Option<Role>,
     /// The sender's name for this submission.
     pub idempotency_key: IdempotencyKey,
     /// What the bytes claim to be, by the route they came on.

@@ -19,17 +19,24 @@ pub struct Problem {
     pub errors: Vec<Violation>,
     /// For the log only: what went wrong inside. Never sent.
     pub internal: Option<String>,
+    /// Which of the reasons for this kind of problem it was, for the log: a code from a closed list.
+    pub reason: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem of this kind; `detail` is a sentence that repeats nothing from the request's body.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), internal: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), internal: None, reason: None }
     }
 
     /// The same problem, naming the places it concerns.
     pub fn with_errors(self, errors: Vec<Violation>) -> Self {
         Self { errors, ..self }
+    }
+
+    /// The same problem, with the code of its reason for the log.
+    pub fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The same problem, with its inner cause for the log.
@@ -123,6 +130,8 @@ pub enum ProblemType {
     OutcomeAlreadySent,
     /// A recipient cannot be sent to.
     Recipient,
+    /// The person's role is not there for this.
+    RoleNotPermitted,
     /// The body breaks its schema or its rules.
     Schema,
     /// The disk is full.
@@ -153,7 +162,7 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
         Self::BodyTooLarge,
@@ -174,6 +183,7 @@ impl ProblemType {
         Self::NotYetAnswered,
         Self::OutcomeAlreadySent,
         Self::Recipient,
+        Self::RoleNotPermitted,
         Self::Schema,
         Self::StorageFull,
         Self::Timeout,
@@ -358,6 +368,14 @@ impl ProblemType {
                 "A recipient cannot be sent to",
                 "the sender, or the gateway's operator for the directory",
                 "Correct the recipients named; nothing was sent to any of them.",
+                None,
+            ),
+            Self::RoleNotPermitted => fact(
+                "role-not-permitted",
+                403,
+                "This is not for your role",
+                OFFICER,
+                "Ask one of the people named; what your certificate may do is in its role.",
                 None,
             ),
             Self::Schema => fact(

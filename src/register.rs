@@ -17,10 +17,13 @@ use zeroize::Zeroizing;
 use crate::audit::entry::{Event, Grant};
 use crate::issuer::{Access, Answer, Ask, IssuedChain, IssuerError, Revocation};
 use crate::ledger::{Ledger, LedgerError};
-use crate::message::{AgencyId, hex, sha256};
-use crate::pki::ca::{CsrError, Profile, SubjectKey, authority_key_id, key_fingerprint};
+use crate::message::{AgencyId, Role, hex, sha256};
+use crate::pki::ca::{
+    CsrError, Profile, SubjectKey, authority_key_id, common_name, key_fingerprint,
+};
 use crate::pki::crl::Reason;
-use crate::pki::identity::Registry;
+use crate::pki::holder::Holder;
+use crate::pki::identity::{Peer, Registry};
 use crate::store::{Applied, CertificateRecord, Effect, EnrolmentToken, Store, StoreError};
 
 /// The register of certificates.
@@ -46,9 +49,15 @@ pub enum RegisterError {
     /// The key is another agency's.
     #[error("this key is already {0}'s; nothing was issued")]
     KeyIsOthers(AgencyId),
-    /// The key is in use under another profile of the same agency.
-    #[error("this key already has a certificate of another kind; nothing was issued")]
+    /// The key is in use under another profile of the same agency, or by somebody else there.
+    #[error(
+        "this key already has a certificate of another kind, or is somebody else's there; nothing \
+         was issued"
+    )]
     KeyIsOtherProfile,
+    /// The register does not say whom the certificate to be renewed is for.
+    #[error("the register does not say whom the certificate is for; nothing was issued")]
+    HolderUnknown,
     /// Somebody else may have the key.
     #[error("this key was revoked as compromised; nothing was issued")]
     KeyCompromised,
@@ -178,6 +187,32 @@ impl Register {
         let issued = ask.await?;
         self.enter(profile, &issued, grant, at).await?;
         Ok(issued)
+    }
+
+    /// Issues the successor of a certificate, for the same holder: an agency's system, or the same
+    /// person in the same role (RFC 7030, 4.2.2), whatever the request says.
+    pub async fn renew(
+        &self,
+        peer: &Peer,
+        csr: &str,
+        at: Timestamp,
+    ) -> Result<IssuedChain, RegisterError> {
+        let agency = peer.agency().clone();
+        let profile = match peer.role() {
+            None => Profile::Agency(agency),
+            Some(role) => {
+                let certificates = self.store.certificates().await?;
+                let own = certificates.iter().find(|known| known.sha256 == *peer.sha256());
+                // The name it is for is in the certificate alone.
+                let holder = own
+                    .filter(|own| Role::parse(&own.profile) == Some(role))
+                    .and_then(|own| Holder::parse(&common_name(&own.pem)?).ok())
+                    .ok_or(RegisterError::HolderUnknown)?;
+                Profile::Desk { agency, role, holder }
+            }
+        };
+        let grant = Grant::Renewal { serial: peer.serial().to_owned() };
+        self.issue(&profile, csr, grant, at).await
     }
 
     /// Enters what was issued: from now on it is good.
@@ -372,7 +407,16 @@ impl Register {
             if known.revoked.is_some_and(|(_, reason)| reason == compromised) {
                 return Err(RegisterError::KeyCompromised);
             }
-            if known.profile != profile.name() {
+            // Nor two people's, in whatever role.
+            let is_others = match profile {
+                Profile::Desk { holder, .. } => {
+                    common_name(&known.pem).is_none_or(|name| name != holder.as_str())
+                }
+                Profile::Agency(_) | Profile::GatewayClient | Profile::GatewayServer { .. } => {
+                    false
+                }
+            };
+            if known.profile != profile.name() || is_others {
                 return Err(RegisterError::KeyIsOtherProfile);
             }
             if matches!(grant, Grant::Renewal { .. }) {
@@ -384,7 +428,7 @@ impl Register {
 
     fn agency<'a>(&'a self, profile: &'a Profile) -> &'a AgencyId {
         match profile {
-            Profile::Agency(agency) => agency,
+            Profile::Agency(agency) | Profile::Desk { agency, .. } => agency,
             Profile::GatewayClient | Profile::GatewayServer { .. } => &self.hub,
         }
     }

@@ -861,6 +861,7 @@ mod tests {
         let token = |sender: &str, key: &IdempotencyKey, target, body: &[u8]| {
             idempotency_token(&Submission {
                 sender: agency(sender),
+                desk: None,
                 idempotency_key: *key,
                 target,
                 body: body.to_vec(),

@@ -91,6 +91,7 @@ pub struct Metrics {
     deliveries: Family<DeliveryLabels, Counter>,
     enrolments: Family<EnrolmentLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
+    key_exchanges: Family<KeyExchangeLabels, Counter>,
     ledger_batches: Histogram,
     ledger_commits: Histogram,
     log_entries: Gauge,
@@ -113,6 +114,7 @@ impl Metrics {
             deliveries: Family::default(),
             enrolments: Family::default(),
             handshakes: Family::default(),
+            key_exchanges: Family::default(),
             // As many as a batch may hold.
             ledger_batches: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             // A quarter of a millisecond, about one sync of a good disk, to four seconds.
@@ -163,6 +165,11 @@ impl Metrics {
     /// A request at the enrolment door ended so.
     pub fn enrolment(&self, outcome: &'static str) {
         self.enrolments.get_or_create(&EnrolmentLabels { outcome }).inc();
+    }
+
+    /// A TLS handshake agreed on its keys in this group, of those `pki/tls.rs` names.
+    pub fn key_exchange(&self, group: &'static str) {
+        self.key_exchanges.get_or_create(&KeyExchangeLabels { group }).inc();
     }
 
     /// A TLS handshake ended so.
@@ -217,6 +224,11 @@ impl Metrics {
             self.enrolments.clone(),
         );
         registry.register("handshakes", "TLS handshakes, by outcome", self.handshakes.clone());
+        registry.register(
+            "key_exchanges",
+            "TLS handshakes completed, by the group their keys were agreed in",
+            self.key_exchanges.clone(),
+        );
         registry.register_with_unit(
             "ledger_batch",
             "Changes committed together",
@@ -364,6 +376,11 @@ struct EnrolmentLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct HandshakeLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KeyExchangeLabels {
+    group: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]

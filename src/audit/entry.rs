@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
 use super::tree::{Hash, leaf_hash};
-use crate::message::{AgencyId, Envelope, Exchange, hex, rfc3339};
+use crate::message::{AgencyId, Envelope, Exchange, Role, hex, rfc3339};
 use crate::pki::crl::Reason;
 
 /// What happened.
@@ -159,6 +159,15 @@ impl Event {
         self.with("sealingRecipient", exchange.sealing_recipient.as_str())
     }
 
+    /// The same, done by a person in this role and not by the agency's system. Never who: that is
+    /// in the certificate.
+    pub fn at_desk(self, role: Option<Role>) -> Self {
+        match role {
+            Some(role) => self.with("desk", role.as_str()),
+            None => self,
+        }
+    }
+
     /// The recipient fetched a message.
     pub fn collected(envelope: &Envelope) -> Self {
         Self::about(EventName::Collected, envelope)
@@ -246,6 +255,14 @@ impl Event {
     /// A connection was refused in its TLS handshake.
     pub fn handshake_refused(reason: &'static str) -> Self {
         Self::of(EventName::HandshakeRefused).with("reason", reason)
+    }
+
+    /// The same, with the code of its reason, where the problem has several.
+    pub fn because(self, reason: Option<&'static str>) -> Self {
+        match reason {
+            Some(reason) => self.with("reason", reason),
+            None => self,
+        }
     }
 
     /// A certificate was issued to an agency, for this profile, and why.

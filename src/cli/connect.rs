@@ -162,7 +162,7 @@ impl<'a> Connection<'a> {
                  {INDENT}openssl req -in {id}.csr -outform DER | openssl base64 > {id}.csr.b64\n\
                  {INDENT}curl -sS --cacert ca.pem --user {id} -H 'Content-Type: application/pkcs10' \\\n\
                  {INDENT}  --data-binary @{id}.csr.b64 -o {id}.p7 {est}/simpleenroll\n\
-                 {INDENT}openssl base64 -d -in {id}.p7 | openssl pkcs7 -inform DER -print_certs -out {id}.pem\n"
+                 {INDENT}openssl base64 -A -d -in {id}.p7 | openssl pkcs7 -inform DER -print_certs -out {id}.pem\n"
             ),
         );
         section(
@@ -204,7 +204,7 @@ impl<'a> Connection<'a> {
                  {INDENT}openssl req -in new.csr -outform DER | openssl base64 > new.csr.b64\n\
                  {INDENT}{curl} -H 'Content-Type: application/pkcs10' \\\n\
                  {INDENT}  --data-binary @new.csr.b64 -o new.p7 {est}/simplereenroll\n\
-                 {INDENT}openssl base64 -d -in new.p7 | openssl pkcs7 -inform DER -print_certs -out new.pem\n\n\
+                 {INDENT}openssl base64 -A -d -in new.p7 | openssl pkcs7 -inform DER -print_certs -out new.pem\n\n\
                  Try step 4 with new.pem and new.key, then put them in the place of the old ones.\n",
                 indented(
                     &format!(

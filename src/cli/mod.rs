@@ -107,7 +107,7 @@ enum Command {
     /// Agencies' appropriate policy documents
     #[command(subcommand)]
     Apd(apd::Apd),
-    /// Certificates: issue, list, revoke
+    /// Certificates: issue, enrol, list, show, renew, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
     /// The authorities that issue certificates, and the roots above them

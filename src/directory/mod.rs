@@ -9,6 +9,7 @@ pub mod document;
 pub mod edit;
 mod narrow;
 pub mod parse;
+pub mod permission;
 pub mod route;
 pub(crate) mod shape;
 

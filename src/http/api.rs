@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::audit::entry::{Event, Fields};
 use crate::directory::Admission;
+use crate::directory::permission::Action;
 use crate::event;
 use crate::exchange::Gateway;
 use crate::http::presence::Presence;
@@ -64,29 +65,52 @@ pub struct Api {
 
 /// The partner API's routes.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/v1/whoami", get(whoami))
-        .route("/v1/rfis", post(send_rfi))
-        .route("/v1/enquiries", get(enquiries))
-        .route("/v1/enquiries/{id}", get(enquiry))
-        .route("/v1/exchanges", get(exchanges))
-        .route("/v1/exchanges/{id}", get(exchange))
-        .route("/v1/exchanges/{id}/{kind}", post(say))
-        .route("/v1/inbox", get(inbox))
-        .route("/v1/messages/{id}", get(collect))
-        .route("/v1/messages/{id}/saved", post(saved))
-        .route("/v1/messages/{id}/receipt", get(receipt))
-        .route("/v1/log/checkpoint", get(checkpoint))
-        .route("/v1/log/entries", get(entries))
-        .route("/v1/log/key", get(log_key))
-        .route("/v1/log/proof", get(proof))
-        .route("/v1/schemas", get(schemas))
-        .route("/v1/schemas/{name}", get(schema))
-        .route("/openapi.json", get(openapi))
+    let mut router = Router::new()
+        .route("/v1/whoami", may(&api, Action::WhoAmI, get(whoami)))
+        .route("/v1/rfis", may(&api, Action::saying(Kind::Rfi), post(send_rfi)))
+        .route("/v1/enquiries", may(&api, Action::ReadBoard, get(enquiries)))
+        .route("/v1/enquiries/{id}", may(&api, Action::ReadBoard, get(enquiry)))
+        .route("/v1/exchanges", may(&api, Action::ReadExchanges, get(exchanges)))
+        .route("/v1/exchanges/{id}", may(&api, Action::ReadExchanges, get(exchange)))
+        .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
+        .route("/v1/messages/{id}", may(&api, Action::Collect, get(collect)))
+        .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
+        .route("/v1/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(receipt)))
+        .route("/v1/log/checkpoint", may(&api, Action::ReadLog, get(checkpoint)))
+        .route("/v1/log/entries", may(&api, Action::ReadLog, get(entries)))
+        .route("/v1/log/key", may(&api, Action::ReadLog, get(log_key)))
+        .route("/v1/log/proof", may(&api, Action::ReadLog, get(proof)))
+        .route("/v1/schemas", may(&api, Action::ReadContract, get(schemas)))
+        .route("/v1/schemas/{name}", may(&api, Action::ReadContract, get(schema)))
+        .route("/openapi.json", may(&api, Action::ReadContract, get(openapi)));
+    for kind in Kind::ALL {
+        if let Some(path) = kind.path() {
+            let path = "/v1/exchanges/{id}/{kind}".replace("{kind}", path);
+            let said = move |State(api), sender, Path(id), headers, body| async move {
+                say(api, sender, id, kind, headers, body).await
+            };
+            router = router.route(&path, may(&api, Action::saying(kind), post(said)));
+        }
+    }
+    router
         .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such path.") })
         .method_not_allowed_fallback(|| async { no_such_method() })
         .layer(middleware::from_fn_with_state(api.clone(), around))
         .with_state(api)
+}
+
+// No route without saying what it is to use it: an agency's system may, a person by the role.
+fn may(api: &Api, action: Action, methods: MethodRouter<Api>) -> MethodRouter<Api> {
+    let gateway = Arc::clone(&api.gateway);
+    methods.route_layer(middleware::from_fn(move |sender: Sender, request: Request, next: Next| {
+        let permitted = gateway.permit(sender.peer.agency(), sender.peer.role(), action);
+        async move {
+            match permitted {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            }
+        }
+    }))
 }
 
 // Around every request: who is it, how long may it take, what is said and counted when it fails.
@@ -172,7 +196,9 @@ fn inactive() -> Problem {
 }
 
 fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
-    let refused = |detail: &str| Problem::new(ProblemType::CertificateRefused, detail);
+    let refused = |reason, detail: &str| {
+        Err(Problem::new(ProblemType::CertificateRefused, detail).with_reason(reason))
+    };
     match guest {
         Some(Guest::Named(peer, from)) => match api.registry.borrow().standing(peer.sha256(), at) {
             Standing::Active => {
@@ -180,15 +206,20 @@ fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>
                 Ok(Arc::clone(peer))
             }
             Standing::Revoked => {
-                Err(Problem::new(ProblemType::CertificateRevoked, "It was revoked."))
+                let problem = Problem::new(ProblemType::CertificateRevoked, "It was revoked.");
+                Err(problem.with_reason("certificate-revoked"))
             }
-            Standing::Expired => Err(refused("The certificate has expired.")),
-            Standing::Unknown => Err(refused("The certificate is not on this gateway's register.")),
+            Standing::Expired => refused("certificate-expired", "The certificate has expired."),
+            Standing::Unknown => refused(
+                "certificate-not-registered",
+                "The certificate is not on this gateway's register.",
+            ),
         },
-        Some(Guest::Refused(code)) => Err(refused(&format!(
-            "The certificate does not name exactly one agency of this gateway ({code})."
-        ))),
-        Some(Guest::Nobody(_)) | None => Err(refused("There is no certificate.")),
+        Some(Guest::Refused(code)) => refused(
+            code,
+            &format!("The certificate does not name exactly one agency of this gateway ({code})."),
+        ),
+        Some(Guest::Nobody(_)) | None => refused("certificate-missing", "There is no certificate."),
     }
 }
 
@@ -214,9 +245,9 @@ fn note(
         let rules: Vec<_> = problem.errors.iter().map(|error| error.code.as_str()).collect();
         tracing::info!(
             instance, problem.code = facts.code, agency.id = agency_id, %method, route,
-            problem.rules = ?rules, "a request was refused"
+            problem.rules = ?rules, reason = problem.reason, "a request was refused"
         );
-        let event = Event::refused(agency, facts.code, instance, route);
+        let event = Event::refused(agency, facts.code, instance, route).because(problem.reason);
         api.refusals.note(&api.gateway, agency, facts.code, &event, at);
     }
 }
@@ -310,7 +341,7 @@ async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Prob
     let directory = api.gateway.directory();
     let name = directory.get(agency).map(|partner| partner.name.clone());
     let role = if api.gateway.is_hub(agency) { "hub" } else { "partner" };
-    Ok(json_response(&json!({
+    let mut view = json!({
         "agency": agency,
         "bodyBytesMax": api.body_bytes_max,
         "certificate": {
@@ -320,7 +351,11 @@ async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Prob
         "name": name,
         "role": role,
         "waiting": api.gateway.waiting(agency, sender.only()).await?,
-    })))
+    });
+    if let Some(desk) = sender.peer.role() {
+        view["desk"] = json!(desk);
+    }
+    Ok(json_response(&view))
 }
 
 async fn send_rfi(
@@ -333,14 +368,13 @@ async fn send_rfi(
 }
 
 async fn say(
-    State(api): State<Api>,
+    api: Api,
     sender: Sender,
-    Path((id, kind)): Path<(String, String)>,
+    id: String,
+    kind: Kind,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let kind = Kind::from_path(&kind)
-        .ok_or_else(|| Problem::new(ProblemType::NotFound, "There is no such path."))?;
     let id = find(&api, &sender, &id).await?;
     if sender.only().is_some() {
         sender.hold_to_tests(&api.gateway.exchange(sender.peer.agency(), &id).await?)?;
@@ -368,6 +402,7 @@ async fn submit(
     check_digest(headers, &body)?;
     let new = Submission {
         sender: sender.peer.agency().clone(),
+        desk: sender.peer.role(),
         idempotency_key,
         target,
         body,
@@ -473,8 +508,10 @@ async fn collect(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id = find_message(&api, &sender, &id).await?;
-    let document =
-        api.gateway.collect(sender.agency(), sender.certificate(), &id, sender.at).await?;
+    let document = api
+        .gateway
+        .collect(sender.agency(), sender.certificate(), sender.peer.role(), &id, sender.at)
+        .await?;
     let digest = event::content_digest(&sha256(&document));
     let mut response = Response::new(Body::from(Bytes::from_owner(document)));
     let headers = response.headers_mut();
@@ -491,8 +528,10 @@ async fn saved(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id = find_message(&api, &sender, &id).await?;
-    let (entry, at) =
-        api.gateway.save(sender.agency(), sender.certificate(), &id, sender.at).await?;
+    let (entry, at) = api
+        .gateway
+        .save(sender.agency(), sender.certificate(), sender.peer.role(), &id, sender.at)
+        .await?;
     Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
 }
 

@@ -25,14 +25,15 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::audit::entry::{Event, Grant};
+use crate::audit::entry::Event;
 use crate::directory::Status;
+use crate::directory::permission::Action;
 use crate::exchange::Gateway;
 use crate::http::refusals::Refusals;
 use crate::http::server::Guest;
 use crate::issuer::{IssuedChain, IssuerError};
 use crate::message::{AgencyId, MessageId, now};
-use crate::pki::ca::{Profile, certificates, certificates_only};
+use crate::pki::ca::{certificates, certificates_only};
 use crate::pki::identity::{Peer, Standing};
 use crate::register::{Live, Register, RegisterError, TokenFault};
 use crate::telemetry::Metrics;
@@ -188,6 +189,10 @@ async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
     else {
         return door.refuse(Refusal::Certificate, None, at);
     };
+    // A role that the agency no longer has is not renewed either.
+    if door.gateway.permit(peer.agency(), peer.role(), Action::Renew).is_err() {
+        return door.refuse(Refusal::Role, Some(peer.agency()), at);
+    }
     let csr = match csr {
         Ok(csr) => csr,
         Err(refusal) => return door.refuse(refusal, Some(peer.agency()), at),
@@ -198,10 +203,7 @@ async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
     if !matches!(status, Some(Status::Active | Status::Pending)) {
         return door.refuse(Refusal::Certificate, Some(&agency), at);
     }
-    let grant = Grant::Renewal { serial: peer.serial().to_owned() };
-    // The same name as before, whatever the request says (RFC 7030, 4.2.2).
-    let profile = Profile::Agency(agency.clone());
-    let renewed = door.register.issue(&profile, &csr, grant, at).await;
+    let renewed = door.register.renew(peer, &csr, at).await;
     door.answer(renewed, &agency, at).await
 }
 
@@ -269,6 +271,8 @@ enum Refusal {
     Certificate,
     /// Nothing to show.
     NoToken,
+    /// The agency has no such role.
+    Role,
     /// The body is larger than any request.
     TooLarge,
     /// Too many attempts.
@@ -294,6 +298,7 @@ impl Refusal {
                 Self::Body("this key cannot be certified; make a new one".to_owned())
             }
             RegisterError::Issuer(IssuerError::Refused(_) | IssuerError::Unavailable(_))
+            | RegisterError::HolderUnknown
             | RegisterError::Ledger(_)
             | RegisterError::Store(_)
             | RegisterError::UnknownReason => Self::Unavailable(error.to_string()),
@@ -306,6 +311,7 @@ impl Refusal {
             Self::Body(_) => "request-unusable",
             Self::Certificate => "certificate-refused",
             Self::NoToken => "token-missing",
+            Self::Role => "role-not-permitted",
             Self::TooLarge => "body-too-large",
             Self::TooMany => "too-many-attempts",
             Self::Token(code) => code,
@@ -354,6 +360,10 @@ impl IntoResponse for Refusal {
                 );
                 response
             }
+            Self::Role => plain(
+                StatusCode::FORBIDDEN,
+                "Your agency has nobody in this role. Ask the gateway's operator.".to_owned(),
+            ),
             Self::TooLarge => {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, "No signing request is this large.".to_owned())
             }

@@ -146,6 +146,7 @@ impl Door {
             Ok(Err(error)) => return self.refused(tls::refusal_reason(&error), from),
             Err(_) => return self.refused("timeout", from),
         };
+        self.metrics.key_exchange(tls::key_exchange(stream.get_ref().1));
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         // A certificate that is good TLS but names no agency is told so in HTTP, by the router.
         let guest = match chain {

@@ -207,7 +207,9 @@ impl Issuer {
         let key =
             SubjectKey::from_csr(csr).map_err(|error| IssuerError::Request(error.to_string()))?;
         let (line, days_max) = match profile {
-            Profile::Agency(_) => (self.agencies(), self.config.certificate_days),
+            Profile::Agency(_) | Profile::Desk { .. } => {
+                (self.agencies(), self.config.certificate_days)
+            }
             Profile::GatewayClient => (self.agencies(), GATEWAY_DAYS),
             Profile::GatewayServer { .. } => (self.gateway_servers(), GATEWAY_DAYS),
         };

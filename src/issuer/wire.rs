@@ -44,8 +44,20 @@ impl Client {
         })
     }
 
+    // An issuer that is being started again is waited for.
+    async fn connect(&self) -> io::Result<UnixStream> {
+        let mut tries_left = CONNECT_TRIES;
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(_) if tries_left > 0 => tries_left -= 1,
+                connected => return connected,
+            }
+            tokio::time::sleep(CONNECT_PAUSE).await;
+        }
+    }
+
     async fn exchange(&self, ask: &Ask) -> io::Result<Result<Answer, IssuerError>> {
-        let mut stream = UnixStream::connect(&self.socket).await?;
+        let mut stream = self.connect().await?;
         stream.write_all(&serde_json::to_vec(ask)?).await?;
         stream.shutdown().await?;
         let mut answer = Vec::new();
@@ -115,3 +127,6 @@ async fn answer(
 /// A request with ten thousand revocations is under 2 MiB.
 const BYTES_MAX: u64 = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// For as long as starting an issuer takes.
+const CONNECT_TRIES: u32 = 20;
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);

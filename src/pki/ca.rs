@@ -1,4 +1,4 @@
-//! The authorities, and the three kinds of certificate they issue.
+//! The authorities, and the four kinds of certificate they issue.
 //!
 //! One root, kept off line, signs two issuing authorities: one for agencies, one for gateway
 //! servers. Neither can do the other's work. What a certificate says is decided here and nowhere
@@ -23,7 +23,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 use zeroize::Zeroizing;
 
-use crate::message::{AgencyId, hex, sha256};
+use crate::message::{AgencyId, Role, hex, sha256};
+use crate::pki::holder::Holder;
 use crate::pki::key::AuthorityKey;
 use crate::pki::token::{Token, TokenError};
 
@@ -44,7 +45,7 @@ const ROOT_PATH_LENGTH: u8 = 2;
 /// The longest common name RFC 5280 allows, in characters.
 pub(crate) const NAME_LENGTH_MAX: usize = 64;
 /// A request is under 1 KiB; more is something else.
-const CSR_BYTES_MAX: usize = 16 * 1024;
+pub const CSR_BYTES_MAX: usize = 16 * 1024;
 
 /// The SPIFFE trust domain whose members we name, such as `mash.example.org`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,6 +65,12 @@ impl Domain {
     /// The name an agency's certificate carries.
     pub fn agency_uri(&self, agency: &AgencyId) -> String {
         format!("spiffe://{}/agency/{agency}", self.0)
+    }
+
+    /// The name carried by the certificate of a person at an agency: the role and not the person,
+    /// because names of this kind are logged everywhere.
+    pub fn desk_uri(&self, agency: &AgencyId, role: Role) -> String {
+        format!("{}/desk/{}", self.agency_uri(agency), role.as_str())
     }
 
     /// The name the gateway carries when it is the client.
@@ -119,8 +126,17 @@ impl IssuingFor {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// An agency's own.
+    /// An agency's own: its system's.
     Agency(AgencyId),
+    /// A person's at an agency.
+    Desk {
+        /// The agency.
+        agency: AgencyId,
+        /// What the person is there for.
+        role: Role,
+        /// Who the person is.
+        holder: Holder,
+    },
     /// What the gateway shows an agency's endpoint when it pushes. Names no agency.
     GatewayClient,
     /// What the gateway's listeners show.
@@ -131,10 +147,27 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The name used in the register and in entries.
+    /// The agency that a certificate of this kind names, if any.
+    pub fn agency(&self) -> Option<&AgencyId> {
+        match self {
+            Self::Agency(agency) | Self::Desk { agency, .. } => Some(agency),
+            Self::GatewayClient | Self::GatewayServer { .. } => None,
+        }
+    }
+
+    /// The role that a certificate of this kind gives, if it is a person's.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::Desk { role, .. } => Some(*role),
+            Self::Agency(_) | Self::GatewayClient | Self::GatewayServer { .. } => None,
+        }
+    }
+
+    /// The name used in the register and in entries; a desk's is its role.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Agency(_) => "system",
+            Self::Desk { role, .. } => role.as_str(),
             Self::GatewayClient => "gateway-client",
             Self::GatewayServer { .. } => "gateway-server",
         }
@@ -321,6 +354,10 @@ impl Authority {
                 let uri = terms.domain.agency_uri(agency);
                 (agency.as_str(), vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
             }
+            (Profile::Desk { agency, role, holder }, Some(IssuingFor::Agencies)) => {
+                let uri = terms.domain.desk_uri(agency, *role);
+                (holder.as_str(), vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
+            }
             (Profile::GatewayClient, Some(IssuingFor::Agencies)) => {
                 let uri = terms.domain.gateway_uri();
                 ("MASH gateway", vec![uri_name(uri)?], ExtendedKeyUsagePurpose::ClientAuth)
@@ -330,7 +367,7 @@ impl Authority {
                 // Not the host name: OpenSSL holds a common name with dots to the DNS constraints.
                 ("MASH gateway", names, ExtendedKeyUsagePurpose::ServerAuth)
             }
-            (Profile::Agency(_) | Profile::GatewayClient, _) => {
+            (Profile::Agency(_) | Profile::Desk { .. } | Profile::GatewayClient, _) => {
                 return Err(CaError::WrongAuthority("the agencies' authority issues this"));
             }
             (Profile::GatewayServer { .. }, _) => {
@@ -673,6 +710,14 @@ pub fn certificates_only(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     })
 }
 
+/// The common name of a certificate's subject; none when it has none.
+pub fn common_name(certificate_pem: &str) -> Option<String> {
+    let (_, der) = one_pem_block(certificate_pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
+}
+
 /// The identifier of the key that signed a certificate; none when it does not say.
 pub fn authority_key_id(certificate_pem: &str) -> Option<Vec<u8>> {
     let (_, der) = one_pem_block(certificate_pem)?;
@@ -793,7 +838,10 @@ pub enum CsrError {
     )]
     KeyType,
     /// The DER is wrong, or something follows it.
-    #[error("the request is damaged: it is not exactly one PKCS#10 request")]
+    #[error(
+        "the request is damaged: it is not exactly one PKCS#10 request; make it again: openssl req \
+         -new -sha256 -key agency.key -out agency.csr"
+    )]
     Malformed,
     /// No PEM block, several, or another kind.
     #[error("not exactly one block BEGIN CERTIFICATE REQUEST; send the file openssl req wrote")]
@@ -808,7 +856,10 @@ pub enum CsrError {
     #[error("this holds a private key, which must never be sent; make a new key and request")]
     PrivateKey,
     /// No request is this large.
-    #[error("the request is larger than 16 KiB")]
+    #[error(
+        "the request is larger than 16 KiB, which no request is; send the file openssl req wrote, \
+         and nothing else"
+    )]
     TooLarge,
 }
 
@@ -941,7 +992,7 @@ impl Validity {
     }
 }
 
-/// Everything the three profiles and the authorities have in common.
+/// Everything the four profiles and the authorities have in common.
 fn params(
     name: &str,
     key: &impl PublicKeyData,

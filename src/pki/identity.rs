@@ -10,17 +10,18 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::message::{AgencyId, hex, sha256};
+use crate::message::{AgencyId, Role, hex, sha256};
 use crate::pki::ca::Domain;
 use crate::store::CertificateRecord;
 
 /// A leaf, two authorities and one to spare; more is an attempt to keep us busy.
 const CHAIN_LENGTH_MAX: usize = 4;
 
-/// The agency at the other end of a connection. Made only by [`peer`].
+/// The agency at the other end of a connection, and who there. Made only by [`peer`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Peer {
     agency: AgencyId,
+    desk: Option<Role>,
     serial: String,
     sha256: [u8; 32],
     not_after: Timestamp,
@@ -30,6 +31,11 @@ impl Peer {
     /// The agency.
     pub fn agency(&self) -> &AgencyId {
         &self.agency
+    }
+
+    /// The role of the person at the desk; none when it is the agency's system.
+    pub fn role(&self) -> Option<Role> {
+        self.desk
     }
 
     /// Its certificate's serial, lower-case hex.
@@ -48,7 +54,8 @@ impl Peer {
     }
 }
 
-/// Names the agency whose verified certificate chain this is.
+/// Names the agency whose verified certificate chain this is, and the desk there if it is a
+/// person's. Who that person is stays in the certificate.
 pub fn peer(chain: &[CertificateDer<'_>], domain: &Domain) -> Result<Peer, IdentityError> {
     if chain.len() > CHAIN_LENGTH_MAX {
         return Err(IdentityError::ChainTooLong);
@@ -65,15 +72,16 @@ pub fn peer(chain: &[CertificateDer<'_>], domain: &Domain) -> Result<Peer, Ident
         return Err(IdentityError::NotForClients);
     }
     let names = certificate.subject_alternative_name().map_err(|_| IdentityError::Unreadable)?;
-    let agency = match names.map_or(&[][..], |names| &names.value.general_names) {
+    let (agency, desk) = match names.map_or(&[][..], |names| &names.value.general_names) {
         [] => return Err(IdentityError::NoName),
-        [GeneralName::URI(uri)] => agency(uri, domain)?,
+        [GeneralName::URI(uri)] => member(uri, domain)?,
         [_] => return Err(IdentityError::NotAnAgency),
         [_, _, ..] => return Err(IdentityError::TwoNames),
     };
     let not_after = Timestamp::from_second(certificate.validity().not_after.timestamp())
         .map_err(|_| IdentityError::Unreadable)?;
-    Ok(Peer { agency, serial: hex(certificate.raw_serial()), sha256: sha256(leaf), not_after })
+    let serial = hex(certificate.raw_serial());
+    Ok(Peer { agency, desk, serial, sha256: sha256(leaf), not_after })
 }
 
 /// Whether this verified certificate chain is the gateway's own as a client: what an endpoint that
@@ -94,8 +102,8 @@ pub enum IdentityError {
     /// It names nobody.
     #[error("the certificate has no alternative name")]
     NoName,
-    /// It names something, but no agency.
-    #[error("the certificate does not name an agency")]
+    /// It names something, but no agency, and no desk at one.
+    #[error("the certificate does not name an agency, or a desk at one")]
     NotAnAgency,
     /// It is not for clients.
     #[error("the certificate is not for clients")]
@@ -194,12 +202,19 @@ impl Standing {
 }
 
 /// One spelling only: what differs in case or by a slash is another name.
-fn agency(uri: &str, domain: &Domain) -> Result<AgencyId, IdentityError> {
+fn member(uri: &str, domain: &Domain) -> Result<(AgencyId, Option<Role>), IdentityError> {
     let rest = uri.strip_prefix("spiffe://").ok_or(IdentityError::NotAnAgency)?;
     let (authority, path) = rest.split_once('/').ok_or(IdentityError::NotAnAgency)?;
     if authority != domain.as_str() {
         return Err(IdentityError::OtherDomain);
     }
-    let id = path.strip_prefix("agency/").ok_or(IdentityError::NotAnAgency)?;
-    AgencyId::parse(id).map_err(|_| IdentityError::NotAnAgency)
+    let path = path.strip_prefix("agency/").ok_or(IdentityError::NotAnAgency)?;
+    let (id, desk) = match path.split_once('/') {
+        None => (path, None),
+        Some((id, rest)) => {
+            let role = rest.strip_prefix("desk/").and_then(Role::parse);
+            (id, Some(role.ok_or(IdentityError::NotAnAgency)?))
+        }
+    };
+    Ok((AgencyId::parse(id).map_err(|_| IdentityError::NotAnAgency)?, desk))
 }

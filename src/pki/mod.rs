@@ -2,8 +2,11 @@
 
 pub mod ca;
 pub mod crl;
+pub mod fingerprint;
+pub mod holder;
 pub mod identity;
 pub mod key;
+pub mod p12;
 pub mod request;
 pub mod tls;
 pub mod token;

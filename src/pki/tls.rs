@@ -161,8 +161,21 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
+/// The group in which the two ends of this connection agreed on their keys; a closed list.
+pub fn key_exchange(connection: &rustls::ServerConnection) -> &'static str {
+    let group = connection.negotiated_key_exchange_group().map(|group| group.name());
+    match group {
+        Some(rustls::NamedGroup::X25519MLKEM768) => "X25519MLKEM768",
+        Some(rustls::NamedGroup::X25519) => "X25519",
+        Some(rustls::NamedGroup::secp256r1) => "secp256r1",
+        Some(rustls::NamedGroup::secp384r1) => "secp384r1",
+        Some(_) | None => "other",
+    }
+}
+
 /// Every code [`refusal_reason`] gives.
-pub const REFUSAL_REASONS: [&str; 14] = [
+pub const REFUSAL_REASONS: [&str; 15] = [
+    "certificate-bad-signature",
     "certificate-expired",
     "certificate-invalid",
     "certificate-missing",
@@ -204,6 +217,7 @@ pub fn tls_refusal_reason(error: &rustls::Error) -> &'static str {
         _ => return "protocol-error",
     };
     match error {
+        CertificateError::BadSignature => "certificate-bad-signature",
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "certificate-expired"
         }

@@ -150,7 +150,9 @@ def routes(document, source):
     api = (source / "http" / "api.rs").read_text("utf-8")
     kinds = re.findall(r'=> Some\("([a-z-]+s)"\)', (source / "message.rs").read_text("utf-8"))
     wanted = set()
-    for path, method in re.findall(r'\.route\("([^"]+)", (\w+)\(', api):
+    route = r'\.route\("([^"]+)", may\([^()]+(?:\([^()]+\))?, (\w+)\('
+    said = r'"([^"]+)"\.replace\("\{kind\}".+?may\([^()]+\([^()]+\), (\w+)\('
+    for path, method in re.findall(route, api) + re.findall(said, api, re.DOTALL):
         each = [path.replace("{kind}", kind) for kind in kinds] if "{kind}" in path else [path]
         wanted.update((method, one) for one in each)
     if not wanted:

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mash_gateway::message::Role;
 use serde_json::Value;
 
 use crate::support::{CLOSED, POLICE, SURGERY, SUSPENDED, TRUST, TestGateway, text};
@@ -207,6 +208,32 @@ async fn an_agency_enrols_renews_and_is_told_nothing_it_need_not_know() {
     assert!(!log.contains(&good), "the token itself is nowhere");
     gateway.holds_nowhere(&[&good]);
     gateway.verify_log();
+}
+
+/// A person's certificate is renewed for the same person in the same role: it never becomes the
+/// agency's system's, which may do more.
+#[tokio::test]
+async fn a_person_stays_that_person() {
+    let gateway = TestGateway::start();
+    let person = Enrolling::new(&gateway, "person");
+    drop(gateway.desk(SURGERY, Role::Deputy));
+    for ending in ["pem", "key"] {
+        let from = gateway.folder().join(format!("{SURGERY}.deputy.{ending}"));
+        std::fs::copy(from, person.path(&format!("first.{ending}"))).unwrap();
+    }
+    let csr = person.request("second", "P-256");
+    person.take(&person.renew("first", &csr), "second");
+    let shown = Command::new("openssl")
+        .args(["x509", "-noout", "-subject", "-ext", "subjectAltName", "-in"])
+        .arg(person.path("second.pem"))
+        .output()
+        .unwrap();
+    let shown = text(&shown.stdout);
+    assert!(shown.contains("Wilhelmina Tarn"), "{shown}");
+    assert!(shown.ends_with("/agency/test-surgery/desk/deputy\n"), "{shown}");
+    // Nor is the same key certified for the system afterwards.
+    let as_system = gateway.run(&["cert", "issue", SURGERY, "--csr", csr.to_str().unwrap()]);
+    assert_eq!(as_system.status.code(), Some(2), "{}", text(&as_system.stderr));
 }
 
 #[tokio::test]

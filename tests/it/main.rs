@@ -9,10 +9,13 @@
 
 mod support;
 
+mod access;
 mod architecture;
 mod bad_input;
 mod cli;
+mod csr;
 mod delivery;
+mod desk;
 mod enrolment;
 mod exchange;
 mod identity;
@@ -25,3 +28,4 @@ mod receipt;
 mod revocation;
 mod rotation;
 mod sealing;
+mod zoo;

@@ -31,7 +31,8 @@ fn commands(heading: &str) -> String {
 fn what_the_readme_says_to_do_by_hand_works() {
     let folder = TempDir::new().unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_mash-gateway"));
-    let script: String = commands("## Do it by hand")
+    let by_hand = commands("## Do it by hand") + &commands("## Onboard an agency") + "kill %1\n";
+    let script: String = by_hand
         .lines()
         .map(|line| match line {
             line if line.starts_with("export ") => String::new(),
@@ -70,6 +71,11 @@ fn what_the_readme_says_to_do_by_hand_works() {
         "every payload's digest",
         "mash-seal/v1 ",
         "\"result\": \"nothing-known\"",
+        "Added demo-practice (pending). 3 of 7",
+        "Issued to demo-practice",
+        "6 of 7",
+        "demo-practice is active",
+        "Issued to demo-practice's contact officer",
     ] {
         let Some((_, after)) = rest.split_once(expected) else {
             panic!("no {expected} in its place: {said}\n{complained}")

@@ -231,7 +231,8 @@ def curl(door):
     refused = ask(door, "simpleenroll", agency, user=f"{agency.name}:{token}")
     yield "a used token is refused", unauthorised(refused)
 
-    yield "nobody renews without a certificate", unauthorised(ask(door, "simplereenroll", agency))
+    # 403: no user name and password would help.
+    yield "nobody renews without a certificate", ask(door, "simplereenroll", agency).fault(403)
     renewed = ask(door, "simplereenroll", agency, pair=old)
     yield "renews with a new key", renewed.fault(200) or agency.took(certificates(renewed))
 

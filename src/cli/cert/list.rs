@@ -77,7 +77,7 @@ fn view(certificate: &CertificateRecord, at: Timestamp) -> Value {
     view
 }
 
-fn standing(certificate: &CertificateRecord, at: Timestamp) -> &'static str {
+pub(super) fn standing(certificate: &CertificateRecord, at: Timestamp) -> &'static str {
     match &certificate.revoked {
         Some(_) => "revoked",
         None if certificate.not_after < at => "expired",

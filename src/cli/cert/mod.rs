@@ -3,8 +3,10 @@
 mod issue;
 mod list;
 mod office;
+mod password;
 mod renew;
 mod revoke;
+mod show;
 mod token;
 
 use clap::Subcommand;
@@ -16,16 +18,20 @@ pub(super) use office::{Office, refused};
 use renew::Renew;
 use revoke::Revoke;
 pub(super) use revoke::reason;
+use show::Show;
 use token::{Approve, Token};
 
-/// Certificates: issue, enrol, list, renew, revoke.
+/// Certificates: issue, enrol, list, show, renew, revoke.
 #[derive(Subcommand)]
 pub(super) enum Cert {
-    /// Certify an agency's key; only the key is taken from the request
+    /// Certify an agency's key, or a person's there; only the key is taken from the request
     #[command(after_help = "Example, on the agency's machine and then here:
   openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
       -keyout demo-surgery.key -out demo-surgery.csr -subj /CN=demo-surgery
-  mash-gateway cert issue demo-surgery --csr demo-surgery.csr --home H")]
+  mash-gateway cert issue demo-surgery --csr demo-surgery.csr --home H
+For a person who works in a browser, with a key made here:
+  mash-gateway cert issue demo-surgery --desk \"A. Example\" --role contact-officer \\
+      --p12 officer.p12 --password-file officer.txt --home H")]
     Issue(Issue),
     /// Make a one-time token, with which an agency gets its certificate by itself
     #[command(after_help = "Examples:
@@ -51,6 +57,10 @@ pub(super) enum Cert {
   mash-gateway cert list --home H
   mash-gateway cert list --expiring 30 --home H")]
     List(List),
+    /// One certificate: whose, how it stands, its fingerprint to be read aloud
+    #[command(after_help = "Example:
+  mash-gateway cert show 57d3a1f0 --home H               the first eight digits are enough")]
+    Show(Show),
     /// Make certificates worthless, at once
     #[command(after_help = "Examples:
   mash-gateway cert revoke demo-surgery --reason key-compromise \\
@@ -74,6 +84,7 @@ impl Cert {
                 Self::Issue(issue) => issue.run(context).await,
                 Self::List(list) => list.run(context).await,
                 Self::Renew(renew) => renew.run(context).await,
+                Self::Show(show) => show.run(context).await,
                 Self::Revoke(revoke) => revoke.run(context).await,
                 Self::Token(token) => token.run(context).await,
             }

@@ -128,8 +128,8 @@ pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
         | RegisterError::KeyNotNew => (
             Exit::Misused,
             Some(
-                "is this the right request? each agency makes a key of its own, and a new one \
-                 after a compromise",
+                "is this the right request? each agency and each person has a key of its own, \
+                 and a new one after a compromise",
             ),
         ),
         RegisterError::Issuer(crate::issuer::IssuerError::Unavailable(_)) => (
@@ -141,6 +141,7 @@ pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
         ),
         RegisterError::Csr(_)
         | RegisterError::Issuer(_)
+        | RegisterError::HolderUnknown
         | RegisterError::Ledger(_)
         | RegisterError::Token(_)
         | RegisterError::AwaitingApproval

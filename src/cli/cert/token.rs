@@ -31,6 +31,8 @@ impl Token {
         let valid_for = SignedDuration::from_hours(self.valid_hours.into());
         let made = office.register.make_token(&self.agency, valid_for, self.approval, now()).await;
         let (token, expires_at) = made.map_err(refused)?;
+        // An agency that was just written into the directory is to be known at the door.
+        office.tell_gateway().await;
         let next = match self.approval {
             true => format!(
                 "It enrols when you have approved its key: mash-gateway cert approve {}",

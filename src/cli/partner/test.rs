@@ -66,6 +66,7 @@ impl Test {
         let reply_by = at + self.wait;
         let submission = Submission {
             sender: hub.clone(),
+            desk: None,
             idempotency_key: IdempotencyKey::new(at),
             target: Target::Test(self.id.clone()),
             body: test(reply_by)?,
@@ -97,10 +98,13 @@ impl Test {
                 // Nobody else is to find it waiting.
                 let at = now();
                 gateway
-                    .collect(&hub, None, &reply, at)
+                    .collect(&hub, None, None, &reply, at)
                     .await
                     .map_err(|problem| refused(&problem))?;
-                gateway.save(&hub, None, &reply, at).await.map_err(|problem| refused(&problem))?;
+                gateway
+                    .save(&hub, None, None, &reply, at)
+                    .await
+                    .map_err(|problem| refused(&problem))?;
                 Facts { is_right, ..waited }
             }
             None => waited,

@@ -1,5 +1,7 @@
 //! Certificates that are not the gateway's: partners' own, and those nobody should accept.
 
+use std::path::Path;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -32,6 +34,36 @@ impl TestAuthority {
     /// Another authority with the same name, whose key is its own.
     pub(crate) fn named_like(other: &Self) -> Self {
         Self::stolen(&other.pem, &KeyPair::generate().unwrap().serialize_pem())
+    }
+
+    /// An authority that this one signed, whether or not it may.
+    pub(crate) fn below(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "An authority of an agency's own");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.use_authority_key_identifier_extension = true;
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let pem = format!("{}{}", certificate.pem(), self.pem);
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A client's certificate that vouches for itself, and its key.
+    pub(crate) fn self_signed(uri: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Writes its certificate and key to `NAME.pem` and `NAME.key`, for openssl to sign with.
+    pub(crate) fn write(&self, folder: &Path, name: &str) {
+        std::fs::write(folder.join(format!("{name}.pem")), &self.pem).unwrap();
+        let key = self.issuer.key().serialize_pem();
+        std::fs::write(folder.join(format!("{name}.key")), key).unwrap();
     }
 
     pub(crate) fn pem(&self) -> &str {

@@ -50,6 +50,32 @@ pub(crate) fn hold(method: &Method, path: &str, answer: &Answer) {
     }
 }
 
+/// Every operation described: its path, method and id.
+pub(crate) fn operations() -> Vec<(String, Method, String)> {
+    let mut all = Vec::new();
+    for (path, item) in DESCRIPTION["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if let Some(id) = operation["operationId"].as_str() {
+                let method = method.to_uppercase().parse().unwrap();
+                all.push((path.clone(), method, id.to_owned()));
+            }
+        }
+    }
+    assert!(all.len() >= 21);
+    all
+}
+
+/// The roles that an operation's description names.
+pub(crate) fn roles(operation: &str) -> Vec<String> {
+    let items = DESCRIPTION["paths"].as_object().unwrap().values();
+    let found = items
+        .flat_map(|item| item.as_object().unwrap().values())
+        .find(|described| described["operationId"] == operation)
+        .unwrap_or_else(|| panic!("{operation} is not described"));
+    let roles = found["x-roles"].as_array().unwrap().iter();
+    roles.map(|role| role.as_str().unwrap().to_owned()).collect()
+}
+
 fn operation(method: &Method, path: &str) -> Option<(String, Value)> {
     let paths = DESCRIPTION["paths"].as_object().unwrap();
     let matches = |template: &str| {

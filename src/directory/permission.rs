@@ -1,0 +1,175 @@
+//! Who at a desk may do what (R7): one table, and everything that is said of it comes from it.
+//!
+//! An agency's system may do all that its agency may; a person only what the role is there for.
+//! Which of an agency's own things these are is not decided here, but where they are looked up.
+
+use super::AgencyKind;
+use crate::message::{Kind, Role};
+
+/// Something that can be done at the partner API.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Say anything an agency says in answer to an RFI.
+    Answer,
+    /// Have a message's contents, and say that they are saved.
+    Collect,
+    /// See the hub's board: every enquiry, and how each agency stands.
+    ReadBoard,
+    /// See the contract: the schemas and the API's description.
+    ReadContract,
+    /// See exchanges and their timelines.
+    ReadExchanges,
+    /// See what waits: envelopes, no contents.
+    ReadInbox,
+    /// See the log.
+    ReadLog,
+    /// Have receipts.
+    ReadReceipts,
+    /// Have one's own certificate renewed.
+    Renew,
+    /// Tell agencies what the hub decided.
+    SendOutcome,
+    /// Ask.
+    SendRfi,
+    /// Ask who one is.
+    WhoAmI,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 12] = [
+        Self::Answer,
+        Self::Collect,
+        Self::ReadBoard,
+        Self::ReadContract,
+        Self::ReadExchanges,
+        Self::ReadInbox,
+        Self::ReadLog,
+        Self::ReadReceipts,
+        Self::Renew,
+        Self::SendOutcome,
+        Self::SendRfi,
+        Self::WhoAmI,
+    ];
+
+    /// Saying something of this kind.
+    pub fn saying(kind: Kind) -> Self {
+        match kind {
+            Kind::Acknowledgement | Kind::Response | Kind::Supplement | Kind::TestReply => {
+                Self::Answer
+            }
+            Kind::Outcome => Self::SendOutcome,
+            Kind::Rfi | Kind::Test => Self::SendRfi,
+        }
+    }
+}
+
+/// Whether this role may do this.
+pub fn may(role: Role, action: Action) -> bool {
+    use Action::{
+        Answer, Collect, ReadBoard, ReadContract, ReadExchanges, ReadInbox, ReadLog, ReadReceipts,
+        Renew, SendOutcome, SendRfi, WhoAmI,
+    };
+    let actions: &[Action] = match role {
+        // Whether it was done as agreed can be seen without reading what was said.
+        Role::Auditor => &[ReadContract, ReadExchanges, ReadLog, ReadReceipts, Renew, WhoAmI],
+        // The deputy stands in for the contact officer in everything (R4).
+        Role::ContactOfficer | Role::Deputy => &[
+            Answer,
+            Collect,
+            ReadContract,
+            ReadExchanges,
+            ReadInbox,
+            ReadLog,
+            ReadReceipts,
+            Renew,
+            WhoAmI,
+        ],
+        // The Team Manager's override (R20) is a decision of that manager's own. It is on the RFI,
+        // which either may send.
+        Role::HealthRepresentative | Role::TeamManager => &[
+            Collect,
+            ReadBoard,
+            ReadContract,
+            ReadExchanges,
+            ReadInbox,
+            ReadLog,
+            ReadReceipts,
+            SendOutcome,
+            SendRfi,
+            Renew,
+            WhoAmI,
+        ],
+        // Sees how the hub's work stands, and not what is in it. Notices of incidents (R93) will be
+        // this role's to send.
+        Role::OperationalLead => {
+            &[ReadBoard, ReadContract, ReadExchanges, ReadLog, ReadReceipts, Renew, WhoAmI]
+        }
+        // Runs the machine: nothing of any family's is needed for that.
+        Role::Operator => &[ReadContract, ReadLog, Renew, WhoAmI],
+    };
+    actions.contains(&action)
+}
+
+/// Every role that may do this.
+pub fn who_may(action: Action) -> Vec<Role> {
+    Role::ALL.into_iter().filter(|role| may(*role, action)).collect()
+}
+
+/// Whether an agency of this kind has people in this role.
+pub fn exists_at(role: Role, kind: AgencyKind) -> bool {
+    let is_hub = kind == AgencyKind::Hub;
+    match role {
+        Role::Auditor => true,
+        Role::ContactOfficer | Role::Deputy => !is_hub,
+        Role::HealthRepresentative | Role::OperationalLead | Role::Operator | Role::TeamManager => {
+            is_hub
+        }
+    }
+}
+
+/// Every role that an agency of this kind has.
+pub fn roles_at(kind: AgencyKind) -> Vec<Role> {
+    Role::ALL.into_iter().filter(|role| exists_at(*role, kind)).collect()
+}
+
+/// These roles as a sentence names them: "the contact officer or the deputy".
+pub fn named(roles: &[Role]) -> String {
+    let names: Vec<_> = roles.iter().map(|role| format!("the {}", role.title())).collect();
+    match names.split_last() {
+        None => "nobody at a desk".to_owned(),
+        Some((only, [])) => only.clone(),
+        Some((last, before)) => format!("{} or {last}", before.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_can_be_done_by_somebody_and_contents_only_by_those_who_work_with_them() {
+        for action in Action::ALL {
+            assert!(!who_may(action).is_empty(), "{action:?}");
+        }
+        let outside = [Role::Auditor, Role::OperationalLead, Role::Operator];
+        for action in [Action::Answer, Action::Collect, Action::SendOutcome, Action::SendRfi] {
+            assert!(outside.iter().all(|role| !may(*role, action)), "{action:?}");
+        }
+        // Nobody can both ask and answer.
+        assert!(Role::ALL.iter().all(|r| !(may(*r, Action::Answer) && may(*r, Action::SendRfi))));
+    }
+
+    #[test]
+    fn roles_are_named_as_people_say_them() {
+        assert_eq!(
+            named(&who_may(Action::SendRfi)),
+            "the MASH health representative or the MASH Team Manager"
+        );
+        assert_eq!(
+            named(&roles_at(AgencyKind::Police)),
+            "the auditor, the contact officer or the deputy"
+        );
+        assert_eq!(named(&[Role::Operator]), "the operator");
+    }
+}
