@@ -16,7 +16,7 @@ pub struct AuthorityKey(Held);
 
 enum Held {
     /// Wiped when dropped.
-    Here(Zeroizing<KeyPair>),
+    Here(Box<Zeroizing<KeyPair>>),
     InToken(TokenKey),
 }
 
@@ -25,7 +25,7 @@ impl AuthorityKey {
     pub fn generate() -> Result<Self, CaError> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384);
         let key = key.map_err(|_| CaError::Random)?;
-        Ok(Self(Held::Here(Zeroizing::new(key))))
+        Ok(Self(Held::Here(Box::new(Zeroizing::new(key)))))
     }
 
     /// The one key in this PKCS#8 PEM.
@@ -59,7 +59,8 @@ impl AuthorityKey {
     }
 
     pub(super) fn from_pkcs8(der: &PrivatePkcs8KeyDer<'_>) -> Result<Self, CaError> {
-        Ok(Self(Held::Here(Zeroizing::new(KeyPair::try_from(der).map_err(|_| CaError::Key)?))))
+        let key = KeyPair::try_from(der).map_err(|_| CaError::Key)?;
+        Ok(Self(Held::Here(Box::new(Zeroizing::new(key)))))
     }
 }
 
