@@ -14,6 +14,7 @@ use crate::directory::parse::age_recipients;
 use crate::directory::shape::is_host_name;
 use crate::pki::ca::Published;
 use crate::pki::tls::MinTls;
+use crate::pki::token;
 
 /// Every setting of a gateway.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,6 +65,19 @@ pub struct IssuerSettings {
     pub socket: PathBuf,
     /// The age identity that opens the authorities' keys, relative to the home folder.
     pub identity: PathBuf,
+    /// The token that authorities' keys may be in.
+    pub token: Option<TokenSettings>,
+}
+
+/// A PKCS#11 token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenSettings {
+    /// The module that speaks to it, relative to the home folder.
+    pub module: PathBuf,
+    /// Its label.
+    pub label: String,
+    /// The file with its PIN, relative to the home folder.
+    pub pin: PathBuf,
 }
 
 /// TLS, in both directions.
@@ -247,6 +261,21 @@ impl Home {
         self.folder.join("certs/root.crl.pem")
     }
 
+    /// The key of the gateway servers' next authority, sealed, while it waits for its certificate.
+    pub fn server_ca_next_keys(&self) -> PathBuf {
+        self.folder.join("certs/server-ca.next.key.age")
+    }
+
+    /// The key of the agencies' next authority, the same.
+    pub fn agency_ca_next_keys(&self) -> PathBuf {
+        self.folder.join("certs/agency-ca.next.key.age")
+    }
+
+    /// The certificates by which roots vouch for their successors.
+    pub fn root_vouchers(&self) -> PathBuf {
+        self.folder.join("certs/root.voucher.pem")
+    }
+
     /// The gateway's own keys; to be readable by its user only.
     pub fn keys(&self) -> PathBuf {
         self.folder.join("keys")
@@ -277,10 +306,8 @@ pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&partial, path)?;
-    if let Some(folder) = path.parent() {
-        std::fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn published_url(root: &mut Section<'_>) -> Option<Published> {
@@ -303,9 +330,38 @@ fn issuer(mut section: Section<'_>) -> IssuerSettings {
         start: section.boolean("start").unwrap_or(true),
         socket: path(section.text("socket"), "data/issuer.sock"),
         identity: path(section.text("identity"), "keys/authority-identity.txt"),
+        token: issuer_token(&mut section),
     };
     section.finish();
     settings
+}
+
+fn issuer_token(section: &mut Section<'_>) -> Option<TokenSettings> {
+    let module = section.text("pkcs11_module").map(PathBuf::from);
+    let label = section.text("pkcs11_token").map(str::to_owned);
+    let pin = section.text("pkcs11_pin_file").map(PathBuf::from);
+    let keys = ["pkcs11_module", "pkcs11_token", "pkcs11_pin_file"];
+    let is_said = [module.is_some(), label.is_some(), pin.is_some()];
+    let first = keys.into_iter().zip(is_said).find(|(_, is_said)| *is_said)?.0;
+    if !token::IS_BUILT {
+        section.wrong(
+            first,
+            "needs a build that can use tokens, and this one cannot",
+            "Build with cargo build --features pkcs11, or remove the pkcs11 settings",
+        );
+        return None;
+    }
+    match (module, label, pin) {
+        (Some(module), Some(label), Some(pin)) => Some(TokenSettings { module, label, pin }),
+        (_, _, _) => {
+            section.wrong(
+                first,
+                "is one of three settings that belong together",
+                "Write pkcs11_module, pkcs11_token and pkcs11_pin_file",
+            );
+            None
+        }
+    }
 }
 
 fn domain(root: &mut Section<'_>) -> String {
@@ -604,6 +660,13 @@ mod tests {
                 "push.allow_loopback",
                 "string",
                 "true or false",
+            ),
+            (
+                "[issuer]\npkcs11_token = \"mash\"",
+                3,
+                "issuer.pkcs11_token",
+                if token::IS_BUILT { "belong together" } else { "build that can use tokens" },
+                if token::IS_BUILT { "pkcs11_pin_file" } else { "--features pkcs11" },
             ),
             ("[log]\norigin = \"a b\"", 3, "log.origin", "space", "without its scheme"),
             ("certificate_days = 1000", 2, "certificate_days", "range", "1 to 398"),

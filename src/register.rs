@@ -268,6 +268,12 @@ impl Register {
         Ok(())
     }
 
+    /// Enters in the log that an authority or a root changed.
+    pub async fn note(&self, event: &Event, at: Timestamp) -> Result<(), RegisterError> {
+        self.ledger.record(event, at, None, Effect::Log).await?;
+        Ok(())
+    }
+
     /// Has every revocation list signed anew, from the register, so that it can never lack what the
     /// register knows.
     pub async fn sign_lists(&self, at: Timestamp) -> Result<SignedLists, RegisterError> {

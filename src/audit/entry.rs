@@ -22,6 +22,10 @@ pub enum EventName {
     Accepted,
     /// A push was not taken.
     AttemptFailed,
+    /// An issuing authority came into use, or another root's certificate for one.
+    AuthorityInstalled,
+    /// An issuing authority went out of use.
+    AuthorityRetired,
     /// A certificate was issued.
     CertificateIssued,
     /// A certificate was revoked.
@@ -44,6 +48,10 @@ pub enum EventName {
     RefusedRepeatedly,
     /// Delivery was given up: the sender has to reach the recipient another way.
     Returned,
+    /// A root is no longer what agencies are told to trust.
+    RootDistrusted,
+    /// A root is what agencies are told to trust, or its revocation list was replaced.
+    RootTrusted,
     /// The recipient has the message in its own record (R114).
     Saved,
     /// The gateway started.
@@ -58,6 +66,8 @@ impl EventName {
         match self {
             Self::Accepted => "accepted",
             Self::AttemptFailed => "attempt-failed",
+            Self::AuthorityInstalled => "authority-installed",
+            Self::AuthorityRetired => "authority-retired",
             Self::CertificateIssued => "certificate-issued",
             Self::CertificateRevoked => "certificate-revoked",
             Self::Collected => "collected",
@@ -69,6 +79,8 @@ impl EventName {
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
             Self::Returned => "returned",
+            Self::RootDistrusted => "root-distrusted",
+            Self::RootTrusted => "root-trusted",
             Self::Saved => "saved",
             Self::Started => "started",
             Self::Stopped => "stopped",
@@ -318,6 +330,38 @@ impl Event {
             .with("reason", reason.as_str())
             .with("serial", serial)
             .with("sha256", hex(sha256))
+    }
+
+    /// An issuing authority came into use: by its key's and its root's key's identifier.
+    pub fn authority_installed(
+        purpose: &'static str,
+        key_id: &str,
+        serial: &str,
+        root: &str,
+    ) -> Self {
+        Self::of(EventName::AuthorityInstalled)
+            .with("authority", key_id)
+            .with("purpose", purpose)
+            .with("root", root)
+            .with("serial", serial)
+    }
+
+    /// An issuing authority went out of use.
+    pub fn authority_retired(purpose: &'static str, key_id: &str, serial: &str) -> Self {
+        Self::of(EventName::AuthorityRetired)
+            .with("authority", key_id)
+            .with("purpose", purpose)
+            .with("serial", serial)
+    }
+
+    /// A root is what agencies are told to trust, with its latest revocation list.
+    pub fn root_trusted(key_id: &str, serial: &str) -> Self {
+        Self::of(EventName::RootTrusted).with("root", key_id).with("serial", serial)
+    }
+
+    /// A root is that no longer.
+    pub fn root_distrusted(key_id: &str, serial: &str) -> Self {
+        Self::of(EventName::RootDistrusted).with("root", key_id).with("serial", serial)
     }
 
     /// The gateway started.

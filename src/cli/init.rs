@@ -30,6 +30,8 @@ use crate::seal;
 #[command(after_help = "Examples:
   mash-gateway init --home H --gateway-host localhost
   mash-gateway init --home /srv/mash --gateway-host mash.example.org --domain mash.example.org
+  mash-gateway init --home /srv/mash --gateway-host mash.example.org \\
+      --root-recipient age1… --root-recipient age1…
 
 An existing home is never overwritten.")]
 pub(super) struct Init {
@@ -42,6 +44,10 @@ pub(super) struct Init {
     /// The trust domain that every certificate names [default: the first host with a dot in it]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
+    /// Who can open the root's key: an age recipient of two people or more, who keep what opens it.
+    /// Without it, two identities are made here that open it, to be taken elsewhere
+    #[arg(long, value_name = "RECIPIENT", num_args = 1..)]
+    root_recipient: Vec<String>,
     /// Where anybody can fetch revocation lists without TLS, written into every certificate
     /// [default: the enrolment door, http://HOST:8445/pki]
     #[arg(long, value_name = "URL")]
@@ -52,24 +58,45 @@ impl Init {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let at = now();
         let domain = self.domain.as_deref();
-        let published = self.published_url.as_deref();
-        let made = make(&context.home, &self.gateway_host, &self.hub, domain, published, at)?;
+        let made = make(
+            &context.home,
+            &self.gateway_host,
+            &self.hub,
+            domain,
+            self.published_url.as_deref(),
+            &self.root_recipient,
+            at,
+        )?;
         block_on(enter(context, &made, at))?;
         let home = context.home.folder().display();
+        let root_identity = made.has_root_identity.then(|| context.home.resolve(ROOT_IDENTITY));
+        let take_away = match &root_identity {
+            Some(_) => format!(
+                "  {home}/{RECOVERY_IDENTITY}  to a safe: it opens everything if this machine is lost\n\
+                 \x20 {home}/{ROOT_IDENTITY}  to another person's: with it the root's key opens too\n\
+                 \x20 {home}/{ROOT_KEY}  to both: the root's key, which either of the two opens"
+            ),
+            None => format!(
+                "  {home}/{RECOVERY_IDENTITY}  to a safe: it opens everything if this machine is lost\n\
+                 \x20 {home}/{ROOT_KEY}  to those who can open it: the root's key"
+            ),
+        };
         context.result(
             &json!({
                 "certificateAuthority": made.root_sha256,
                 "domain": made.domain,
                 "home": context.home.folder(),
                 "recoveryIdentity": context.home.resolve(RECOVERY_IDENTITY),
+                "rootIdentity": root_identity,
+                "rootKey": context.home.resolve(ROOT_KEY),
             }),
             format!(
                 "Made a new home in {home} for the domain {domain}.\n\
                  \x20 root certificate  SHA256 {root}\n\
                  \x20 settings          {home}/gateway.toml\n\
                  \x20 directory         {home}/partners.toml\n\n\
-                 Do now: move {home}/{RECOVERY_IDENTITY} to a safe that is not this machine.\n\
-                 It opens everything if this machine is lost, and it alone opens the root's key.\n\n\
+                 Do now: take these off this machine, which needs none of them.\n\
+                 {take_away}\n\n\
                  Next:\n\
                  \x20 edit {home}/partners.toml, then  mash-gateway partner check --home {home}\n\
                  \x20 mash-gateway cert issue AGENCY --csr FILE --home {home}\n\
@@ -86,6 +113,7 @@ impl Init {
 pub(super) struct Made {
     pub(super) domain: String,
     pub(super) root_sha256: String,
+    has_root_identity: bool,
     /// The gateway's own certificates, still to be entered in the register.
     own: Vec<(Profile, IssuedChain)>,
 }
@@ -107,6 +135,7 @@ pub(super) fn make(
     hub: &str,
     domain: Option<&str>,
     published: Option<&str>,
+    root_recipients: &[String],
     now: Timestamp,
 ) -> Result<Made, Failure> {
     if home.config().exists() {
@@ -171,6 +200,14 @@ pub(super) fn make(
     let (recovery, recovery_recipient) = seal::generate_identity(
         "mash-gateway recovery identity: opens everything. Keep it off this machine.",
     );
+    let (root_identity, root_recipient) = seal::generate_identity(
+        "mash-gateway root identity: opens the root's key. Another person keeps it, elsewhere.",
+    );
+    let has_root_identity = root_recipients.is_empty();
+    let root_recipients = match has_root_identity {
+        true => vec![recovery_recipient.clone(), root_recipient],
+        false => several(root_recipients)?,
+    };
     let settings = settings.replace(
         "# recovery_recipients = []",
         &format!("recovery_recipients = [\"{recovery_recipient}\"]"),
@@ -180,9 +217,10 @@ pub(super) fn make(
     Directory::parse(&partners, ParseOptions::default(), now)?;
 
     let log_key = LogKey::generate(&config.log.origin)?;
-    let sealed = |recipient: &str, authority: &Authority| {
-        seal::wrap_secret(&[recipient.to_owned()], authority.key_pem().as_bytes())
+    let sealed = |recipients: &[String], authority: &Authority| {
+        seal::wrap_secret(recipients, authority.key_pem().as_bytes())
     };
+    let authority_recipient = [authority_recipient];
     let crl = |authority: &Authority, valid_for| {
         crl::build(authority, &[], crl::number(None, now), now, valid_for)
     };
@@ -190,6 +228,9 @@ pub(super) fn make(
 
     let mut files = Files::new(home);
     files.secret(RECOVERY_IDENTITY, recovery);
+    if has_root_identity {
+        files.secret(ROOT_IDENTITY, root_identity);
+    }
     files.secret(AUTHORITY_IDENTITY, authority);
     files.secret("keys/at-rest-identity.txt", at_rest);
     files.secret("keys/tls-key.pem", SecretString::from(tls_key.key_pem.as_str()));
@@ -197,7 +238,7 @@ pub(super) fn make(
     files.secret("keys/log-key.pem", SecretString::from(log_key.to_pem().as_str()));
     files.public("certs/root.pem", &root.certificate_pem());
     files.public("certs/root.crl.pem", &crl(&root, crl::ROOT_CRL_VALID_FOR)?);
-    files.bytes("certs/root.key.age", sealed(&recovery_recipient, &root)?);
+    files.bytes(ROOT_KEY, sealed(&root_recipients, &root)?);
     files.public("certs/agency-ca.pem", &agencies.certificate_pem());
     files.public("certs/agency-ca.crl.pem", &crl(&agencies, crl::CRL_VALID_FOR)?);
     files.bytes(AGENCY_CA_KEY, sealed(&authority_recipient, &agencies)?);
@@ -218,8 +259,29 @@ pub(super) fn make(
     Ok(Made {
         domain,
         root_sha256: fingerprint(&root.certificate_sha256()),
+        has_root_identity,
         own: vec![own(profile, tls, &servers), own(Profile::GatewayClient, push, &agencies)],
     })
+}
+
+/// The recipients a root's key is sealed to: of two people or more, so that none is its only keeper.
+pub(super) fn several(recipients: &[String]) -> Result<Vec<String>, Failure> {
+    let mut different: Vec<String> = Vec::new();
+    for recipient in recipients {
+        seal::check_recipient(recipient).map_err(|_| {
+            Failure::new(Exit::Misused, format!("{recipient} is not an age recipient (age1…)"))
+                .hint("age-keygen -o identity.txt makes one and prints its recipient")
+        })?;
+        if !different.contains(recipient) {
+            different.push(recipient.clone());
+        }
+    }
+    if different.len() < 2 {
+        let message = "the root's key is sealed to two recipients or more; nothing was made";
+        return Err(Failure::new(Exit::Misused, message)
+            .hint("one for each of two people: if one is gone, the other can still open it"));
+    }
+    Ok(different)
 }
 
 /// A SHA-256 as people compare it: pairs of hex with colons.
@@ -235,6 +297,12 @@ pub(super) const AGENCY_CA_KEY: &str = "certs/agency-ca.key.age";
 
 /// The recovery identity's place until it is moved off the machine.
 pub(super) const RECOVERY_IDENTITY: &str = "keys/recovery-identity.txt";
+
+/// The root identity's place until another person has it.
+pub(super) const ROOT_IDENTITY: &str = "keys/root-identity.txt";
+
+/// The root's sealed key, until it is moved off the machine.
+pub(super) const ROOT_KEY: &str = "certs/root.key.age";
 const DEFAULT_HUB: &str = "sefton-mash";
 /// The enrolment door's usual port.
 const ENROLMENT_PORT: u16 = 8445;

@@ -4,6 +4,7 @@
 //! 2 misused, 3 verification failed, 4 not found, 5 unhealthy.
 
 mod apd;
+mod authority;
 mod cert;
 mod client;
 mod connect;
@@ -17,6 +18,7 @@ mod log;
 mod open;
 mod partner;
 mod receipt;
+mod root;
 mod running;
 mod schema;
 pub mod serve;
@@ -111,6 +113,12 @@ enum Command {
     /// Certificates: issue, enrol, list, show, renew, revoke
     #[command(subcommand)]
     Cert(cert::Cert),
+    /// The authorities that issue certificates, and the roots above them
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
+    /// The root's own work, off line: needs no home
+    #[command(subcommand)]
+    Root(root::Root),
     /// The hub's requests for information
     #[command(subcommand)]
     Rfi(exchange::Rfi),
@@ -152,6 +160,7 @@ impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Apd(command) => command.run(context),
+            Self::Authority(command) => command.run(context),
             Self::Cert(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
@@ -169,6 +178,7 @@ impl Command {
             Self::Receipt(command) => command.run(context),
             Self::Respond(command) => command.run(context, crate::message::Kind::Response),
             Self::Rfi(command) => command.run(context),
+            Self::Root(command) => command.run(context),
             Self::Schema(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::init::RECOVERY_IDENTITY;
+use super::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
 use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
@@ -340,10 +340,19 @@ fn warn_about_keys(home: &Home, config: &Config) {
             tracing::warn!(%path, "others on this machine can read this key: chmod 600");
         }
     }
-    let recovery = home.resolve(RECOVERY_IDENTITY);
-    if recovery.exists() {
-        let path = recovery.display();
-        tracing::warn!(%path, "the recovery identity opens everything: move it off this machine");
+    for (path, complaint) in [
+        (RECOVERY_IDENTITY, "the recovery identity opens everything: move it off this machine"),
+        (
+            ROOT_IDENTITY,
+            "the root identity opens the root's key: another person keeps it, elsewhere",
+        ),
+        (ROOT_KEY, "the root's key is needed off line only: move it off this machine"),
+    ] {
+        let path = home.resolve(path);
+        if path.exists() {
+            let path = path.display();
+            tracing::warn!(%path, "{complaint}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! rotation takes effect with the next one. What it issues is worth nothing until it is on the
 //! register.
 
+pub mod succession;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::pki::ca::{
     Authority, CaError, Domain, GATEWAY_DAYS, Issued, Profile, SubjectKey, Terms,
 };
 use crate::pki::crl::{self, CrlError, Reason, Revoked};
+use crate::pki::token::{self, Token};
 use crate::seal::{self, Identities};
 
 pub use wire::{Client, serve};
@@ -81,7 +83,7 @@ pub enum Answer {
 pub struct IssuedChain {
     /// The certificate, PEM.
     pub pem: String,
-    /// The issuing authority's certificates, PEM: several when several roots vouch for it.
+    /// The issuing authority's certificate, PEM, and how its root is vouched for by an earlier one.
     pub issuer_pem: String,
     /// The serial, lower-case hex.
     pub serial: String,
@@ -222,13 +224,8 @@ impl Issuer {
             valid_for: DAY * u32::from(days.min(days_max)),
         };
         let issued = authority.issue(profile, &key, &terms, now).map_err(refused)?;
-        // Every certificate of the authority that signed, so that whichever root the other side
-        // trusts, the way to it is there.
-        let issuer_pem = authorities
-            .iter()
-            .filter(|other| other.key_id() == authority.key_id())
-            .map(Authority::certificate_pem)
-            .collect();
+        // So that whichever root the other side trusts, the way to it is there.
+        let issuer_pem = self.chain(&authorities)?;
         let Issued { pem, serial, sha256, not_before, not_after, der: _ } = issued;
         Ok(Answer::Issued(Box::new(IssuedChain {
             pem,
@@ -298,6 +295,7 @@ impl Issuer {
             certificates: self.home.resolve(&paths.agency_ca),
             keys: self.home.agency_ca_keys(),
             lists: self.home.resolve(&paths.agency_crl),
+            next_keys: self.home.agency_ca_next_keys(),
         }
     }
 
@@ -306,22 +304,43 @@ impl Issuer {
             certificates: self.home.server_ca(),
             keys: self.home.server_ca_keys(),
             lists: self.home.server_crl(),
+            next_keys: self.home.server_ca_next_keys(),
         }
     }
 
     fn open(&self, line: &Line) -> Result<Vec<Authority>, IssuerError> {
-        let identity = Zeroizing::new(read_text(&self.home.resolve(&self.config.issuer.identity))?);
-        let identities = Identities::parse(&SecretString::from(identity.as_str()))
-            .map_err(|error| IssuerError::Unavailable(error.to_string()))?;
-        let sealed = std::fs::read(&line.keys).map_err(|error| cannot_read(&line.keys, &error))?;
-        let keys = seal::unwrap_secret(&identities, &sealed).map_err(|error| {
-            IssuerError::Unavailable(format!("{}: {error}", line.keys.display()))
-        })?;
-        let keys = std::str::from_utf8(&keys)
-            .map_err(|_| IssuerError::Unavailable("an authority's key is damaged".to_owned()))?;
-        Authority::from_pem(&read_text(&line.certificates)?, keys).map_err(|error| {
+        let keys = self.keys(&line.keys)?;
+        let token = self.token()?;
+        let certificates = read_text(&line.certificates)?;
+        Authority::from_pem(&certificates, &keys, token.as_ref()).map_err(|error| {
             IssuerError::Unavailable(format!("{}: {error}", line.certificates.display()))
         })
+    }
+
+    fn identities(&self) -> Result<Identities, IssuerError> {
+        let identity = Zeroizing::new(read_text(&self.home.resolve(&self.config.issuer.identity))?);
+        Identities::parse(&SecretString::from(identity.as_str()))
+            .map_err(|error| IssuerError::Unavailable(error.to_string()))
+    }
+
+    // The token that keys may be in, opened with its PIN.
+    fn token(&self) -> Result<Option<Token>, IssuerError> {
+        let Some(settings) = &self.config.issuer.token else { return Ok(None) };
+        let pin = Zeroizing::new(read_text(&self.home.resolve(&settings.pin))?);
+        let pin = SecretString::from(pin.trim_end_matches(['\r', '\n']));
+        let token = token::open(&self.home.resolve(&settings.module), &settings.label, &pin);
+        token.map(Some).map_err(|error| IssuerError::Unavailable(error.to_string()))
+    }
+
+    // The keys in a sealed file, PKCS#8 in PEM.
+    fn keys(&self, path: &Path) -> Result<Zeroizing<String>, IssuerError> {
+        let sealed = std::fs::read(path).map_err(|error| cannot_read(path, &error))?;
+        let keys = seal::unwrap_secret(&self.identities()?, &sealed)
+            .map_err(|error| IssuerError::Unavailable(format!("{}: {error}", path.display())))?;
+        match std::str::from_utf8(&keys) {
+            Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+            Err(_) => Err(IssuerError::Unavailable("an authority's key is damaged".to_owned())),
+        }
     }
 }
 
@@ -331,6 +350,8 @@ struct Line {
     certificates: PathBuf,
     keys: PathBuf,
     lists: PathBuf,
+    /// The next authority's key, while it waits for its certificate.
+    next_keys: PathBuf,
 }
 
 fn read_text(path: &Path) -> Result<String, IssuerError> {

@@ -25,6 +25,8 @@ use zeroize::Zeroizing;
 
 use crate::message::{AgencyId, Role, hex, sha256};
 use crate::pki::holder::Holder;
+use crate::pki::key::AuthorityKey;
+use crate::pki::token::{Token, TokenError};
 
 /// How many days the gateway's own certificates are good: short, because it renews them itself.
 pub const GATEWAY_DAYS: u16 = 90;
@@ -38,6 +40,8 @@ pub const ROOT_VALID_FOR: Duration = Duration::from_secs(3_652 * DAY_S);
 const DAY_S: u64 = 86_400;
 /// Validity starts this much before the signing, for clocks that are behind ours.
 const BACKDATE: Duration = Duration::from_secs(300);
+/// How many authorities may stand below a root.
+const ROOT_PATH_LENGTH: u8 = 2;
 /// The longest common name RFC 5280 allows, in characters.
 pub(crate) const NAME_LENGTH_MAX: usize = 64;
 /// A request is under 1 KiB; more is something else.
@@ -80,6 +84,11 @@ impl Domain {
 pub struct Published(String);
 
 impl Published {
+    /// The base URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Parses the base URL. Only `http`: a list fetched over TLS would need itself to be trusted.
     pub fn parse(base_url: &str) -> Result<Self, CaError> {
         let base = base_url.trim_end_matches('/');
@@ -101,6 +110,16 @@ pub enum IssuingFor {
         /// DNS names.
         domains: Vec<String>,
     },
+}
+
+impl IssuingFor {
+    /// The name it has on the command line and in entries.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Agencies => "agencies",
+            Self::GatewayServers { .. } => "gateway-servers",
+        }
+    }
 }
 
 /// The kinds of certificate.
@@ -186,21 +205,21 @@ pub struct Issued {
 /// A certificate that may sign, and its key.
 pub struct Authority {
     certificate: CertificateDer<'static>,
-    key: Zeroizing<KeyPair>,
+    key: AuthorityKey,
     facts: Facts,
 }
 
 impl Authority {
     /// Makes a root. Its key belongs off line.
     pub fn new_root(name: &str, now: Timestamp) -> Result<Self, CaError> {
-        let key = new_key(&rcgen::PKCS_ECDSA_P384_SHA384)?;
+        let key = AuthorityKey::generate()?;
         let validity = Validity::starting(now, ROOT_VALID_FOR)?;
         let mut params = params(name, &key, validity)?;
-        // One issuing authority below, and nothing below that.
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        // An issuing authority below, and between the two a successor that this root vouches for.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(ROOT_PATH_LENGTH));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(CaError::Signing)?;
-        Self::assemble(certificate.into(), Zeroizing::new(key))
+        Self::assemble(certificate.into(), key)
     }
 
     /// Makes an issuing authority under this root.
@@ -213,12 +232,25 @@ impl Authority {
         published: Option<&Published>,
         now: Timestamp,
     ) -> Result<Self, CaError> {
+        let key = AuthorityKey::generate()?;
+        let certificate = self.sign_issuing(issuing_for, name, &key, published, now)?;
+        Self::assemble(certificate, key)
+    }
+
+    /// Certifies somebody else's key as that of an issuing authority under this root.
+    pub fn sign_issuing(
+        &self,
+        issuing_for: &IssuingFor,
+        name: &str,
+        key: &impl PublicKeyData,
+        published: Option<&Published>,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, CaError> {
         if self.facts.issuing_for.is_some() {
             return Err(CaError::WrongAuthority("only a root signs an authority"));
         }
-        let key = new_key(&rcgen::PKCS_ECDSA_P384_SHA384)?;
         let validity = self.validity(now, ISSUING_VALID_FOR)?;
-        let mut params = params(name, &key, validity)?;
+        let mut params = params(name, key, validity)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let every_dns_name = || vec![GeneralSubtree::DnsName(String::new())];
@@ -239,30 +271,72 @@ impl Authority {
         };
         params.extended_key_usages = vec![purpose];
         params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
-        let certificate = self.sign(params, &key, published)?;
-        Self::assemble(certificate, Zeroizing::new(key))
+        self.sign(params, key, published)
+    }
+
+    /// Vouches for another root, so that whoever trusts only this one accepts what that one signs:
+    /// a certificate with the other's name and key, for as long as both are good (RFC 4210, 4.4).
+    pub fn vouch_for(
+        &self,
+        root_der: &[u8],
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        let other = Facts::read(root_der)?;
+        if self.facts.issuing_for.is_some() || other.issuing_for.is_some() {
+            return Err(CaError::WrongAuthority("a root vouches for a root"));
+        }
+        if !is_signed_by(root_der, root_der) {
+            return Err(CaError::WrongAuthority("this is no root: it is not signed by itself"));
+        }
+        if self.facts.name == other.name || self.facts.public_key == other.public_key {
+            return Err(CaError::WrongAuthority("a successor has a name and a key of its own"));
+        }
+        if self.facts.path_length.is_some_and(|length| length < u32::from(ROOT_PATH_LENGTH)) {
+            return Err(CaError::MayNotSign("nothing may stand between it and its authorities"));
+        }
+        self.issuer(now)?;
+        let (own, others) = (self.facts.validity, other.validity);
+        let mut validity = Validity::starting(now, ROOT_VALID_FOR)?;
+        validity.not_before = validity.not_before.max(own.not_before).max(others.not_before);
+        validity.not_after = own.not_after.min(others.not_after);
+        if validity.not_after <= now {
+            return Err(CaError::Validity);
+        }
+        let key = rcgen::SubjectPublicKeyInfo::from_der(&other.public_key)
+            .map_err(|_| CaError::Certificate)?;
+        let mut params = params(&other.name, &key, validity)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(ROOT_PATH_LENGTH - 1));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_identifier_method = KeyIdMethod::PreSpecified(other.key_id);
+        self.sign(params, &key, None)
     }
 
     /// Reads authorities back, in the order of their certificates: each with its own key among
-    /// `keys_pem`, and checked that it may sign.
+    /// `keys_pem` or in the token, and checked that it may sign.
     ///
     /// Two certificates may share a key: an authority that two roots vouch for.
-    pub fn from_pem(certificates_pem: &str, keys_pem: &str) -> Result<Vec<Self>, CaError> {
+    pub fn from_pem(
+        certificates_pem: &str,
+        keys_pem: &str,
+        token: Option<&Token>,
+    ) -> Result<Vec<Self>, CaError> {
         let keys = PrivatePkcs8KeyDer::pem_slice_iter(keys_pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| CaError::Key)?;
         certificates(certificates_pem)?
             .into_iter()
             .map(|certificate| {
-                let public_key = Facts::read(&certificate)?.public_key;
+                let Facts { public_key, key_id, .. } = Facts::read(&certificate)?;
                 for der in &keys {
-                    let key = KeyPair::try_from(der).map_err(|_| CaError::Key)?;
-                    let key = Zeroizing::new(key);
+                    let key = AuthorityKey::from_pkcs8(der)?;
                     if key.subject_public_key_info() == public_key {
                         return Self::assemble(certificate, key);
                     }
                 }
-                Err(CaError::KeyMismatch)
+                let key = token.map(|token| token.find(&key_id)).transpose();
+                let key = key.map_err(CaError::Token)?.flatten();
+                let key = key.ok_or(CaError::KeyMismatch)?;
+                Self::assemble(certificate, AuthorityKey::in_token(key))
             })
             .collect()
     }
@@ -333,9 +407,19 @@ impl Authority {
         pem("CERTIFICATE", &self.certificate).to_string()
     }
 
-    /// The key, PKCS#8, armoured and in the clear: seal it before it is written.
+    /// [`AuthorityKey::pem`] of its key.
     pub fn key_pem(&self) -> Zeroizing<String> {
-        pem("PRIVATE KEY", self.key.serialized_der())
+        self.key.pem()
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &AuthorityKey {
+        &self.key
+    }
+
+    /// The identifier of the key that signed its certificate; none when it does not say.
+    pub fn authority_key_id(&self) -> Option<&[u8]> {
+        self.facts.authority_key_id.as_deref()
     }
 
     /// What it issues for; none when it is a root.
@@ -364,12 +448,12 @@ impl Authority {
     }
 
     /// The issuer rcgen signs with, when the authority is within its own validity.
-    pub(crate) fn issuer(&self, now: Timestamp) -> Result<Issuer<'_, &KeyPair>, CaError> {
+    pub(crate) fn issuer(&self, now: Timestamp) -> Result<Issuer<'_, &AuthorityKey>, CaError> {
         let Validity { not_before, not_after } = self.facts.validity;
         if now < not_before || now > not_after {
             return Err(CaError::NotNow { not_before, not_after });
         }
-        Issuer::from_ca_cert_der(&self.certificate, &*self.key).map_err(CaError::Signing)
+        Issuer::from_ca_cert_der(&self.certificate, &self.key).map_err(CaError::Signing)
     }
 
     /// The identifier of its key, as its own certificate gives it.
@@ -377,10 +461,7 @@ impl Authority {
         &self.facts.key_id
     }
 
-    fn assemble(
-        certificate: CertificateDer<'static>,
-        key: Zeroizing<KeyPair>,
-    ) -> Result<Self, CaError> {
+    fn assemble(certificate: CertificateDer<'static>, key: AuthorityKey) -> Result<Self, CaError> {
         let facts = Facts::read(&certificate)?;
         if facts.public_key != key.subject_public_key_info() {
             return Err(CaError::KeyMismatch);
@@ -415,7 +496,7 @@ impl Authority {
         }
         // Whether now is a time to sign was decided with the validity.
         let issuer =
-            Issuer::from_ca_cert_der(&self.certificate, &*self.key).map_err(CaError::Signing)?;
+            Issuer::from_ca_cert_der(&self.certificate, &self.key).map_err(CaError::Signing)?;
         Ok(params.signed_by(key, &issuer).map_err(CaError::Signing)?.into())
     }
 }
@@ -487,6 +568,26 @@ impl SubjectKey {
     pub fn fingerprint(&self) -> [u8; 32] {
         sha256(&self.0.subject_public_key_info())
     }
+
+    /// Whether it is P-384, as an authority's has to be.
+    pub fn is_for_authorities(&self) -> bool {
+        self.0.algorithm() == &rcgen::PKCS_ECDSA_P384_SHA384
+    }
+
+    /// The identifier that a certificate gives the key (RFC 7093, method 1).
+    pub fn key_id(&self) -> Vec<u8> {
+        key_id(&self.0)
+    }
+}
+
+impl PublicKeyData for SubjectKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        self.0.algorithm()
+    }
 }
 
 /// [`SubjectKey::fingerprint`] of the key in a certificate; none when it cannot be read.
@@ -537,8 +638,12 @@ pub struct AuthorityCertificate {
     pub name: String,
     /// The identifier of its key.
     pub key_id: Vec<u8>,
+    /// The identifier of the key that signed it; none when it does not say, as roots do not.
+    pub authority_key_id: Option<Vec<u8>>,
     /// Its public key, DER.
     pub public_key: Vec<u8>,
+    /// Its serial, lower-case hex.
+    pub serial: String,
     /// The first second it may sign.
     pub not_before: Timestamp,
     /// The last second it may sign.
@@ -556,13 +661,20 @@ pub fn authority_certificates(pem: &str) -> Result<Vec<AuthorityCertificate>, Ca
             issuing_for: facts.issuing_for,
             name: facts.name,
             key_id: facts.key_id,
+            authority_key_id: facts.authority_key_id,
             public_key: facts.public_key,
+            serial: facts.serial,
             not_before: facts.validity.not_before,
             not_after: facts.validity.not_after,
             der,
         })
     };
     certificates(pem)?.into_iter().map(known).collect()
+}
+
+/// A certificate, armoured.
+pub fn certificate_pem(der: &[u8]) -> String {
+    pem("CERTIFICATE", der).to_string()
 }
 
 /// The certificates in a text, at least one.
@@ -610,6 +722,23 @@ pub fn common_name(certificate_pem: &str) -> Option<String> {
 pub fn authority_key_id(certificate_pem: &str) -> Option<Vec<u8>> {
     let (_, der) = one_pem_block(certificate_pem)?;
     let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    authority_key_id_of(&certificate)
+}
+
+/// Whether the authority whose certificate this is signed that one.
+pub fn is_signed_by(certificate_der: &[u8], authority_der: &[u8]) -> bool {
+    let Ok((_, authority)) = X509Certificate::from_der(authority_der) else { return false };
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate_der) else { return false };
+    certificate.issuer() == authority.subject()
+        && certificate.verify_signature(Some(authority.public_key())).is_ok()
+}
+
+/// Whether an authority for gateway servers below these domains may certify all these names.
+pub fn may_certify(names: &[String], domains: &[String]) -> Result<(), CaError> {
+    server_names(names, domains).map(|_| ())
+}
+
+fn authority_key_id_of(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
     certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
         x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(id) => {
             id.key_identifier.as_ref().map(|id| id.0.to_vec())
@@ -688,6 +817,9 @@ pub enum CaError {
     /// The signature was not made.
     #[error("the certificate could not be signed")]
     Signing(#[source] rcgen::Error),
+    /// The token that the key is in.
+    #[error(transparent)]
+    Token(TokenError),
     /// Nothing is good for that long, or for no time at all.
     #[error("not a possible validity")]
     Validity,
@@ -767,6 +899,9 @@ struct Facts {
     issuing_for: Option<IssuingFor>,
     name: String,
     key_id: Vec<u8>,
+    authority_key_id: Option<Vec<u8>>,
+    /// How many authorities may follow below it; none when any number.
+    path_length: Option<u32>,
     public_key: Vec<u8>,
     serial: String,
     validity: Validity,
@@ -793,9 +928,12 @@ impl Facts {
                 _ => None,
             })
             .ok_or(CaError::MayNotSign("it does not identify its key"))?;
+        let constraints = certificate.basic_constraints().map_err(|_| CaError::Certificate)?;
+        let path_length = constraints.and_then(|c| c.value.path_len_constraint);
         let purposes = certificate.extended_key_usage().map_err(|_| CaError::Certificate)?;
         let issuing_for = match purposes.map(|p| (p.value.client_auth, p.value.server_auth)) {
-            None if certificate.subject() == certificate.issuer() => None,
+            // A root, also where another root vouches for it.
+            None if path_length != Some(0) => None,
             Some((true, false)) => Some(IssuingFor::Agencies),
             Some((false, true)) => {
                 Some(IssuingFor::GatewayServers { domains: permitted_domains(&certificate)? })
@@ -811,6 +949,8 @@ impl Facts {
             issuing_for,
             name,
             key_id: key_id.to_vec(),
+            authority_key_id: authority_key_id_of(&certificate),
+            path_length,
             public_key: certificate.public_key().raw.to_vec(),
             serial: hex(certificate.raw_serial()),
             validity: Validity {
@@ -876,10 +1016,13 @@ fn params(
     params.distinguished_name = subject;
     params.not_before = date(validity.not_before)?;
     params.not_after = date(validity.not_after)?;
-    // RFC 7093, method 1: of the key's bits alone. rcgen's own hashes their wrapping too.
-    params.key_identifier_method =
-        KeyIdMethod::PreSpecified(sha256(key.der_bytes())[..20].to_vec());
+    params.key_identifier_method = KeyIdMethod::PreSpecified(key_id(key));
     Ok(params)
+}
+
+// RFC 7093, method 1: of the key's bits alone. rcgen's own hashes their wrapping too.
+pub(crate) fn key_id(key: &impl PublicKeyData) -> Vec<u8> {
+    sha256(key.der_bytes())[..20].to_vec()
 }
 
 fn new_key(algorithm: &'static rcgen::SignatureAlgorithm) -> Result<KeyPair, CaError> {
@@ -937,7 +1080,7 @@ fn authority_access(url: &str) -> CustomExtension {
     CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], content)
 }
 
-fn is_dns_name(name: &str) -> bool {
+pub(crate) fn is_dns_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')

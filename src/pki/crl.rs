@@ -158,6 +158,29 @@ impl Crl {
         &self.der
     }
 
+    /// What is on it, with when and why: for the next list, which must not lack it.
+    pub fn revoked(&self) -> Result<Vec<Revoked>, CrlError> {
+        let (_, list) =
+            CertificateRevocationList::from_der(&self.der).map_err(|_| CrlError::Unreadable)?;
+        list.iter_revoked_certificates()
+            .map(|entry| {
+                let at = Timestamp::from_second(entry.revocation_date.timestamp());
+                let reason = entry.reason_code().map(|(_, code)| code.0);
+                let reason = Reason::ALL
+                    .into_iter()
+                    .find(|ours| Some(ours.code() as u8) == reason)
+                    .ok_or(CrlError::UnknownReason)?;
+                let serial = hex(entry.raw_serial());
+                Ok(Revoked { serial, at: at.map_err(|_| CrlError::Unreadable)?, reason })
+            })
+            .collect()
+    }
+
+    /// The list, armoured.
+    pub fn pem(&self) -> String {
+        pem("X509 CRL", &self.der).to_string()
+    }
+
     /// Whether more than half of its time is over at `now`: high time for the next.
     pub fn is_past_half_life(&self, now: Timestamp) -> bool {
         now.duration_since(self.this_update) * 2 > self.next_update.duration_since(self.this_update)
@@ -224,6 +247,9 @@ pub enum CrlError {
     /// A time before 1970 or after 9999.
     #[error("not a time a revocation list can hold")]
     Time,
+    /// A reason that we never give.
+    #[error("the revocation list gives a reason that is none of ours")]
+    UnknownReason,
     /// Not a revocation list, or one without number or end.
     #[error("not one complete revocation list, with its number and its end, in PEM")]
     Unreadable,

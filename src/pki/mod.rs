@@ -6,5 +6,8 @@ pub mod expiry;
 pub mod fingerprint;
 pub mod holder;
 pub mod identity;
+pub mod key;
 pub mod p12;
+pub mod request;
 pub mod tls;
+pub mod token;

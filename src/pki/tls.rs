@@ -292,6 +292,8 @@ fn shown(chain: &str, keys: &str, what: &'static str) -> Result<Arc<SingleCertAn
 }
 
 /// One list for each authority, no more: of two, webpki would ask only the first, be it the older.
+/// Lists of others are left out: an authority's list is there before it issues, and after it has
+/// gone, so that a stop in the middle of either stops nobody.
 fn revocation_lists(
     pem: &str,
     authorities: &[CertificateDer<'_>],
@@ -299,17 +301,16 @@ fn revocation_lists(
     let found = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| TlsError::Crl(crl::CrlError::Unreadable))?;
-    let lists = found
+    let mut lists = found
         .iter()
         .map(|list| crl::parse_der(list.to_vec()).map_err(TlsError::Crl))
         .collect::<Result<Vec<_>, _>>()?;
     let is_one_each = authorities
         .iter()
         .all(|authority| lists.iter().filter(|list| list.is_signed_by(authority)).count() == 1);
-    let is_one_for_some =
-        lists.iter().all(|list| authorities.iter().any(|authority| list.is_signed_by(authority)));
-    if !is_one_each || !is_one_for_some {
+    if !is_one_each {
         return Err(TlsError::CrlCount);
     }
-    Ok(found)
+    lists.retain(|list| authorities.iter().any(|authority| list.is_signed_by(authority)));
+    Ok(lists.iter().map(|list| list.der().to_vec().into()).collect())
 }

@@ -59,7 +59,7 @@ pub struct Trust {
     published: watch::Sender<Arc<Published>>,
     /// The number of each authority's list in use, by the authority's key.
     numbers: HashMap<Vec<u8>, u64>,
-    /// The text of the lists in use.
+    /// The text of the agencies' authorities and their lists in use.
     lists: String,
     endings: expiry::Watch,
 }
@@ -304,7 +304,9 @@ impl Trust {
     }
 
     fn lists_on_disk(&self) -> Option<String> {
-        read(&self.home.resolve(&self.config.paths.agency_crl)).ok()
+        let paths = &self.config.paths;
+        let authorities = read(&self.home.resolve(&paths.agency_ca)).ok()?;
+        Some(authorities + &read(&self.home.resolve(&paths.agency_crl)).ok()?)
     }
 
     // Those the issuer signs: the root's are signed by hand.
@@ -435,7 +437,7 @@ impl Doors {
             enrolment: door(ClientCertificate::Optional)?,
             published: Arc::new(published(home, config)?),
             numbers,
-            lists,
+            lists: agency_ca + &lists,
         })
     }
 }
@@ -463,6 +465,10 @@ fn published(home: &Home, config: &Config) -> anyhow::Result<Published> {
                 authorities.push(authority.der);
             }
         }
+    }
+    // RFC 7030, 4.1.3: while a root follows another, how the one vouches for the other.
+    if let Ok(vouchers) = read(&home.root_vouchers()) {
+        authorities.extend(ca::certificates(&vouchers).unwrap_or_default());
     }
     Ok(Published { files, authorities: ca::certificates_only(&authorities) })
 }

@@ -110,15 +110,22 @@ fn keys_that_others_can_read_are_complained_of() {
     gateway.serve();
     gateway.stop();
     let log = gateway.log();
-    assert!(log.contains("recovery identity") && !log.contains("chmod"), "{log}");
+    for complaint in ["recovery identity", "root identity", "the root's key is needed off line"] {
+        assert!(log.contains(complaint), "{complaint}: {log}");
+    }
+    assert!(!log.contains("chmod"), "{log}");
     let home = gateway.home();
-    std::fs::remove_file(home.join("keys/recovery-identity.txt")).unwrap();
+    for taken_away in ["keys/recovery-identity.txt", "keys/root-identity.txt", "certs/root.key.age"]
+    {
+        std::fs::remove_file(home.join(taken_away)).unwrap();
+    }
     let open = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(home.join("keys/log-key.pem"), open).unwrap();
     gateway.serve();
     gateway.stop();
     let log = gateway.log().split_off(log.len());
-    assert!(!log.contains("recovery identity") && log.contains("chmod 600"), "{log}");
+    assert!(!log.contains("off line") && !log.contains("off this machine"), "{log}");
+    assert!(!log.contains("elsewhere") && log.contains("chmod 600"), "{log}");
 }
 
 /// The certificates as somebody else's tools see them.

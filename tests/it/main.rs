@@ -23,8 +23,11 @@ mod expiry;
 mod identity;
 mod log;
 mod onboarding;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod readme;
 mod receipt;
 mod revocation;
+mod rotation;
 mod sealing;
 mod zoo;

@@ -14,9 +14,10 @@ use clap::Subcommand;
 use super::{Context, Failure, block_on};
 use issue::Issue;
 use list::List;
-pub(super) use office::Office;
+pub(super) use office::{Office, refused};
 use renew::Renew;
 use revoke::Revoke;
+pub(super) use revoke::reason;
 use show::Show;
 use token::{Approve, Token};
 

@@ -22,8 +22,8 @@ use crate::telemetry::Metrics;
 /// Where certificates are issued from.
 pub(in crate::cli) struct Office<'a> {
     pub(super) context: &'a Context,
-    pub(super) config: Config,
-    pub(super) store: Arc<dyn Store>,
+    pub(in crate::cli) config: Config,
+    pub(in crate::cli) store: Arc<dyn Store>,
     pub(super) directory: Option<Directory>,
     pub(in crate::cli) register: Register,
 }
@@ -76,7 +76,7 @@ impl<'a> Office<'a> {
     }
 
     /// Has the revocation lists signed anew; returns when the next are due.
-    pub(super) async fn sign_lists(&self, at: Timestamp) -> Result<Timestamp, Failure> {
+    pub(in crate::cli) async fn sign_lists(&self, at: Timestamp) -> Result<Timestamp, Failure> {
         let signed = self.register.sign_lists(at).await.map_err(refused)?;
         for serial in &signed.unregistered {
             eprintln!(
@@ -114,13 +114,13 @@ impl<'a> Office<'a> {
     }
 
     /// Has the running gateway take changed files and the register into use.
-    pub(super) async fn tell_gateway(&self) -> Told {
+    pub(in crate::cli) async fn tell_gateway(&self) -> Told {
         running::tell(&self.context.home, &self.config).await
     }
 }
 
 /// A refusal of the register, with what to do about it.
-pub(super) fn refused(error: RegisterError) -> Failure {
+pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
     let (exit, hint) = match &error {
         RegisterError::KeyIsOthers(_)
         | RegisterError::KeyIsOtherProfile

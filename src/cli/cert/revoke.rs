@@ -185,7 +185,8 @@ pub(super) async fn sign_lists(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-fn reason(name: &str) -> Result<Reason, String> {
+/// A reason by its name on the command line.
+pub(in crate::cli) fn reason(name: &str) -> Result<Reason, String> {
     Reason::ALL
         .into_iter()
         .find(|reason| reason.kebab() == name)

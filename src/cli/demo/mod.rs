@@ -220,7 +220,7 @@ impl Story<'_> {
     async fn make_home(&self, police_port: u16, trust_port: u16) -> Result<Identities, Failure> {
         let home = &self.context.home;
         let at = now();
-        let made = init::make(home, &["localhost".to_owned()], HUB, Some(DOMAIN), None, at)?;
+        let made = init::make(home, &["localhost".to_owned()], HUB, Some(DOMAIN), None, &[], at)?;
         init::enter(self.context, &made, at).await?;
         let (identity, recipient) = seal::generate_identity("the demonstration trust's own key");
         fs::create_dir_all(self.agencies())?;

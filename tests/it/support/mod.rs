@@ -218,6 +218,8 @@ impl TestGateway {
             }
         };
         command.args(arguments).arg("--home").arg(self.home()).current_dir(self.folder.path());
+        // Read by nobody but a token module, which a home of its own names.
+        command.env("SOFTHSM2_CONF", self.folder.path().join("softhsm2.conf"));
         command
     }
 
