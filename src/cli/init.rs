@@ -167,7 +167,7 @@ pub(super) fn make(
         None => format!("http://{}:{ENROLMENT_PORT}/pki", in_url(&hosts[0])),
     };
     let settings = settings.replace(
-        PUBLISHED_TEMPLATE,
+        &PUBLISHED_TEMPLATE.replace(TEMPLATE_DOMAIN, &domain),
         &format!("published_url = \"{}\"", published.trim_end_matches('/')),
     );
     let published = Some(

@@ -66,7 +66,7 @@ fn doctor_at(gateway: &TestGateway, clock: &str) -> Found {
 
 /// Takes away what is to be taken away.
 fn settle(gateway: &TestGateway) {
-    for name in ["keys/recovery-identity.txt", "certs/root.key.age"] {
+    for name in ["keys/recovery-identity.txt", "keys/root-identity.txt", "certs/root.key.age"] {
         std::fs::remove_file(gateway.home().join(name)).unwrap();
     }
 }
@@ -103,11 +103,11 @@ fn sqlite(gateway: &TestGateway, sql: &str) -> String {
 async fn a_new_home_needs_what_a_new_home_needs_and_then_is_well() {
     let gateway = TestGateway::start();
     let found = doctor(&gateway);
-    assert_eq!((found.of("act"), found.exit), (vec!["recovery-identity", "root-key"], 5));
     assert_eq!(
-        found.of("note"),
-        ["published-url", "push-loopback", "certificate-of-inactive-agency"]
+        (found.of("act"), found.exit),
+        (vec!["recovery-identity", "root-identity", "root-key"], 5)
     );
+    assert_eq!(found.of("note"), ["push-loopback", "certificate-of-inactive-agency"]);
     settle(&gateway);
     let found = doctor(&gateway);
     found.is_well();
@@ -227,9 +227,11 @@ async fn keys_that_others_can_read() {
 #[tokio::test]
 async fn what_is_still_on_the_machine_that_should_not_be() {
     let gateway = well();
-    for (name, code) in
-        [("keys/recovery-identity.txt", "recovery-identity"), ("certs/root.key.age", "root-key")]
-    {
+    for (name, code) in [
+        ("keys/recovery-identity.txt", "recovery-identity"),
+        ("keys/root-identity.txt", "root-identity"),
+        ("certs/root.key.age", "root-key"),
+    ] {
         let path = gateway.home().join(name);
         std::fs::write(&path, "").unwrap();
         set_mode(&path, 0o600);
@@ -244,11 +246,11 @@ async fn settings_that_are_not_what_they_should_be() {
     let gateway = well();
     let path = gateway.home().join("gateway.toml");
     gateway.configure("# min = \"1.3\"", "min = \"1.2\"");
-    gateway.configure("#published_url", "published_url");
+    gateway.configure("\npublished_url", "\n#published_url");
     gateway.configure("allow_loopback = true", "allow_loopback = false");
     let found = doctor(&gateway);
     found.is_well();
-    assert_eq!(found.of("note"), ["tls-1.2", "certificate-of-inactive-agency"]);
+    assert_eq!(found.of("note"), ["published-url", "tls-1.2", "certificate-of-inactive-agency"]);
     change(&path, "\nrecovery_recipients", "\n# recovery_recipients");
     doctor(&gateway).only("recovery-recipients");
 }

@@ -409,6 +409,14 @@ async fn anybody_can_have_the_authorities_and_their_lists() {
     let after = list("-text");
     assert!(after.contains("Superseded"), "{after}");
     assert!(fetch(&format!("/pki/{stem}.crt")).is_some());
+    // Certificates say where, and it is the enrolment door's usual address.
+    let says = Command::new("openssl")
+        .args(["x509", "-noout", "-ext", "crlDistributionPoints", "-in"])
+        .arg(gateway.agencies().join(format!("{POLICE}.pem")))
+        .output()
+        .unwrap();
+    let address = format!("URI:http://localhost:8445/pki/{stem}.crl");
+    assert!(text(&says.stdout).contains(&address), "{}", text(&says.stdout));
     // Without TLS too, as certificates say; but nothing else.
     let plain = |path: &str| {
         let url = format!("{}{path}", gateway.enrolment.replace("https://", "http://"));

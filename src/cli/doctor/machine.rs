@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Report;
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::entry::Fields;
-use crate::cli::init::RECOVERY_IDENTITY;
+use crate::cli::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
 use crate::cli::log::verify;
 use crate::cli::read_text;
 use crate::config::{Config, Home};
@@ -58,6 +58,7 @@ pub(super) fn key_modes(home: &Home, config: &Config, report: &mut Report) {
 pub(super) fn left_behind(home: &Home, report: &mut Report) {
     for (code, name, says) in [
         ("recovery-identity", RECOVERY_IDENTITY, "the recovery identity opens everything"),
+        ("root-identity", ROOT_IDENTITY, "the root identity opens the root's key"),
         ("root-key", ROOT_KEY, "the root's key can make a second hub that everybody believes"),
     ] {
         let path = home.resolve(name);
@@ -135,9 +136,6 @@ pub(super) async fn log(home: &Home, store: &dyn Store, shows_progress: bool, re
 fn is_low(free: u64, total: u64) -> bool {
     free < FREE_BYTES_MIN || free < total / 100 * FREE_PERCENT_MIN
 }
-
-/// The root's sealed key, as `init` leaves it.
-const ROOT_KEY: &str = "certs/root.key.age";
 
 #[cfg(test)]
 mod tests {
