@@ -67,6 +67,9 @@ pub enum RegisterError {
     /// The change could not be logged.
     #[error("the register cannot be changed now")]
     Ledger(#[from] LedgerError),
+    /// What is to be renewed is not good any more.
+    #[error("the certificate to be renewed has been revoked; nothing was issued")]
+    PredecessorRevoked,
     /// The token is not good, for whatever reason: which, only the log and the operator learn.
     #[error("the token is not good")]
     Token(TokenFault),
@@ -240,15 +243,44 @@ impl Register {
         let event = Event::certificate_issued(agency, &issued.serial, &issued.sha256, name, &grant);
         let effect = match grant {
             Grant::Token(token) => Effect::Enrol { token, certificate: record },
-            Grant::Operator | Grant::Renewal { .. } | Grant::Timer => {
-                Effect::IssueCertificate(record)
+            Grant::Operator | Grant::Timer => Effect::IssueCertificate(record),
+            Grant::Renewal { ref serial } => {
+                Effect::RenewCertificate { predecessor: serial.clone(), certificate: record }
             }
         };
-        match self.ledger.record(&event, at, None, effect).await? {
-            Applied::Recorded(_) => Ok(()),
-            // Somebody was quicker with the same token: what was signed for it is worth nothing.
-            _ => Err(RegisterError::Token(TokenFault::Used)),
+        match (self.ledger.record(&event, at, None, effect).await?, grant) {
+            (Applied::Recorded(_), _) => Ok(()),
+            // Somebody was quicker, with the same token or with a revocation: what was signed is
+            // worth nothing.
+            (_, Grant::Renewal { .. }) => Err(RegisterError::PredecessorRevoked),
+            (_, Grant::Operator | Grant::Timer | Grant::Token(_)) => {
+                Err(RegisterError::Token(TokenFault::Used))
+            }
         }
+    }
+
+    /// Revokes all of an agency's certificates, of its system and of people at its desks, and ends
+    /// its unused tokens; returns what was revoked.
+    ///
+    /// First of all nothing it has can be turned into a new certificate any more: whoever renews
+    /// with a stolen key meanwhile gets one that is in the list that is then read, or none.
+    pub async fn revoke_agency(
+        &self,
+        agency: &AgencyId,
+        reason: Reason,
+        at: Timestamp,
+    ) -> Result<Vec<CertificateRecord>, RegisterError> {
+        let event = Event::enrolment_tokens_voided(agency);
+        let effect = Effect::BarAgency { agency: agency.clone(), at };
+        self.ledger.record(&event, at, None, effect).await?;
+        let mut chosen = self.store.certificates().await?;
+        chosen.retain(|certificate| {
+            certificate.agency == *agency
+                && !is_gateways(certificate)
+                && is_revocable(certificate, reason, at)
+        });
+        self.revoke(&chosen, reason, at).await?;
+        Ok(chosen)
     }
 
     /// Revokes certificates: each is an entry, so that the log can be held against the register.
@@ -271,6 +303,12 @@ impl Register {
     /// Enters in the log that an authority or a root changed.
     pub async fn note(&self, event: &Event, at: Timestamp) -> Result<(), RegisterError> {
         self.ledger.record(event, at, None, Effect::Log).await?;
+        Ok(())
+    }
+
+    /// Whether the issuer answers and can open its keys.
+    pub async fn check_issuer(&self, at: Timestamp) -> Result<(), RegisterError> {
+        self.issuer.ask(Ask::Status, at).await?;
         Ok(())
     }
 
@@ -431,6 +469,20 @@ impl Register {
             Profile::Agency(agency) | Profile::Desk { agency, .. } => agency,
             Profile::GatewayClient | Profile::GatewayServer { .. } => &self.hub,
         }
+    }
+}
+
+/// Whether a certificate is the gateway's own: those stand under the hub's name.
+pub fn is_gateways(certificate: &CertificateRecord) -> bool {
+    certificate.profile.starts_with("gateway-")
+}
+
+/// Whether revoking a certificate for this reason changes anything: it is good, or the key turns out
+/// to be somebody else's too, which is worth knowing at any time.
+pub fn is_revocable(certificate: &CertificateRecord, reason: Reason, at: Timestamp) -> bool {
+    match &certificate.revoked {
+        Some((_, known)) => reason == Reason::KeyCompromise && known != reason.as_str(),
+        None => certificate.not_after > at || reason == Reason::KeyCompromise,
     }
 }
 

@@ -25,4 +25,11 @@ CREATE TABLE enrolment_tokens (
     CHECK (approved_ms IS NULL OR key_sha256 IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 
+-- Since when nothing older of an agency's can be turned into a new certificate: not a certificate
+-- issued before, nor a token made before. Set when the whole agency is revoked.
+CREATE TABLE enrolment_bars (
+    agency TEXT PRIMARY KEY NOT NULL,
+    since_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE INDEX enrolment_tokens_by_agency ON enrolment_tokens (agency, made_ms);

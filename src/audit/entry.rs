@@ -40,6 +40,8 @@ pub enum EventName {
     EnrolmentApproved,
     /// A one-time token was made, with which an agency may enrol.
     EnrolmentTokenMade,
+    /// An agency's unused tokens ended with its certificates.
+    EnrolmentTokensVoided,
     /// A connection was refused before anything was said.
     HandshakeRefused,
     /// A request was refused.
@@ -75,6 +77,7 @@ impl EventName {
             Self::Delivered => "delivered",
             Self::EnrolmentApproved => "enrolment-approved",
             Self::EnrolmentTokenMade => "enrolment-token-made",
+            Self::EnrolmentTokensVoided => "enrolment-tokens-voided",
             Self::HandshakeRefused => "handshake-refused",
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
@@ -300,6 +303,12 @@ impl Event {
             .with("expires", rfc3339(expires_at))
             .with("needsApproval", needs_approval)
             .with("token", token_name(hash))
+    }
+
+    /// All of an agency's certificates are being revoked: its unused tokens end too, and nothing it
+    /// has is renewed.
+    pub fn enrolment_tokens_voided(agency: &AgencyId) -> Self {
+        Self::of(EventName::EnrolmentTokensVoided).by(Some(agency))
     }
 
     /// An operator approved a key, by the SHA-256 of it, that was presented with a token.

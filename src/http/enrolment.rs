@@ -293,6 +293,7 @@ impl Refusal {
             | RegisterError::KeyCompromised
             | RegisterError::KeyIsOtherProfile
             | RegisterError::KeyNotNew => Self::Body(error.to_string()),
+            RegisterError::PredecessorRevoked => Self::Certificate,
             // Whose key it is, is nobody else's business.
             RegisterError::KeyIsOthers(_) => {
                 Self::Body("this key cannot be certified; make a new one".to_owned())

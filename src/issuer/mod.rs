@@ -8,6 +8,7 @@
 pub mod succession;
 mod wire;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Home, write_synced};
 use crate::message::hex;
 use crate::pki::ca::{
-    Authority, CaError, Domain, GATEWAY_DAYS, Issued, Profile, SubjectKey, Terms,
+    self, Authority, CaError, Domain, GATEWAY_DAYS, Issued, Profile, SubjectKey, Terms,
 };
 use crate::pki::crl::{self, CrlError, Reason, Revoked};
 use crate::pki::token::{self, Token};
@@ -213,6 +214,9 @@ impl Issuer {
             Profile::GatewayClient => (self.agencies(), GATEWAY_DAYS),
             Profile::GatewayServer { .. } => (self.gateway_servers(), GATEWAY_DAYS),
         };
+        if let Profile::GatewayServer { names } = profile {
+            self.refuse_other_addresses(names)?;
+        }
         let authorities = self.open(&line)?;
         let [authority, ..] = authorities.as_slice() else {
             return Err(IssuerError::Unavailable("there is no authority to issue it".to_owned()));
@@ -235,6 +239,19 @@ impl Issuer {
             not_before,
             not_after,
         })))
+    }
+
+    // The authority's own constraints hold names to the hub's; addresses they cannot.
+    fn refuse_other_addresses(&self, names: &[String]) -> Result<(), IssuerError> {
+        let own = read_text(&self.home.resolve(&self.config.paths.tls_certificate))?;
+        let (own, _, _) = ca::server_certificate(&own).map_err(refused)?;
+        let is_other = |name: &&String| name.parse::<IpAddr>().is_ok() && !own.contains(name);
+        match names.iter().find(is_other) {
+            Some(other) => {
+                Err(IssuerError::Refused(format!("{other} is not an address of this gateway")))
+            }
+            None => Ok(()),
+        }
     }
 
     // From what is revoked, and from the last list, so that nobody can take a name off it by

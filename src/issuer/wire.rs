@@ -1,6 +1,7 @@
 //! One request and one answer for each connection: JSON, each ended by closing that direction.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,12 +67,15 @@ impl Client {
     }
 }
 
-/// Answers on this socket, one request at a time, for as long as it is polled. A file that is there
-/// from an issuer before is replaced.
+/// Answers on this socket, one request at a time, for as long as it is polled. A socket that an
+/// issuer before left behind is replaced; one that somebody answers on is not, nor any other file.
 pub async fn serve(socket: &Path, issuer: Issuer, clock: fn() -> Timestamp) -> io::Result<()> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+    if UnixStream::connect(socket).await.is_ok() {
+        let message = "another issuer answers there already";
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
+    }
+    if std::fs::symlink_metadata(socket).is_ok_and(|file| file.file_type().is_socket()) {
+        std::fs::remove_file(socket)?;
     }
     let listener = UnixListener::bind(socket)?;
     let issuer = Arc::new(Mutex::new(issuer));

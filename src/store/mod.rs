@@ -255,8 +255,16 @@ pub enum Effect {
     },
     /// The recipient fetched the message: held becomes collected, a requested exchange received.
     Collect(MessageId),
+    /// Nothing an agency has so far can be turned into a new certificate from now on: its unused
+    /// tokens end, and certificates issued before are not renewed.
+    BarAgency {
+        /// The agency.
+        agency: AgencyId,
+        /// Since when.
+        at: Timestamp,
+    },
     /// A certificate was issued for a one-time token, which is thereby used up. Refused when it
-    /// was used before.
+    /// was used before, or its agency was barred since it was made.
     Enrol {
         /// SHA-256 of the token.
         token: [u8; 32],
@@ -269,7 +277,16 @@ pub enum Effect {
     Log,
     /// A one-time token was made.
     MakeToken(EnrolmentToken),
-    /// A certificate is no longer good.
+    /// A certificate was issued in the place of another. Refused when that is revoked, or its agency
+    /// was barred since it was issued.
+    RenewCertificate {
+        /// The serial of the one before, lower-case hex.
+        predecessor: String,
+        /// What was issued.
+        certificate: CertificateRecord,
+    },
+    /// A certificate is no longer good. One that was revoked keeps its time; the reason can only be
+    /// raised to a compromise of its key.
     RevokeCertificate {
         /// SHA-256 of its DER.
         sha256: [u8; 32],

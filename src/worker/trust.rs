@@ -5,7 +5,7 @@
 //! the last good one in use and a concern in `/readyz`. Revocation lists are signed daily and never
 //! go backwards; the gateway renews its own certificates at two thirds of their time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +120,8 @@ impl Trust {
     /// Runs until `stop`.
     pub async fn run(mut self, mut reloads: mpsc::Receiver<Reload>, stop: CancellationToken) {
         let mut polls: u32 = 0;
+        // By itself: whoever is revoked is not let in for as long as an issuer hangs.
+        let fresh = tokio::spawn(keep_fresh(Arc::clone(&self.live), stop.clone()));
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => break,
@@ -135,10 +137,7 @@ impl Trust {
                     polls = 0;
                 }
                 None => {
-                    if let Err(error) = self.live.refresh().await {
-                        tracing::error!(error = %error, "the register could not be read");
-                    }
-                    let is_changed = self.lists_on_disk().is_some_and(|lists| lists != self.lists);
+                    let is_changed = self.lists_on_disk().is_none_or(|lists| lists != self.lists);
                     let taken = if is_changed { self.take_doors() } else { Ok(()) };
                     let refused = taken.map_err(|error| format!("{error:#}"));
                     self.concerns.set(LISTS_IN_USE, refused.err());
@@ -150,6 +149,7 @@ impl Trust {
             }
         }
         self.note_uses().await;
+        let _ = fresh.await;
     }
 
     // Each as a whole or not at all. First what a revocation changes: it does not wait for somebody
@@ -203,6 +203,8 @@ impl Trust {
     // What is due once a minute.
     async fn round(&mut self, at: Timestamp) {
         self.note_uses().await;
+        let issuer = self.register.check_issuer(at).await.map_err(|error| error.to_string());
+        self.concerns.set(ISSUER, issuer.err());
         let lists = self.keep_lists(at).await.map_err(|error| format!("{error:#}"));
         self.concerns.set(LISTS, lists.err());
         let own = self.keep_own_certificates(at).await.map_err(|error| format!("{error:#}"));
@@ -221,62 +223,92 @@ impl Trust {
     }
 
     // A list that lapses cuts every agency off: it is signed anew long before, and when that does
-    // not work somebody is told while there is still time.
+    // not work somebody is told while there is still time. One that is missing, or lacks what the
+    // register knows, is signed anew at once.
     async fn keep_lists(&mut self, at: Timestamp) -> anyhow::Result<()> {
-        let is_old = |list: &Crl| at.duration_since(list.this_update) >= LISTS_EVERY;
         let lists = self.all_lists();
-        if lists.is_empty() || lists.iter().any(is_old) {
-            let signed = self.register.sign_lists(at).await;
-            match signed {
-                Ok(signed) => {
-                    for serial in &signed.unregistered {
-                        tracing::error!(
-                            certificate.serial = serial.as_str(),
-                            "on the last revocation list and not in the register: it stays revoked"
-                        );
-                    }
-                    self.take_doors()?;
-                    tracing::info!("the revocation lists were signed anew");
+        let is_whole = self.is_whole(&lists).await?;
+        let is_old = |list: &Crl| at.duration_since(list.this_update) >= LISTS_EVERY;
+        if is_whole && !lists.iter().any(is_old) {
+            return Ok(());
+        }
+        match self.register.sign_lists(at).await {
+            Ok(signed) => {
+                for serial in &signed.unregistered {
+                    tracing::error!(
+                        certificate.serial = serial.as_str(),
+                        "on the last revocation list and not in the register: it stays revoked"
+                    );
                 }
-                Err(error) => {
-                    tracing::warn!(error = %error, "the revocation lists were not signed anew");
-                    let is_alarming = |list: &Crl| list.is_past_half_life(at);
-                    if lists.is_empty() || lists.iter().any(is_alarming) {
-                        return Err(anyhow::Error::from(error).context(
-                            "a revocation list is past half its time and cannot be signed anew; \
-                             when it lapses nobody is let in: mash-gateway cert crl",
-                        ));
-                    }
-                }
+                self.take_doors()?;
+                tracing::info!("the revocation lists were signed anew");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the revocation lists were not signed anew");
+                let what = if !is_whole {
+                    "a revocation list is missing or lacks a revocation, and cannot be signed anew: \
+                     mash-gateway cert crl"
+                } else if lists.iter().any(|list| list.is_past_half_life(at)) {
+                    "a revocation list is past half its time and cannot be signed anew; when it \
+                     lapses nobody is let in: mash-gateway cert crl"
+                } else {
+                    return Ok(());
+                };
+                Err(anyhow::Error::from(error).context(what))
             }
         }
-        Ok(())
+    }
+
+    // Whether each authority has a list, and each revoked certificate of theirs is on one.
+    async fn is_whole(&self, lists: &[Crl]) -> anyhow::Result<bool> {
+        let mut authorities = HashSet::new();
+        for path in [self.home.resolve(&self.config.paths.agency_ca), self.home.server_ca()] {
+            for authority in ca::authority_certificates(&read(&path)?)? {
+                if !lists.iter().any(|list| list.is_signed_by(&authority.der)) {
+                    return Ok(false);
+                }
+                authorities.insert(authority.key_id);
+            }
+        }
+        let listed: HashSet<_> = lists.iter().flat_map(|list| &list.serials).collect();
+        let certificates = self.register.certificates().await?;
+        Ok(certificates.iter().filter(|one| one.revoked.is_some()).all(|one| {
+            let is_ours =
+                ca::authority_key_id(&one.pem).is_some_and(|id| authorities.contains(&id));
+            !is_ours || listed.contains(&one.serial)
+        }))
     }
 
     async fn keep_own_certificates(&mut self, at: Timestamp) -> anyhow::Result<()> {
         let mut is_renewed = false;
+        let mut failed = None;
         for own in [Own::Server, Own::Client] {
             let (_, not_before, not_after) = own.read(&self.home, &self.config)?;
             let lasting = not_after.duration_since(not_before);
             if at.duration_since(not_before) * 3 < lasting * 2 {
                 continue;
             }
-            renew(&self.register, own, &self.home, &self.config, Grant::Timer, at)
-                .await
-                .with_context(|| {
-                    format!(
+            let (home, config) = (&self.home, &self.config);
+            match renew(&self.register, own, home, config, Grant::Timer, at).await {
+                Ok(()) => {
+                    tracing::info!(certificate = own.what(), "renewed");
+                    is_renewed = true;
+                }
+                Err(error) => {
+                    failed = Some(error.context(format!(
                         "{} ends at {not_after} and cannot be renewed: mash-gateway cert gateway",
                         own.what()
-                    )
-                })?;
-            tracing::info!(certificate = own.what(), "renewed");
-            is_renewed = true;
+                    )));
+                }
+            }
         }
+        // The one that was renewed is shown, whatever became of the other.
         if is_renewed {
             self.live.refresh().await?;
             self.take_doors()?;
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn note_uses(&self) {
@@ -362,6 +394,19 @@ impl Own {
     }
 }
 
+// What was changed in the register while nobody could tell us is noticed all the same.
+async fn keep_fresh(live: Arc<Live>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(POLL) => {}
+        }
+        if let Err(error) = live.refresh().await {
+            tracing::error!(error = %error, "the register could not be read");
+        }
+    }
+}
+
 /// Replaces one of the gateway's own certificates by one with a new key and the same names.
 pub async fn renew(
     register: &Register,
@@ -417,7 +462,8 @@ impl Doors {
         let key = Zeroizing::new(read(&home.resolve(&paths.tls_key))?);
         let chain = read(&home.resolve(&paths.tls_certificate))?;
         let agency_ca = read(&home.resolve(&paths.agency_ca))?;
-        let lists = read(&home.resolve(&paths.agency_crl))?;
+        let lists = read(&home.resolve(&paths.agency_crl))
+            .context("without revocation lists nobody is let in: mash-gateway cert crl")?;
         let material = tls::ServerMaterial {
             chain: &chain,
             key: &key,
@@ -486,6 +532,7 @@ const LISTS_EVERY: SignedDuration = SignedDuration::from_hours(24);
 const CUT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const ENDINGS: &str = "what ends soon";
+const ISSUER: &str = "the issuer";
 const LISTS: &str = "the revocation lists";
 const LISTS_IN_USE: &str = "changed revocation lists were not taken into use";
 const OWN_CERTIFICATES: &str = "the gateway's own certificates";

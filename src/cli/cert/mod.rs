@@ -41,7 +41,6 @@ For a person who works in a browser, with a key made here:
     /// Approve the key that an agency presented with a token; without an agency, list what waits
     #[command(after_help = "Examples:
   mash-gateway cert approve --home H
-  mash-gateway cert approve demo-surgery --home H
   mash-gateway cert approve demo-surgery --key 7d2a91c4 --home H")]
     Approve(Approve),
     /// Replace an agency's certificate by one for a new key; the old one stays good to its end

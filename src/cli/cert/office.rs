@@ -145,6 +145,7 @@ pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
         | RegisterError::Ledger(_)
         | RegisterError::Token(_)
         | RegisterError::AwaitingApproval
+        | RegisterError::PredecessorRevoked
         | RegisterError::Store(_)
         | RegisterError::UnknownReason => (Exit::Failed, None),
     };

@@ -10,6 +10,7 @@ use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::crl::Reason;
+use crate::register::{is_gateways, is_revocable};
 use crate::store::{CertificateDoing, CertificateRecord};
 
 #[derive(Args)]
@@ -36,8 +37,8 @@ impl Revoke {
         let mut chosen = office.register.certificates().await?;
         chosen.retain(|certificate| {
             // The gateway's own stand under the hub's name: cutting the hub off does not stop it.
-            let is_own = certificate.profile.starts_with("gateway-");
-            let is_agencys = |agency: &AgencyId| certificate.agency == *agency && !is_own;
+            let is_agencys =
+                |agency: &AgencyId| certificate.agency == *agency && !is_gateways(certificate);
             self.agency.as_ref().is_none_or(is_agencys)
                 && self.serial.as_ref().is_none_or(|serial| certificate.serial == *serial)
         });
@@ -45,12 +46,22 @@ impl Revoke {
             let message = format!("--confirm does not name {}; nothing was revoked", other.agency);
             return Err(Failure::new(Exit::Misused, message));
         }
-        chosen.retain(|certificate| certificate.revoked.is_none() && certificate.not_after > at);
         let Some(agency) = chosen.first().map(|certificate| certificate.agency.clone()) else {
-            return Err(Failure::new(Exit::NotFound, "there is no such certificate in force")
+            return Err(Failure::new(Exit::NotFound, "there is no such certificate")
                 .hint("mash-gateway cert list"));
         };
-        office.register.revoke(&chosen, self.reason, at).await.map_err(refused)?;
+        // Again for what was revoked before: somebody may have had no confirmation the first time.
+        let chosen = match &self.agency {
+            Some(agency) => {
+                let revoked = office.register.revoke_agency(agency, self.reason, at).await;
+                revoked.map_err(refused)?
+            }
+            None => {
+                chosen.retain(|certificate| is_revocable(certificate, self.reason, at));
+                office.register.revoke(&chosen, self.reason, at).await.map_err(refused)?;
+                chosen
+            }
+        };
         // In force by the register alone; the lists are for whoever else asks. First of all the
         // gateway is told.
         let told = office.tell_gateway().await;
@@ -95,6 +106,14 @@ impl Revoke {
         at: Timestamp,
     ) -> Result<(), Failure> {
         let waiting = office.store.waiting(agency, None).await?;
+        // Whoever has the key of one may have renewed it, or be one of several.
+        let mut still_good = office.register.certificates().await?;
+        still_good.retain(|one| {
+            one.agency == *agency
+                && !is_gateways(one)
+                && one.revoked.is_none()
+                && one.not_after > at
+        });
         let mut used = Vec::new();
         for certificate in revoked {
             used.push((&certificate.serial, office.store.doings(&certificate.serial).await?));
@@ -120,6 +139,7 @@ impl Revoke {
             "inForce": cut.is_some(),
             "revoked": revoked.iter().map(|c| &c.serial).collect::<Vec<_>>(),
             "revokedAt": rfc3339(at),
+            "stillGood": still_good.iter().map(|c| &c.serial).collect::<Vec<_>>(),
             "used": used
                 .iter()
                 .map(|(serial, all)| json!({ "doings": doings(all), "serial": serial }))
@@ -142,6 +162,18 @@ impl Revoke {
             if all.is_empty() {
                 lines.push("  used: no message was sent, collected or saved with it".to_owned());
             }
+        }
+        if revoked.is_empty() {
+            lines.push(format!("Nothing of {agency} was left to revoke: it was revoked before."));
+        }
+        if !still_good.is_empty() {
+            lines.push(format!(
+                "STILL GOOD: {} other certificates of {agency}, renewals of this one perhaps among \
+                 them:\n  mash-gateway cert list {agency} --home {home}\n  To revoke all of them: \
+                 mash-gateway cert revoke {agency} --reason key-compromise --confirm {agency} \
+                 --home {home}",
+                still_good.len()
+            ));
         }
         lines.push(match cut {
             Some(cut) => format!(

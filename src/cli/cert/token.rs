@@ -9,6 +9,7 @@ use super::Office;
 use super::office::refused;
 use crate::cli::init::fingerprint;
 use crate::cli::{Context, Exit, Failure};
+use crate::directory::Status;
 use crate::message::{AgencyId, now, rfc3339};
 
 #[derive(Args)]
@@ -28,6 +29,12 @@ impl Token {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let office = Office::open(context).await?;
         let (_, partner) = office.partner(&self.agency)?;
+        let status = partner.status_at(now());
+        if !matches!(status, Status::Active | Status::Pending) {
+            let message = format!("{} is {}: it cannot enrol", self.agency, status.as_str());
+            return Err(Failure::new(Exit::Failed, message)
+                .hint(format!("mash-gateway partner show {}", self.agency)));
+        }
         let valid_for = SignedDuration::from_hours(self.valid_hours.into());
         let made = office.register.make_token(&self.agency, valid_for, self.approval, now()).await;
         let (token, expires_at) = made.map_err(refused)?;
@@ -68,7 +75,8 @@ impl Token {
 pub(in crate::cli) struct Approve {
     /// The agency whose key waits; without it, everything that waits is listed
     agency: Option<AgencyId>,
-    /// The key's SHA-256 as the agency reads it out, or its beginning: 8 characters or more
+    /// The key's SHA-256 as the agency reads it out, or its beginning, 8 characters or more: somebody
+    /// else may have presented a key of his own with the token
     #[arg(long, value_name = "HEX", requires = "agency")]
     key: Option<String>,
 }
@@ -95,7 +103,12 @@ impl Approve {
             context.result(&json!({ "waiting": list }), shown);
             return Ok(());
         };
-        if let Some(wanted) = &self.key {
+        let Some(wanted) = &self.key else {
+            let message = "say which key, as the agency reads it out; nothing was approved";
+            return Err(Failure::new(Exit::Misused, message)
+                .hint(format!("mash-gateway cert approve {agency} --key SHA256")));
+        };
+        {
             let plain = |text: &str| text.replace([':', ' '], "").to_ascii_lowercase();
             let wanted = plain(wanted);
             if wanted.len() < KEY_LENGTH_MIN {

@@ -262,6 +262,22 @@ impl Batch<'_> {
                 }
                 false
             }
+            Effect::BarAgency { agency, at } => {
+                let at_ms = at.as_millisecond();
+                self.connection
+                    .prepare_cached(
+                        "/* bar */ INSERT INTO enrolment_bars (agency, since_ms) VALUES (?1, ?2)
+                         ON CONFLICT (agency) DO UPDATE SET since_ms = max(since_ms, ?2)",
+                    )?
+                    .execute(params![agency, at_ms])?;
+                self.connection
+                    .prepare_cached(
+                        "/* bar */ UPDATE enrolment_tokens SET expires_ms = ?2
+                         WHERE agency = ?1 AND used_ms IS NULL AND expires_ms > ?2",
+                    )?
+                    .execute(params![agency, at_ms])?;
+                false
+            }
             Effect::Collect(message) => match self.collect(&message)? {
                 Ok(reached) => reached,
                 Err(refused) => return Ok(Verdict::Known(refused)),
@@ -275,8 +291,10 @@ impl Batch<'_> {
                 let used = self
                     .connection
                     .prepare_cached(
-                        "/* enrol */ UPDATE enrolment_tokens SET used_ms = ?2
-                         WHERE hash = ?1 AND used_ms IS NULL",
+                        "/* enrol */ UPDATE enrolment_tokens AS t SET used_ms = ?2
+                         WHERE hash = ?1 AND used_ms IS NULL AND made_ms > coalesce(
+                             (SELECT since_ms FROM enrolment_bars AS b WHERE b.agency = t.agency),
+                             -1)",
                     )?
                     .execute(params![token, certificate.issued_at.as_millisecond()])?;
                 if used == 0 {
@@ -290,11 +308,29 @@ impl Batch<'_> {
                 self.insert_token(&token)?;
                 false
             }
+            Effect::RenewCertificate { predecessor, certificate } => {
+                let may_be_renewed: bool = self
+                    .connection
+                    .prepare_cached(
+                        "/* renew */ SELECT EXISTS (SELECT 1 FROM certificates AS c
+                         WHERE serial = ?1 AND agency = ?2 AND revoked_ms IS NULL
+                         AND issued_ms > coalesce(
+                             (SELECT since_ms FROM enrolment_bars AS b WHERE b.agency = c.agency),
+                             -1))",
+                    )?
+                    .query_row(params![predecessor, certificate.agency], |row| row.get(0))?;
+                if !may_be_renewed {
+                    return Ok(Verdict::Known(Applied::NotFound));
+                }
+                self.insert_certificate(&certificate)?;
+                false
+            }
             Effect::RevokeCertificate { sha256, at, reason } => {
                 self.connection
                     .prepare_cached(
-                        "/* revoke */ UPDATE certificates SET revoked_ms = ?2, revoked_reason = ?3
-                         WHERE sha256 = ?1 AND revoked_ms IS NULL",
+                        "/* revoke */ UPDATE certificates
+                         SET revoked_ms = coalesce(revoked_ms, ?2), revoked_reason = ?3
+                         WHERE sha256 = ?1 AND (revoked_ms IS NULL OR ?3 = 'keyCompromise')",
                     )?
                     .execute(params![sha256, at.as_millisecond(), reason])?;
                 false
