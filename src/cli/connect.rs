@@ -9,8 +9,9 @@ use super::init::in_url;
 use super::{Context, Exit, Failure, read_text};
 use crate::config::write_synced;
 use crate::directory::{Custody, Directory, Endpoint, Partner};
-use crate::message::{AgencyId, Exchange, MessageId};
+use crate::message::{AgencyId, Exchange, MessageId, sha256};
 use crate::pki::ca;
+use crate::pki::fingerprint::{fingerprint, spoken};
 use crate::pki::tls::MinTls;
 
 /// Where an agency reaches the gateway, and what else its commands depend on.
@@ -158,11 +159,17 @@ impl<'a> Connection<'a> {
             "3. Or enrol with a token, without sending a request",
             format!(
                 "If the operator gave you a token (it is good once, and not for long): after step 1, and\n\
-                 with ca.pem checked as in step 2. curl asks for the token as a password.\n\n\
+                 with ca.pem checked as in step 2. curl asks for the token as a password.\n\
+                 When it fails, {id}.p7 says why.\n\n\
                  {INDENT}openssl req -in {id}.csr -outform DER | openssl base64 > {id}.csr.b64\n\
-                 {INDENT}curl -sS --cacert ca.pem --user {id} -H 'Content-Type: application/pkcs10' \\\n\
+                 {INDENT}curl -sS --fail-with-body --cacert ca.pem --user {id} -H 'Content-Type: application/pkcs10' \\\n\
                  {INDENT}  --data-binary @{id}.csr.b64 -o {id}.p7 {est}/simpleenroll\n\
-                 {INDENT}openssl base64 -A -d -in {id}.p7 | openssl pkcs7 -inform DER -print_certs -out {id}.pem\n"
+                 {INDENT}openssl base64 -A -d -in {id}.p7 | openssl pkcs7 -inform DER -print_certs -out {id}.pem\n\n\
+                 To check it as under 2, its authority's certificate is needed too:\n\n\
+                 {INDENT}curl -sS --fail-with-body --cacert ca.pem -o authorities.p7 {est}/cacerts\n\
+                 {INDENT}openssl base64 -A -d -in authorities.p7 \\\n\
+                 {INDENT}  | openssl pkcs7 -inform DER -print_certs -out authorities.pem\n\
+                 {INDENT}openssl verify -CAfile ca.pem -untrusted authorities.pem {id}.pem\n"
             ),
         );
         section(
@@ -202,7 +209,7 @@ impl<'a> Connection<'a> {
                  certificate that is still good:\n\n\
                  {}\
                  {INDENT}openssl req -in new.csr -outform DER | openssl base64 > new.csr.b64\n\
-                 {INDENT}{curl} -H 'Content-Type: application/pkcs10' \\\n\
+                 {INDENT}{curl} --fail-with-body -H 'Content-Type: application/pkcs10' \\\n\
                  {INDENT}  --data-binary @new.csr.b64 -o new.p7 {est}/simplereenroll\n\
                  {INDENT}openssl base64 -A -d -in new.p7 | openssl pkcs7 -inform DER -print_certs -out new.pem\n\n\
                  Try step 4 with new.pem and new.key, then put them in the place of the old ones.\n",
@@ -268,10 +275,37 @@ pub(super) fn write(
     out: &Path,
 ) -> Result<PathBuf, Failure> {
     let text = Connection::of(context, directory, agency)?.text();
-    std::fs::create_dir_all(out)?;
+    write_public(context, out)?;
     let path = out.join("CONNECT.txt");
     write_synced(&path, text.as_bytes(), 0o644)?;
     Ok(path)
+}
+
+/// Writes what everybody needs to check the gateway and its receipts into this folder: `ca.pem`, with
+/// the roots, and `log-key.txt`.
+pub(super) fn write_public(context: &Context, out: &Path) -> Result<(), Failure> {
+    let (home, config) = (&context.home, super::config(&context.home)?);
+    std::fs::create_dir_all(out)?;
+    for (from, name) in
+        [(home.resolve(&config.paths.root), "ca.pem"), (home.log_key_public(), "log-key.txt")]
+    {
+        write_synced(&out.join(name), read_text(&from)?.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// The fingerprints of what is in `ca.pem`, to be read out: an agency goes on only when it sees the
+/// same.
+pub(super) fn root_fingerprints(context: &Context) -> Result<String, Failure> {
+    let config = super::config(&context.home)?;
+    let roots = read_text(&context.home.resolve(&config.paths.root))?;
+    let mut lines = Vec::new();
+    for root in ca::certificates(&roots)? {
+        let sha256 = sha256(&root);
+        lines.push(format!("  ca.pem       SHA256 {}", fingerprint(&sha256)));
+        lines.extend(spoken(&sha256).map(|line| format!("               {line}")));
+    }
+    Ok(lines.join("\n"))
 }
 
 /// The request that an agency makes, as its file is called.

@@ -23,6 +23,7 @@ use crate::pki::ca::{
     Authority, Domain, Issued, IssuingFor, LEAF_VALID_FOR, Profile, Published, Terms, generate_key,
 };
 use crate::pki::crl;
+use crate::pki::fingerprint::fingerprint;
 use crate::seal;
 
 /// Make a new home: authorities, certificates, keys, settings, directory.
@@ -282,11 +283,6 @@ pub(super) fn several(recipients: &[String]) -> Result<Vec<String>, Failure> {
             .hint("one for each of two people: if one is gone, the other can still open it"));
     }
     Ok(different)
-}
-
-/// A SHA-256 as people compare it: pairs of hex with colons.
-pub(super) fn fingerprint(sha256: &[u8; 32]) -> String {
-    sha256.map(|byte| format!("{byte:02X}")).join(":")
 }
 
 /// The authority identity's place in a home: opens the issuing authorities' keys.

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::cert::serial;
 use super::{Context, Exit, Failure, block_on, read_text};
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::verify::{Fault, LogChecker, LogFault};
@@ -191,6 +192,10 @@ impl Show {
                 }
             }
         };
+        let certificate = match &self.certificate {
+            Some(serial) => Some(serial::find(store.certificates().await?, serial)?.serial),
+            None => None,
+        };
         let mut list = Vec::new();
         let mut lines = Vec::new();
         for entry in &entries {
@@ -202,7 +207,7 @@ impl Show {
             let is_meant = |serial: &String| {
                 [&fields["certificate"], &fields["serial"]].into_iter().any(|f| f == serial)
             };
-            if !self.certificate.as_ref().is_none_or(is_meant) {
+            if !certificate.as_ref().is_none_or(is_meant) {
                 continue;
             }
             lines.push(line(entry.index, &fields));

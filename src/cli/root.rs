@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::init::{fingerprint, several};
+use super::init::several;
 use super::{Context, Exit, Failure, read_text};
 use crate::config::write_synced;
 use crate::message::{now, rfc3339, sha256};
@@ -15,6 +15,7 @@ use crate::pki::ca::{
     Authority, IssuingFor, Published, authority_certificates, certificate_pem, certificates,
 };
 use crate::pki::crl::{self, Reason, Revoked};
+use crate::pki::fingerprint::fingerprint;
 use crate::pki::request::AuthorityRequest;
 use crate::seal::{self, Identities};
 

@@ -1,5 +1,10 @@
 //! Fingerprints as people read them to one another over the telephone.
 
+/// A SHA-256 as people compare it: pairs of hex with colons.
+pub fn fingerprint(sha256: &[u8; 32]) -> String {
+    sha256.map(|byte| format!("{byte:02X}")).join(":")
+}
+
 /// A SHA-256 to be read aloud: a word for each digit, a comma after each pair, a line for each eight
 /// pairs, so that both ends can say how far they are.
 ///

@@ -275,13 +275,15 @@ async fn a_key_that_needs_approval_waits_for_an_operator() {
         .unwrap();
     let key = text(&spki.stdout).trim().to_uppercase();
     assert_eq!(listed["waiting"][0]["keySha256"], key);
+    let unseen = gateway.run(&["cert", "approve", TRUST]);
+    assert_eq!(unseen.status.code(), Some(2), "not without comparing: {}", text(&unseen.stderr));
     let wrong = gateway.run(&["cert", "approve", TRUST, "--key", "0000000000"]);
     assert_eq!(wrong.status.code(), Some(4), "{}", text(&wrong.stderr));
     let approved = gateway.run(&["cert", "approve", TRUST, "--key", &key[..23]]);
     assert!(approved.status.success(), "{}", text(&approved.stderr));
     agency.take(&agency.enrol(TRUST, &good, &csr), "first");
     assert_eq!(agency.whoami("first").as_deref(), Some(TRUST));
-    let nothing = gateway.run(&["cert", "approve", TRUST]);
+    let nothing = gateway.run(&["cert", "approve", TRUST, "--key", &key[..23]]);
     assert_eq!(nothing.status.code(), Some(4));
     gateway.verify_log();
 }
@@ -342,6 +344,10 @@ async fn what_cannot_be_certified_is_refused_and_uses_no_token_up() {
 #[tokio::test]
 async fn tokens_end_and_whoever_tries_too_often_is_shut_out() {
     let gateway = TestGateway::start();
+    for stopped in [CLOSED, SUSPENDED] {
+        let refused = gateway.run(&["cert", "token", stopped]);
+        assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stdout));
+    }
     let unknown = gateway.run(&["cert", "token", "nobody-we-know"]);
     assert_eq!(unknown.status.code(), Some(4), "{}", text(&unknown.stderr));
     let never = gateway.run(&["cert", "token", TRUST, "--valid-hours", "0"]);
@@ -429,6 +435,111 @@ async fn anybody_can_have_the_authorities_and_their_lists() {
     for nothing in ["/pki/../keys/tls-key.pem", "/pki/agencies.crl", "/v1/whoami", "/"] {
         assert!(fetch(nothing).is_none(), "{nothing}");
     }
-    let closed = token(&gateway, CLOSED, &[]);
-    assert!(!closed.is_empty(), "a token says nothing of what its agency may do");
 }
+
+/// Whoever has an agency's key and makes certificates with it as fast as he can is left with none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_is_not_outrun() {
+    let gateway = TestGateway::start();
+    let good = token(&gateway, POLICE, &[]);
+    let agency = Enrolling::new(&gateway, "thief");
+    for ending in ["pem", "key"] {
+        let from = gateway.agencies().join(format!("{POLICE}.{ending}"));
+        std::fs::copy(from, agency.path(&format!("stolen.{ending}"))).unwrap();
+    }
+    let requests: Vec<_> =
+        (0..RENEWALS).map(|i| agency.request(&format!("new{i}"), "P-256")).collect();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let (agency, gateway, is_over) = (&agency, &gateway, &is_over);
+        for half in requests.chunks(RENEWALS / 2) {
+            threads.spawn(move || {
+                for csr in half {
+                    let mut asked = Command::new("curl");
+                    let asked = asked
+                        .args(["--silent", "--cacert"])
+                        .arg(agency.path("ca.pem"))
+                        .arg("--cert")
+                        .arg(agency.path("stolen.pem"))
+                        .arg("--key")
+                        .arg(agency.path("stolen.key"))
+                        .arg("--data-binary")
+                        .arg(format!("@{}", csr.display()))
+                        .arg(format!("{}/.well-known/est/simplereenroll", gateway.enrolment));
+                    asked.output().unwrap();
+                    if is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                        break;
+                    }
+                }
+            });
+        }
+        let revoked = gateway.run(&[
+            "cert",
+            "revoke",
+            POLICE,
+            "--reason",
+            "key-compromise",
+            "--confirm",
+            POLICE,
+        ]);
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    });
+    let listed = gateway.run(&["cert", "list", POLICE, "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let all = listed["certificates"].as_array().unwrap();
+    assert!(all.iter().all(|one| one["standing"] == "revoked"), "{all:?}");
+    // Nor does the token that was on its way to the agency.
+    let csr = agency.request("late", "P-256");
+    assert_eq!(agency.enrol(POLICE, &good, &csr).status, 401);
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn a_certificate_revoked_alone_names_its_successors_and_can_be_made_worse() {
+    let gateway = TestGateway::start();
+    let agency = Enrolling::new(&gateway, "police");
+    for ending in ["pem", "key"] {
+        let from = gateway.agencies().join(format!("{POLICE}.{ending}"));
+        std::fs::copy(from, agency.path(&format!("first.{ending}"))).unwrap();
+    }
+    let csr = agency.request("second", "P-256");
+    agency.take(&agency.renew("first", &csr), "second");
+    let serial = |name: &str| {
+        let shown = Command::new("openssl")
+            .args(["x509", "-noout", "-serial", "-in"])
+            .arg(agency.path(&format!("{name}.pem")))
+            .output()
+            .unwrap();
+        text(&shown.stdout).trim().trim_start_matches("serial=").to_lowercase()
+    };
+    let (first, second) = (serial("first"), serial("second"));
+    let revoke = |serial: &str, reason: &str| {
+        let arguments = ["cert", "revoke", "--serial", serial, "--reason", reason];
+        let told = gateway.run(&[&arguments[..], &["--confirm", POLICE, "--json"]].concat());
+        assert!(told.status.success(), "{}", text(&told.stderr));
+        serde_json::from_slice::<Value>(&told.stdout).unwrap()
+    };
+    // By the beginning of its serial, as people read them.
+    let told = revoke(&first[..8], "superseded");
+    assert_eq!(told["revoked"], serde_json::json!([first]));
+    assert_eq!(told["stillGood"], serde_json::json!([second]));
+    assert_eq!(agency.whoami("second").as_deref(), Some(POLICE));
+    // It turns out to have been stolen: its key is never certified again.
+    let told = revoke(&first, "key-compromise");
+    assert_eq!(told["revoked"], serde_json::json!([first]));
+    let again = gateway.run(&[
+        "cert",
+        "issue",
+        POLICE,
+        "--csr",
+        gateway.agencies().join(format!("{POLICE}.csr")).to_str().unwrap(),
+    ]);
+    assert_eq!(again.status.code(), Some(2), "{}", text(&again.stderr));
+    let told = revoke(&first, "superseded");
+    assert_eq!(told["revoked"], serde_json::json!([]), "and never less bad again");
+    gateway.verify_log();
+}
+
+/// Renewals that a thief tries while he is being revoked.
+const RENEWALS: usize = 40;

@@ -1,29 +1,27 @@
 //! `cert issue`: certifies an agency's key, or that of a person at an agency.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::Office;
+use super::office::read_request;
 use super::password::{self, Password};
 use super::show::aloud;
 use crate::audit::entry::Grant;
 use crate::cli::connect;
-use crate::cli::init::fingerprint;
 use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure, read_text};
 use crate::config::write_synced;
 use crate::directory::{Partner, permission};
 use crate::issuer::IssuedChain;
 use crate::message::{AgencyId, Role, now, rfc3339};
-use crate::pki::ca::{CSR_BYTES_MAX, GeneratedKey, Profile, generate_key};
-use crate::pki::fingerprint::spoken;
+use crate::pki::ca::{GeneratedKey, Profile, generate_key};
+use crate::pki::fingerprint::{fingerprint, spoken};
 use crate::pki::holder::Holder;
 use crate::pki::p12::{self, Format};
 
@@ -107,11 +105,13 @@ impl Issue {
         for (name, path) in &wrote.files {
             view[*name] = json!(path);
         }
+        let roots = connect::root_fingerprints(context)?;
         let aloud: Vec<_> = aloud(&spoken).map(|line| format!("  {line}")).collect();
         context.result(
             &view,
             format!(
-                "Issued to {}{desk} ({})  serial {}  valid to {}\n  fingerprint  SHA256 {}\n{}\n{}{}",
+                "Issued to {}{desk} ({})  serial {}  valid to {}\n  fingerprint  SHA256 {}\n{}\n\
+                 {roots}\n{}{}",
                 self.agency,
                 partner.name,
                 issued.serial,
@@ -257,22 +257,6 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         if !self.is_written {
             let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-// As much as a request may have and a little more: enough to see that it is too large.
-// DER becomes base64, as EST has it.
-fn read_request(path: &Path) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(CSR_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Ok(String::from_utf8(bytes).unwrap_or_else(|der| STANDARD.encode(der.as_bytes()))),
-        Err(error) => {
-            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-            let exit = if is_missing { Exit::NotFound } else { Exit::Failed };
-            Err(Failure::new(exit, format!("cannot read {}: {error}", path.display())))
         }
     }
 }

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Office;
-use crate::cli::init::fingerprint;
 use crate::cli::{Context, Failure};
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::expiry;
+use crate::pki::fingerprint::fingerprint;
 use crate::store::CertificateRecord;
 
 #[derive(Args)]
@@ -22,7 +22,7 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let office = Office::open(context).await?;
+        let office = Office::open_as_it_is(context).await?;
         let at = now();
         let register = office.register.certificates().await?;
         let mut certificates: Vec<_> = register.iter().collect();

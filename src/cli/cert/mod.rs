@@ -6,6 +6,7 @@ mod office;
 mod password;
 mod renew;
 mod revoke;
+pub(super) mod serial;
 mod show;
 mod token;
 

@@ -1,19 +1,23 @@
 //! Where certificates are issued from: the home's register, and whoever holds the authorities' keys.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use crate::audit::entry::Grant;
+use crate::cli::connect;
 use crate::cli::running::{self, Told};
-use crate::cli::{Context, Exit, Failure, read_text, serve};
+use crate::cli::{Context, Exit, Failure, serve};
 use crate::config::{Config, write_synced};
 use crate::directory::{Directory, Partner};
 use crate::issuer::{Access, IssuedChain};
 use crate::ledger::Ledger;
 use crate::message::{AgencyId, now};
-use crate::pki::ca::Profile;
+use crate::pki::ca::{CSR_BYTES_MAX, Profile};
 use crate::register::{Register, RegisterError};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
@@ -29,14 +33,25 @@ pub(in crate::cli) struct Office<'a> {
 }
 
 impl<'a> Office<'a> {
+    /// The office of a home whose directory has no mistakes: every certificate is somebody's in it.
     pub(in crate::cli) async fn open(context: &'a Context) -> Result<Self, Failure> {
+        let office = Self::open_as_it_is(context).await?;
+        if office.directory.is_none() {
+            // Says every mistake in it.
+            serve::directory(&context.home, &office.config)?;
+            return Err(Failure::new(Exit::Failed, "the directory changed; try again"));
+        }
+        Ok(office)
+    }
+
+    /// The same, whatever is wrong with the directory: what only looks, or revokes, is not held up.
+    pub(in crate::cli) async fn open_as_it_is(context: &'a Context) -> Result<Self, Failure> {
         let home = &context.home;
         let config = crate::cli::config(home)?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
         let key = serve::log_key(home, &config)?;
         let (ledger, _) = Ledger::start(Arc::clone(&store), key, Arc::new(Metrics::new()))?;
         let issuer = Access::for_command(home, &config).await;
-        // A mistake in the directory holds up no revocation.
         let directory = serve::directory(home, &config).ok();
         let hub = match &directory {
             Some(directory) => directory.hub().id.clone(),
@@ -89,14 +104,7 @@ impl<'a> Office<'a> {
 
     /// Writes what every agency needs to check the gateway and its receipts.
     pub(super) fn write_public(&self, out: &Path) -> Result<(), Failure> {
-        let home = &self.context.home;
-        for (from, name) in [
-            (home.resolve(&self.config.paths.root), "ca.pem"),
-            (home.log_key_public(), "log-key.txt"),
-        ] {
-            write_synced(&out.join(name), read_text(&from)?.as_bytes(), 0o644)?;
-        }
-        Ok(())
+        connect::write_public(self.context, out)
     }
 
     /// An agency of the directory, or why there is none.
@@ -153,5 +161,21 @@ pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+/// A signing request: as much of the file as one may have and a little more, enough to see that it is
+/// too large. DER becomes base64, as EST has it.
+pub(super) fn read_request(path: &Path) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(CSR_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(String::from_utf8(bytes).unwrap_or_else(|der| STANDARD.encode(der.as_bytes()))),
+        Err(error) => {
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            let exit = if is_missing { Exit::NotFound } else { Exit::Failed };
+            Err(Failure::new(exit, format!("cannot read {}: {error}", path.display())))
+        }
     }
 }

@@ -6,13 +6,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::Office;
+use super::office::read_request;
 use crate::audit::entry::Grant;
-use crate::cli::init::fingerprint;
 use crate::cli::running::Told;
-use crate::cli::{Context, Exit, Failure, read_text};
+use crate::cli::{Context, Exit, Failure};
 use crate::config::write_synced;
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::ca::Profile;
+use crate::pki::fingerprint::fingerprint;
 use crate::worker::trust::{self, Own};
 
 #[derive(Args)]
@@ -46,7 +47,7 @@ impl Renew {
                 .hint(format!("mash-gateway cert issue {} --csr FILE", self.agency)));
         };
         let grant = Grant::Renewal { serial: predecessor.serial.clone() };
-        let issued = office.sign(&profile, &read_text(&self.csr)?, grant, at).await?;
+        let issued = office.sign(&profile, &read_request(&self.csr)?, grant, at).await?;
         std::fs::create_dir_all(&self.out)?;
         let certificate = self.out.join(format!("{}.pem", self.agency));
         let chain = format!("{}{}", issued.pem, issued.issuer_pem);

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::Office;
 use super::office::refused;
+use super::serial;
 use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
-use crate::message::{AgencyId, now, rfc3339};
+use crate::message::{AgencyId, Role, now, rfc3339};
 use crate::pki::crl::Reason;
 use crate::register::{is_gateways, is_revocable};
 use crate::store::{CertificateDoing, CertificateRecord};
@@ -18,7 +19,7 @@ pub(in crate::cli) struct Revoke {
     /// All certificates of this agency
     #[arg(required_unless_present = "serial", conflicts_with = "serial")]
     agency: Option<AgencyId>,
-    /// The one certificate with this serial
+    /// The one certificate with this serial, or whose serial begins so: 8 digits or more
     #[arg(long)]
     serial: Option<String>,
     /// key-compromise, affiliation-changed, superseded, cessation-of-operation or
@@ -32,15 +33,17 @@ pub(in crate::cli) struct Revoke {
 
 impl Revoke {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let office = Office::open(context).await?;
+        let office = Office::open_as_it_is(context).await?;
         let at = now();
         let mut chosen = office.register.certificates().await?;
+        if let Some(serial) = &self.serial {
+            chosen = vec![serial::find(chosen, serial)?];
+        }
         chosen.retain(|certificate| {
             // The gateway's own stand under the hub's name: cutting the hub off does not stop it.
             let is_agencys =
                 |agency: &AgencyId| certificate.agency == *agency && !is_gateways(certificate);
             self.agency.as_ref().is_none_or(is_agencys)
-                && self.serial.as_ref().is_none_or(|serial| certificate.serial == *serial)
         });
         if let Some(other) = chosen.iter().find(|certificate| certificate.agency != self.confirm) {
             let message = format!("--confirm does not name {}; nothing was revoked", other.agency);
@@ -188,15 +191,32 @@ impl Revoke {
             Some(officer) => format!("{}, {}", officer.name, officer.telephone),
             None => "see mash-gateway partner show".to_owned(),
         };
-        lines.push(format!(
-            "Do now:\n  1. Telephone the contact officer: {whom}\n\
-             \x20 2. Was personal data exposed? See what it was used for:\n\
-             \x20    mash-gateway log show --certificate {serial} --home {home}\n\
-             \x20 3. A new key and certificate: mash-gateway cert issue {agency} --csr new.csr \
-             --home {home}\n\
-             \x20    or by themselves:          mash-gateway cert token {agency} --home {home}",
-            serial = revoked.first().map_or("SERIAL", |c| c.serial.as_str()),
-        ));
+        lines.push(format!("Do now:\n  1. Telephone the contact officer: {whom}"));
+        // What was used most is where to look first.
+        let most = |all: &[CertificateDoing]| all.iter().map(|doing| doing.count).sum::<u64>();
+        let busiest = used.iter().max_by_key(|(_, all)| most(all));
+        let mut next = 2;
+        if let Some((serial, _)) = busiest.filter(|_| self.reason == Reason::KeyCompromise) {
+            lines.push(format!(
+                "  {next}. Was personal data exposed? See what it was used for:\n\
+                 \x20    mash-gateway log show --certificate {serial} --home {home}"
+            ));
+            next += 1;
+        }
+        let person = revoked.iter().find_map(|one| Role::parse(&one.profile));
+        let has_system = revoked.iter().any(|one| Role::parse(&one.profile).is_none());
+        lines.push(match person.filter(|_| !has_system) {
+            Some(role) => format!(
+                "  {next}. A new key and certificate: mash-gateway cert issue {agency} --desk NAME \
+                 --role {role} --p12 FILE --password-file FILE --home {home}",
+                role = role.as_str()
+            ),
+            None => format!(
+                "  {next}. A new key and certificate: mash-gateway cert issue {agency} --csr new.csr \
+                 --home {home}\n     or by themselves:          mash-gateway cert token {agency} \
+                 --home {home}"
+            ),
+        });
         context.result(&json, lines.join("\n"));
         Ok(())
     }
@@ -204,7 +224,7 @@ impl Revoke {
 
 /// Signs new revocation lists.
 pub(super) async fn sign_lists(context: &Context) -> Result<(), Failure> {
-    let office = Office::open(context).await?;
+    let office = Office::open_as_it_is(context).await?;
     let next_update = office.sign_lists(now()).await?;
     if office.tell_gateway().await == Told::Failed {
         let message = "the lists are signed, but THE RUNNING GATEWAY HAS NOT TAKEN THEM INTO USE";

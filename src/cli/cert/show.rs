@@ -5,14 +5,11 @@ use serde_json::json;
 
 use super::Office;
 use super::list::standing;
-use crate::cli::init::fingerprint;
-use crate::cli::{Context, Exit, Failure};
+use super::serial;
+use crate::cli::{Context, Failure};
 use crate::message::{Role, now, rfc3339};
 use crate::pki::ca::common_name;
-use crate::pki::fingerprint::spoken;
-
-/// The fewest digits of a serial that are taken for it.
-const DIGITS_MIN: usize = 8;
+use crate::pki::fingerprint::{fingerprint, spoken};
 
 #[derive(Args)]
 pub(in crate::cli) struct Show {
@@ -22,25 +19,8 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let serial = self.serial.replace(':', "").to_ascii_lowercase();
-        if serial.len() < DIGITS_MIN || !serial.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            let message = format!("a serial is {DIGITS_MIN} hexadecimal digits or more");
-            return Err(Failure::new(Exit::Misused, message).hint("mash-gateway cert list"));
-        }
-        let office = Office::open(context).await?;
-        let mut found = office.store.certificates().await?;
-        found.retain(|certificate| certificate.serial.starts_with(&serial));
-        let certificate = match found.as_slice() {
-            [] => {
-                return Err(Failure::new(Exit::NotFound, "no certificate has this serial")
-                    .hint("mash-gateway cert list"));
-            }
-            [one] => one,
-            [_, _, ..] => {
-                let message = format!("{} serials begin so", found.len());
-                return Err(Failure::new(Exit::Misused, message).hint("give more of its digits"));
-            }
-        };
+        let office = Office::open_as_it_is(context).await?;
+        let certificate = serial::find(office.store.certificates().await?, &self.serial)?;
         let at = now();
         let desk = Role::parse(&certificate.profile).zip(common_name(&certificate.pem));
         let spoken = spoken(&certificate.sha256);
@@ -54,7 +34,7 @@ impl Show {
             "serial": certificate.serial,
             "sha256": fingerprint(&certificate.sha256),
             "spoken": spoken,
-            "standing": standing(certificate, at),
+            "standing": standing(&certificate, at),
         });
         let mut lines = vec![
             format!("serial       {}", certificate.serial),
@@ -79,7 +59,7 @@ impl Show {
                 view["reason"] = json!(reason);
                 lines.push(format!("standing     revoked at {} ({reason})", rfc3339(*when)));
             }
-            None => lines.push(format!("standing     {}", standing(certificate, at))),
+            None => lines.push(format!("standing     {}", standing(&certificate, at))),
         }
         lines.push(format!("fingerprint  SHA256 {}", fingerprint(&certificate.sha256)));
         lines.extend(aloud(&spoken));

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::Office;
 use super::office::refused;
-use crate::cli::init::fingerprint;
+use crate::cli::connect;
 use crate::cli::{Context, Exit, Failure};
 use crate::directory::Status;
 use crate::message::{AgencyId, now, rfc3339};
+use crate::pki::fingerprint::fingerprint;
 
 #[derive(Args)]
 pub(in crate::cli) struct Token {
@@ -51,11 +52,13 @@ impl Token {
         if !context.global.json && !context.global.quiet {
             eprintln!(
                 "One-time token for {} ({}), good until {}. {next}\n\
-                 Give it to the agency by another way than CONNECT.txt, such as the telephone. It \
-                 is not kept here and cannot be shown again.",
+                 Give it to the agency by another way than CONNECT.txt. It is not kept here and \
+                 cannot be shown again.\nThe agency also needs ca.pem, log-key.txt and CONNECT.txt; \
+                 read out over the telephone what ca.pem's fingerprint is:\n{}",
                 self.agency,
                 partner.name,
                 rfc3339(expires_at),
+                connect::root_fingerprints(context)?,
             );
         }
         context.result(

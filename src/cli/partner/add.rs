@@ -113,7 +113,7 @@ impl Add {
             format!("Added {} ({}). {checklist}", self.id, partner.status_at(at).as_str()),
         );
         context.say(format!(
-            "Wrote {}: for the agency, safe to e-mail. {}",
+            "Wrote {}, and ca.pem and log-key.txt beside it: for the agency, safe to e-mail. {}",
             guide.display(),
             written.use_in_words()
         ));
