@@ -6,6 +6,7 @@ python check_est.py
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -94,6 +95,11 @@ class Applicant:
         home.request(request, self.key, kind, self.name)
         home.openssl("req", "-in", request, "-outform", "DER", "-out", self.csr)
 
+    def key_fingerprint(self):
+        """What the agency reads out over the telephone: the SHA-256 of its public key."""
+        request = x509.load_der_x509_csr(self.csr.read_bytes())
+        return hashlib.sha256(der(request.public_key())).hexdigest()
+
     def took(self, text):
         """What is wrong with the certificate that came; it is kept for the next renewal."""
         found = PEM.findall(text)
@@ -172,7 +178,7 @@ def strongswan_approval(door):
         is_pending = is_pending and polling.poll() is None
         yield "waits for approval", not is_pending and said.read_text()[-600:]
         if is_pending:
-            door.made.run("cert", "approve", agency.name)
+            door.made.run("cert", "approve", agency.name, "--key", agency.key_fingerprint())
         # As long as the gateway told it to wait, and then it asks again.
         text, _ = polling.communicate(timeout=130)
         fault = polling.returncode and said.read_text()[-600:]
@@ -263,7 +269,7 @@ def curl_approval(door):
     yield "is told how long", not re.fullmatch(r"[1-9]\d*", seconds) and f"Retry-After: {seconds}"
     yield "waits on until then", ask(door, "simpleenroll", agency, user=user).fault(202)
     approved_key, approved_csr = agency.key, agency.csr
-    door.made.run("cert", "approve", agency.name)
+    door.made.run("cert", "approve", agency.name, "--key", agency.key_fingerprint())
     # What was approved is one key, not whoever asks next.
     agency.ask()
     other = ask(door, "simpleenroll", agency, user=user)
