@@ -64,6 +64,9 @@ pub enum RegisterError {
     /// A renewal is for a new key.
     #[error("a renewal needs a new key; nothing was issued")]
     KeyNotNew,
+    /// The certificate to be renewed was revoked while its successor was made.
+    #[error("the certificate to be renewed was revoked; nothing was issued")]
+    PredecessorRevoked,
     /// The change could not be logged.
     #[error("the register cannot be changed now")]
     Ledger(#[from] LedgerError),
@@ -238,16 +241,24 @@ impl Register {
         };
         let name = profile.name();
         let event = Event::certificate_issued(agency, &issued.serial, &issued.sha256, name, &grant);
-        let effect = match grant {
-            Grant::Token(token) => Effect::Enrol { token, certificate: record },
-            Grant::Operator | Grant::Renewal { .. } | Grant::Timer => {
-                Effect::IssueCertificate(record)
+        let (effect, refused) = match grant {
+            // Somebody was quicker with the same token: what was signed for it is worth nothing.
+            Grant::Token(token) => (
+                Effect::Enrol { token, certificate: record },
+                RegisterError::Token(TokenFault::Used),
+            ),
+            Grant::Renewal { serial: predecessor } => (
+                Effect::RenewCertificate { predecessor, certificate: record },
+                RegisterError::PredecessorRevoked,
+            ),
+            // Nothing refuses these.
+            Grant::Operator | Grant::Timer => {
+                (Effect::IssueCertificate(record), RegisterError::PredecessorRevoked)
             }
         };
         match self.ledger.record(&event, at, None, effect).await? {
             Applied::Recorded(_) => Ok(()),
-            // Somebody was quicker with the same token: what was signed for it is worth nothing.
-            _ => Err(RegisterError::Token(TokenFault::Used)),
+            _ => Err(refused),
         }
     }
 

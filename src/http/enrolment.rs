@@ -288,6 +288,7 @@ impl Refusal {
         match error {
             RegisterError::AwaitingApproval => Self::Awaiting,
             RegisterError::Token(fault) => Self::Token(fault.code()),
+            RegisterError::PredecessorRevoked => Self::Certificate,
             RegisterError::Csr(_)
             | RegisterError::Issuer(IssuerError::Request(_))
             | RegisterError::KeyCompromised

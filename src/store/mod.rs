@@ -269,6 +269,13 @@ pub enum Effect {
     Log,
     /// A one-time token was made.
     MakeToken(EnrolmentToken),
+    /// A certificate was issued to the bearer of another. Refused when that was revoked since.
+    RenewCertificate {
+        /// The other's serial.
+        predecessor: String,
+        /// What was issued.
+        certificate: CertificateRecord,
+    },
     /// A certificate is no longer good.
     RevokeCertificate {
         /// SHA-256 of its DER.

@@ -143,6 +143,7 @@ pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
         | RegisterError::Issuer(_)
         | RegisterError::HolderUnknown
         | RegisterError::Ledger(_)
+        | RegisterError::PredecessorRevoked
         | RegisterError::Token(_)
         | RegisterError::AwaitingApproval
         | RegisterError::Store(_)

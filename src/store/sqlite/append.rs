@@ -271,12 +271,14 @@ impl Batch<'_> {
                 false
             }
             Effect::Enrol { token, certificate } => {
-                // A token is used up with what was issued for it, and only once.
+                // A token is used up with what was issued for it, and only once; what is no longer
+                // good by now grants nothing.
                 let used = self
                     .connection
                     .prepare_cached(
                         "/* enrol */ UPDATE enrolment_tokens SET used_ms = ?2
-                         WHERE hash = ?1 AND used_ms IS NULL",
+                         WHERE hash = ?1 AND used_ms IS NULL AND expires_ms > ?2
+                         AND (approved_ms IS NOT NULL OR NOT needs_approval)",
                     )?
                     .execute(params![token, certificate.issued_at.as_millisecond()])?;
                 if used == 0 {
@@ -288,6 +290,21 @@ impl Batch<'_> {
             Effect::Log => false,
             Effect::MakeToken(token) => {
                 self.insert_token(&token)?;
+                false
+            }
+            Effect::RenewCertificate { predecessor, certificate } => {
+                // It may have been revoked since its bearer asked.
+                let is_good: bool = self
+                    .connection
+                    .prepare_cached(
+                        "/* renew */ SELECT EXISTS (SELECT 1 FROM certificates
+                         WHERE serial = ?1 AND agency = ?2 AND revoked_ms IS NULL)",
+                    )?
+                    .query_row(params![predecessor, certificate.agency], |row| row.get(0))?;
+                if !is_good {
+                    return Ok(Verdict::Known(Applied::NotFound));
+                }
+                self.insert_certificate(&certificate)?;
                 false
             }
             Effect::RevokeCertificate { sha256, at, reason } => {
