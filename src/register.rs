@@ -64,12 +64,12 @@ pub enum RegisterError {
     /// A renewal is for a new key.
     #[error("a renewal needs a new key; nothing was issued")]
     KeyNotNew,
+    /// The certificate to be renewed was revoked while its successor was made.
+    #[error("the certificate to be renewed was revoked; nothing was issued")]
+    PredecessorRevoked,
     /// The change could not be logged.
     #[error("the register cannot be changed now")]
     Ledger(#[from] LedgerError),
-    /// What is to be renewed is not good any more.
-    #[error("the certificate to be renewed has been revoked; nothing was issued")]
-    PredecessorRevoked,
     /// The token is not good, for whatever reason: which, only the log and the operator learn.
     #[error("the token is not good")]
     Token(TokenFault),

@@ -480,6 +480,11 @@ impl Fields {
         self.0.get(name)?.as_u64()
     }
 
+    /// The truth value under this name.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.0.get(name)?.as_bool()
+    }
+
     /// The agencies the entry is about, who may read it.
     pub fn parties(&self) -> impl Iterator<Item = &str> {
         ["agency", "recipient", "sender"].into_iter().filter_map(|name| self.get(name))

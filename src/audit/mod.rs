@@ -2,6 +2,7 @@
 //! receipt. Holds no contents and does no I/O, so that anyone can run it.
 
 pub mod checkpoint;
+mod credentials;
 pub mod entry;
 pub mod receipt;
 mod standing;

@@ -6,17 +6,18 @@
 
 use std::collections::HashMap;
 
+use super::credentials::Credentials;
 use super::entry::{EventName, Fields};
 use super::verify::{Fault, LogFault};
-use crate::message::{ExchangeId, ExchangeState, Kind, MessageId, hex, rfc3339};
-use crate::store::{CertificateRecord, ExchangeRow, MessageDigest, StoredEntry};
+use crate::message::{ExchangeId, ExchangeState, Kind, MessageId, rfc3339};
+use crate::store::{CertificateRecord, EnrolmentToken, ExchangeRow, MessageDigest, StoredEntry};
 
-/// Everything that entries so far have said of messages, exchanges and certificates.
+/// Everything that entries so far have said of messages and exchanges, and of who may speak.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     messages: HashMap<MessageId, Delivery>,
     exchanges: HashMap<ExchangeId, Exchange>,
-    certificates: HashMap<String, Certificate>,
+    credentials: Credentials,
 }
 
 #[derive(Debug)]
@@ -50,22 +51,12 @@ struct Exchange {
     row: Option<ExchangeRow>,
 }
 
-#[derive(Debug)]
-struct Certificate {
-    entry: u64,
-    agency: String,
-    sha256: String,
-    is_revoked: bool,
-}
-
 impl Standing {
     /// Takes in the next entry.
     pub(super) fn entry(&mut self, entry: &StoredEntry, fields: &Fields) -> Result<(), Fault> {
         let text = |name| fields.get(name).unwrap_or_default();
         let event = text("event");
-        if let Some(certificate) = certificate_event(event) {
-            return self.certificate(entry.index, certificate, fields);
-        }
+        self.credentials.entry(entry.index, fields)?;
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -130,11 +121,12 @@ impl Standing {
     }
 
     /// Holds what all entries said against how the rows stand; names the first entry that differs.
-    /// `size` is the number of entries, `certificates` the whole register.
+    /// `size` is the number of entries, `certificates` and `tokens` the whole register.
     pub(super) fn finish(
         &self,
         size: u64,
         certificates: &[CertificateRecord],
+        tokens: &[EnrolmentToken],
     ) -> Result<(), LogFault> {
         let mut faults = Vec::new();
         for delivery in self.messages.values().filter(|delivery| !delivery.is_as_logged()) {
@@ -145,48 +137,11 @@ impl Standing {
                 faults.push(LogFault { entry: exchange.entry, fault });
             }
         }
-        let mut unseen: HashMap<_, _> = self.certificates.iter().collect();
-        for row in certificates {
-            let logged = unseen.remove(&row.serial);
-            let is_as_logged = logged.is_some_and(|logged| {
-                (logged.agency.as_str(), &logged.sha256, logged.is_revoked)
-                    == (row.agency.as_str(), &hex(&row.sha256), row.revoked.is_some())
-            });
-            if !is_as_logged {
-                let entry = logged.map_or(size, |logged| logged.entry);
-                faults.push(LogFault { entry, fault: Fault::Certificate });
-            }
-        }
-        for left in unseen.values() {
-            faults.push(LogFault { entry: left.entry, fault: Fault::Certificate });
-        }
+        faults.extend(self.credentials.compare(size, certificates, tokens));
         match faults.into_iter().min_by_key(|fault| fault.entry) {
             Some(first) => Err(first),
             None => Ok(()),
         }
-    }
-
-    fn certificate(&mut self, entry: u64, is_revoked: bool, fields: &Fields) -> Result<(), Fault> {
-        let text = |name| fields.get(name).unwrap_or_default().to_owned();
-        if is_revoked {
-            let issued = self.certificates.get_mut(&text("serial")).ok_or(Fault::Certificate)?;
-            (issued.is_revoked, issued.entry) = (true, entry);
-        } else {
-            let (agency, sha256) = (text("agency"), text("sha256"));
-            let issued = Certificate { entry, agency, sha256, is_revoked: false };
-            self.certificates.insert(text("serial"), issued);
-        }
-        Ok(())
-    }
-}
-
-// Whether the event is about a certificate, and revokes it.
-fn certificate_event(event: &str) -> Option<bool> {
-    let is = |name: EventName| event == name.as_str();
-    match () {
-        () if is(EventName::CertificateIssued) => Some(false),
-        () if is(EventName::CertificateRevoked) => Some(true),
-        () => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::entry::{EventName, Fields, commitment};
 use super::standing::Standing;
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
-use crate::store::{CertificateRecord, Head, MessageDigest, RowFault, StoredEntry};
+use crate::store::{CertificateRecord, EnrolmentToken, Head, MessageDigest, RowFault, StoredEntry};
 
 /// Checks a log as it is read, oldest entry first.
 #[derive(Debug)]
@@ -46,6 +46,9 @@ pub enum Fault {
     /// The exchange it opened is not where entries say.
     #[error("the exchange it opened does not stand as was logged")]
     Exchange,
+    /// A certificate was issued for a token or a predecessor that was not good for it then.
+    #[error("what it was issued for did not entitle to it, by the entries before")]
+    Grant,
     /// Messages would be sealed to somebody else.
     #[error("its enquiry is not sealed to whom was logged")]
     SealingRecipient,
@@ -84,6 +87,9 @@ pub enum Fault {
         "the log up to here is not what was signed: something before was changed, added or removed"
     )]
     Root,
+    /// An enrolment token's row is not what entries say of it.
+    #[error("the enrolment token it is about does not stand as was logged")]
+    Token,
     /// No checkpoint covers it.
     #[error("no signed checkpoint covers it")]
     Unsigned,
@@ -203,12 +209,16 @@ impl LogChecker {
     }
 
     /// The end: every entry must be covered by a checkpoint, and everything must stand as the
-    /// entries together say. `certificates` is the whole register.
-    pub fn finish(&self, certificates: &[CertificateRecord]) -> Result<(), LogFault> {
+    /// entries together say. `certificates` and `tokens` are the whole register.
+    pub fn finish(
+        &self,
+        certificates: &[CertificateRecord],
+        tokens: &[EnrolmentToken],
+    ) -> Result<(), LogFault> {
         if self.signed < self.tree.size() {
             return Err(LogFault { entry: self.signed, fault: Fault::Unsigned });
         }
-        self.standing.finish(self.tree.size(), certificates)
+        self.standing.finish(self.tree.size(), certificates, tokens)
     }
 }
 
@@ -256,7 +266,7 @@ mod tests {
         for head in heads {
             checker.checkpoint(head)?;
         }
-        checker.finish(&[])
+        checker.finish(&[], &[])
     }
 
     fn fault(entry: u64, fault: Fault) -> Result<(), LogFault> {

@@ -171,7 +171,9 @@ pub(super) async fn verify(
     {
         return Err(LogFault { entry: beyond.entry, fault: Fault::Missing }.into());
     }
-    checker.finish(&store.certificates().await.map_err(unreadable)?)?;
+    let certificates = store.certificates().await.map_err(unreadable)?;
+    let tokens = store.tokens().await.map_err(unreadable)?;
+    checker.finish(&certificates, &tokens)?;
     bar.finish_and_clear();
     Ok(Verified { entries: from, messages })
 }

@@ -288,12 +288,12 @@ impl Refusal {
         match error {
             RegisterError::AwaitingApproval => Self::Awaiting,
             RegisterError::Token(fault) => Self::Token(fault.code()),
+            RegisterError::PredecessorRevoked => Self::Certificate,
             RegisterError::Csr(_)
             | RegisterError::Issuer(IssuerError::Request(_))
             | RegisterError::KeyCompromised
             | RegisterError::KeyIsOtherProfile
             | RegisterError::KeyNotNew => Self::Body(error.to_string()),
-            RegisterError::PredecessorRevoked => Self::Certificate,
             // Whose key it is, is nobody else's business.
             RegisterError::KeyIsOthers(_) => {
                 Self::Body("this key cannot be certified; make a new one".to_owned())

@@ -1,6 +1,7 @@
 //! Certificates: who may speak as whom. Decides identity, never permission.
 
 pub mod ca;
+pub mod certificate;
 pub mod crl;
 pub mod expiry;
 pub mod fingerprint;

@@ -9,33 +9,33 @@ use serde_json::Value;
 use crate::support::{CLOSED, POLICE, SURGERY, SUSPENDED, TRUST, TestGateway, text};
 
 /// An agency's folder: its keys, requests and certificates.
-struct Enrolling<'g> {
+pub(crate) struct Enrolling<'g> {
     gateway: &'g TestGateway,
     folder: PathBuf,
 }
 
 /// What curl got.
 #[derive(Debug)]
-struct Got {
-    status: u16,
+pub(crate) struct Got {
+    pub(crate) status: u16,
     headers: String,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl<'g> Enrolling<'g> {
-    fn new(gateway: &'g TestGateway, name: &str) -> Self {
+    pub(crate) fn new(gateway: &'g TestGateway, name: &str) -> Self {
         let folder = gateway.folder().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::copy(gateway.home().join("certs/root.pem"), folder.join("ca.pem")).unwrap();
         Self { gateway, folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// Makes a key and a request for it.
-    fn request(&self, name: &str, curve: &str) -> PathBuf {
+    pub(crate) fn request(&self, name: &str, curve: &str) -> PathBuf {
         let (key, csr) = (self.path(&format!("{name}.key")), self.path(&format!("{name}.csr")));
         let made = Command::new("openssl")
             .args(["req", "-new", "-newkey", "ec", "-nodes", "-sha256", "-subj", "/CN=whoever"])
@@ -75,12 +75,12 @@ impl<'g> Enrolling<'g> {
     }
 
     /// Enrols with a token.
-    fn enrol(&self, agency: &str, token: &str, csr: &Path) -> Got {
+    pub(crate) fn enrol(&self, agency: &str, token: &str, csr: &Path) -> Got {
         self.post("simpleenroll", csr, &["--user", &format!("{agency}:{token}")])
     }
 
     /// The one certificate in an answer, written as `name.pem`.
-    fn take(&self, got: &Got, name: &str) -> PathBuf {
+    pub(crate) fn take(&self, got: &Got, name: &str) -> PathBuf {
         assert_eq!(got.status, 200, "{}", text(&got.body));
         assert!(got.headers.contains("application/pkcs7-mime"), "{}", got.headers);
         let (base64, der) = (self.path("answer.b64"), self.path("answer.p7"));
@@ -119,13 +119,13 @@ impl<'g> Enrolling<'g> {
     }
 
     /// Renews what `name` has, for another request.
-    fn renew(&self, name: &str, csr: &Path) -> Got {
+    pub(crate) fn renew(&self, name: &str, csr: &Path) -> Got {
         let path = |ending: &str| self.path(&format!("{name}.{ending}")).display().to_string();
         self.post("simplereenroll", csr, &["--cert", &path("pem"), "--key", &path("key")])
     }
 }
 
-fn token(gateway: &TestGateway, agency: &str, arguments: &[&str]) -> String {
+pub(crate) fn token(gateway: &TestGateway, agency: &str, arguments: &[&str]) -> String {
     let made = gateway.run(&[&["cert", "token", agency, "--json"], arguments].concat());
     assert!(made.status.success(), "{}", text(&made.stderr));
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();

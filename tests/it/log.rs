@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{HUB, POLICE, TRUST, TestGateway, case, text};
+use crate::enrolment::{Enrolling, token};
+use crate::support::{HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// A stopped gateway in whose log something of each sort has happened.
 async fn full() -> TestGateway {
@@ -21,9 +22,38 @@ async fn full() -> TestGateway {
     police.post(&case::path(asked, "responses"), &json!({})).await.problem(422, "schema");
     police.post(&case::path(asked, "responses"), &case::response(rfi)).await.ok(202);
     hub.collect_first().await;
+    enrol(&gateway);
     gateway.stop();
     gateway.verify_log();
     gateway
+}
+
+/// Tokens made, approved, used and not; what was enrolled, renewed, and revoked.
+fn enrol(gateway: &TestGateway) {
+    let (good, approved) = (token(gateway, SURGERY, &[]), token(gateway, TRUST, &["--approval"]));
+    let (unused, bound) = (token(gateway, POLICE, &[]), token(gateway, POLICE, &["--approval"]));
+    assert_ne!(unused, bound);
+    let agency = Enrolling::new(gateway, "enrolled");
+    let [first, second, third, fourth] =
+        ["first", "second", "third", "fourth"].map(|name| agency.request(name, "P-256"));
+    agency.take(&agency.enrol(SURGERY, &good, &first), "first");
+    agency.take(&agency.renew("first", &second), "second");
+    assert_eq!(agency.enrol(TRUST, &approved, &third).status, 202);
+    approve(gateway, TRUST);
+    agency.take(&agency.enrol(TRUST, &approved, &third), "third");
+    assert_eq!(agency.enrol(POLICE, &bound, &fourth).status, 202);
+    let revoked =
+        gateway.run(&["cert", "revoke", SURGERY, "--reason", "superseded", "--confirm", SURGERY]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+}
+
+/// Approves the one key that waits.
+fn approve(gateway: &TestGateway, agency: &str) {
+    let listed = gateway.run(&["cert", "approve", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let key = listed["waiting"][0]["keySha256"].as_str().unwrap();
+    let done = gateway.run(&["cert", "approve", agency, "--key", key]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
 }
 
 /// What Debian's sqlite3 says to this.
@@ -52,7 +82,7 @@ async fn whatever_is_changed_is_found_and_named() {
         )
     };
     let of = |sql: &str| format!("{sql} = {first}");
-    let damages: Vec<(&str, String, u64)> = vec![
+    let mut damages: Vec<(&str, String, u64)> = vec![
         (
             "an entry's text edited",
             of("UPDATE entries SET fields = replace(fields, 'police', 'trust') WHERE idx"),
@@ -217,6 +247,7 @@ async fn whatever_is_changed_is_found_and_named() {
             first,
         ),
     ];
+    damages.extend(register_damages(&gateway));
     let kept = std::fs::read(gateway.database()).unwrap();
     for (what, sql, entry) in damages {
         sqlite(&gateway, &sql);
@@ -227,6 +258,192 @@ async fn whatever_is_changed_is_found_and_named() {
         std::fs::write(gateway.database(), &kept).unwrap();
         gateway.verify_log();
     }
+}
+
+/// Every column of the register's rows changed, each with the entry it shows at.
+fn register_damages(gateway: &TestGateway) -> Vec<(&'static str, String, u64)> {
+    let entries = gateway.entries();
+    let size = entries.len() as u64;
+    let entry = |event: &str, agency: &str, grant: Option<&str>| {
+        let is_it = |fields: &&Value| {
+            fields["event"] == event
+                && fields["agency"] == agency
+                && grant.is_none_or(|grant| fields["grant"] == grant)
+        };
+        let index = entries.iter().position(|fields| is_it(&fields)).unwrap();
+        (index as u64, entries[index].clone())
+    };
+    // The trust's certificate was enrolled; the surgery's first was revoked in the end.
+    let (issued, fields) = entry("certificate-issued", TRUST, Some("token"));
+    let certificate = |set: &str| {
+        format!("UPDATE certificates SET {set} WHERE serial = {}", quoted(&fields["serial"]))
+    };
+    let (revoked, fields_revoked) = entry("certificate-revoked", SURGERY, None);
+    let revocation = |set: &str| {
+        format!(
+            "UPDATE certificates SET {set} WHERE serial = {}",
+            quoted(&fields_revoked["serial"])
+        )
+    };
+    let of_token = |fields: &Value| {
+        format!("WHERE lower(hex(substr(hash, 1, 8))) = {}", quoted(&fields["token"]))
+    };
+    let used = of_token(&fields);
+    let (unused, fields) = entry("enrolment-token-made", POLICE, None);
+    let fresh = of_token(&fields);
+    let bound = "WHERE needs_approval AND approved_ms IS NULL";
+    let bound_at = unused + 1;
+    let token = |set: &str, which: &str| format!("UPDATE enrolment_tokens SET {set} {which}");
+    vec![
+        ("a certificate's digest edited", certificate("sha256 = zeroblob(32)"), issued),
+        // Under another serial it is a row without an entry and an entry without a row.
+        ("a certificate's serial edited", certificate("serial = '00'"), issued),
+        ("a certificate's agency edited", certificate("agency = 'test-police'"), issued),
+        ("a certificate's issue antedated", certificate("issued_ms = issued_ms - 1"), issued),
+        ("a certificate's start edited", certificate("not_before_ms = 0"), issued),
+        (
+            "a certificate's end put off",
+            certificate("not_after_ms = not_after_ms + 86400000"),
+            issued,
+        ),
+        ("a certificate's profile edited", certificate("profile = 'deputy'"), issued),
+        (
+            "a certificate exchanged for another",
+            certificate("pem = (SELECT pem FROM certificates WHERE id = 1)"),
+            issued,
+        ),
+        ("a certificate's text cut short", certificate("pem = substr(pem, 1, 90)"), issued),
+        ("a certificate's text doubled", certificate("pem = pem || pem"), issued),
+        (
+            "a certificate said to be revoked since",
+            certificate("revoked_ms = 1, revoked_reason = 'superseded'"),
+            issued,
+        ),
+        ("a revocation undone", revocation("revoked_ms = NULL, revoked_reason = NULL"), revoked),
+        ("a revocation postponed", revocation("revoked_ms = revoked_ms + 1"), revoked),
+        ("a revocation's reason edited", revocation("revoked_reason = 'keyCompromise'"), revoked),
+        (
+            "a certificate added",
+            "INSERT INTO certificates (sha256, serial, agency, issued_ms, not_before_ms,
+             not_after_ms, pem, profile)
+             SELECT randomblob(32), 'ff', 'test-hub', issued_ms, not_before_ms, not_after_ms, pem,
+             profile FROM certificates WHERE id = 1"
+                .to_owned(),
+            size,
+        ),
+        ("a used token's hash edited", token("hash = zeroblob(32)", &used), issued),
+        ("a used token's agency edited", token("agency = 'test-police'", &used), issued),
+        ("a used token's time edited", token("made_ms = made_ms - 1", &used), issued),
+        ("a used token's end edited", token("expires_ms = expires_ms + 1", &used), issued),
+        ("a used token's approval not needed", token("needs_approval = 0", &used), issued),
+        ("a used token's key edited", token("key_sha256 = zeroblob(32)", &used), issued),
+        ("a used token's approval antedated", token("approved_ms = 1", &used), issued),
+        ("a used token's approval undone", token("approved_ms = NULL", &used), issued),
+        ("a used token's use postponed", token("used_ms = used_ms + 1", &used), issued),
+        ("a used token made good again", token("used_ms = NULL", &used), issued),
+        ("a used token dropped", format!("DELETE FROM enrolment_tokens {used}"), issued),
+        ("an unused token given to another", token("agency = 'test-hub'", &fresh), unused),
+        ("an unused token's end put off", token("expires_ms = expires_ms + 1", &fresh), unused),
+        ("an unused token said to be used", token("used_ms = made_ms", &fresh), unused),
+        ("an unused token bound to a key", token("key_sha256 = zeroblob(32)", &fresh), unused),
+        ("an unused token dropped", format!("DELETE FROM enrolment_tokens {fresh}"), unused),
+        ("a waiting token approved", token("approved_ms = made_ms", bound), bound_at),
+        ("a waiting token needing none", token("needs_approval = 0", bound), bound_at),
+        (
+            "a token added",
+            "INSERT INTO enrolment_tokens (hash, agency, made_ms, expires_ms, needs_approval)
+             VALUES (zeroblob(32), 'test-hub', 1, 2, 0)"
+                .to_owned(),
+            size,
+        ),
+    ]
+}
+
+/// As SQL writes a text of the log.
+fn quoted(value: &Value) -> String {
+    format!("'{}'", value.as_str().unwrap())
+}
+
+/// Puts a row where the gateway issues by it, and returns the token it is for.
+type Prepare = fn(&TestGateway) -> String;
+
+/// Whoever writes a row, has the gateway issue by it and takes it away again leaves the rows as they
+/// were: what was issued shows it.
+#[tokio::test]
+async fn what_was_issued_for_a_row_that_nobody_logged_is_found() {
+    let plant = |gateway: &TestGateway| {
+        let hash: String =
+            Sha256::digest("planted").iter().map(|byte| format!("{byte:02x}")).collect();
+        sqlite(
+            gateway,
+            &format!(
+                "INSERT INTO enrolment_tokens (hash, agency, made_ms, expires_ms, needs_approval)
+                 VALUES (x'{hash}', '{HUB}', 1, {}, 0)",
+                i64::MAX / 1_000_000
+            ),
+        );
+        "planted".to_owned()
+    };
+    let reuse = |gateway: &TestGateway| {
+        let good = token(gateway, HUB, &[]);
+        let agency = Enrolling::new(gateway, "before");
+        agency.take(&agency.enrol(HUB, &good, &agency.request("before", "P-256")), "before");
+        sqlite(gateway, "UPDATE enrolment_tokens SET used_ms = NULL");
+        good
+    };
+    let postpone = |gateway: &TestGateway| {
+        let made = gateway.run_at("-30d", &["cert", "token", HUB, "--json"]);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        sqlite(gateway, "UPDATE enrolment_tokens SET expires_ms = expires_ms + 86400000 * 60");
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let ways: [(&str, Prepare); 3] =
+        [("planted", plant), ("used twice", reuse), ("expired", postpone)];
+    for (what, prepare) in ways {
+        let mut gateway = TestGateway::start();
+        let secret = prepare(&gateway);
+        let entry = {
+            let agency = Enrolling::new(&gateway, "taker");
+            let got = agency.enrol(HUB, &secret, &agency.request("taken", "P-256"));
+            assert_eq!(got.status, 200, "{what}: {}", text(&got.body));
+            let entries = gateway.entries();
+            entries.iter().rposition(|fields| fields["event"] == "certificate-issued").unwrap()
+        };
+        gateway.stop();
+        sqlite(&gateway, "DELETE FROM enrolment_tokens");
+        let verified = gateway.run(&["log", "verify"]);
+        let said = text(&verified.stderr);
+        assert_eq!(verified.status.code(), Some(3), "{what}: {said}");
+        assert!(said.contains(&format!("entry {entry}: what it was issued for")), "{what}: {said}");
+    }
+}
+
+/// The same, with the row of a token that was approved for one key and used for another.
+#[tokio::test]
+async fn what_was_issued_for_another_key_than_was_approved_is_found() {
+    let mut gateway = TestGateway::start();
+    let secret = token(&gateway, HUB, &["--approval"]);
+    let agency = Enrolling::new(&gateway, "taker");
+    let [own, other] = ["own", "other"].map(|name| agency.request(name, "P-256"));
+    assert_eq!(agency.enrol(HUB, &secret, &own).status, 202);
+    approve(&gateway, HUB);
+    let kept = |column: &str| sqlite(&gateway, &format!("SELECT {column} FROM enrolment_tokens"));
+    let (key, approved_ms) = (kept("hex(key_sha256)"), kept("approved_ms"));
+    let set = |row: &str| drop(sqlite(&gateway, &format!("UPDATE enrolment_tokens SET {row}")));
+    set("key_sha256 = NULL, approved_ms = NULL");
+    assert_eq!(agency.enrol(HUB, &secret, &other).status, 202);
+    set(&format!("approved_ms = {approved_ms}"));
+    agency.take(&agency.enrol(HUB, &secret, &other), "other");
+    set(&format!("key_sha256 = x'{key}'"));
+    let entries = gateway.entries();
+    let entry = entries.iter().rposition(|fields| fields["event"] == "certificate-issued").unwrap();
+    drop(agency);
+    gateway.stop();
+    let verified = gateway.run(&["log", "verify"]);
+    let said = text(&verified.stderr);
+    assert_eq!(verified.status.code(), Some(3), "{said}");
+    assert!(said.contains(&format!("entry {entry}: the certificate")), "{said}");
 }
 
 /// Whoever cuts off the end, and everything that hangs on it, leaves a log that is whole: what was
@@ -326,7 +543,7 @@ async fn proofs_hold_for_those_who_compute_them_themselves() {
     // Each sees the words of its own entries, and of others' only that they are there.
     let mine: Vec<_> = entries.iter().filter(|entry| entry.get("fields").is_some()).collect();
     assert!(mine.len() >= 6 && mine.len() < entries.len());
-    let surgery = gateway.agency(crate::support::SURGERY);
+    let surgery = gateway.agency(SURGERY);
     let theirs = surgery.get_json("/v1/log/entries").await;
     let theirs = theirs["entries"].as_array().unwrap();
     let own: Vec<_> = theirs.iter().filter_map(|entry| entry.get("fields")).collect();

@@ -151,9 +151,9 @@ pub(in crate::cli) fn refused(error: RegisterError) -> Failure {
         | RegisterError::Issuer(_)
         | RegisterError::HolderUnknown
         | RegisterError::Ledger(_)
+        | RegisterError::PredecessorRevoked
         | RegisterError::Token(_)
         | RegisterError::AwaitingApproval
-        | RegisterError::PredecessorRevoked
         | RegisterError::Store(_)
         | RegisterError::UnknownReason => (Exit::Failed, None),
     };

@@ -287,12 +287,15 @@ impl Batch<'_> {
                 false
             }
             Effect::Enrol { token, certificate } => {
-                // A token is used up with what was issued for it, and only once.
+                // A token is used up with what was issued for it, and only once; what is no longer
+                // good by now grants nothing.
                 let used = self
                     .connection
                     .prepare_cached(
                         "/* enrol */ UPDATE enrolment_tokens AS t SET used_ms = ?2
-                         WHERE hash = ?1 AND used_ms IS NULL AND made_ms > coalesce(
+                         WHERE hash = ?1 AND used_ms IS NULL AND expires_ms > ?2
+                         AND (approved_ms IS NOT NULL OR NOT needs_approval)
+                         AND made_ms > coalesce(
                              (SELECT since_ms FROM enrolment_bars AS b WHERE b.agency = t.agency),
                              -1)",
                     )?

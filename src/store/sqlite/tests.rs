@@ -1,13 +1,13 @@
-//! What cannot be seen through the front door: idempotency keys over generations and processes, and
-//! files that are not a store.
+//! What cannot be seen through the front door: idempotency keys over generations and processes, files
+//! that are not a store, and what came too late by an instant.
 
 use jiff::SignedDuration;
 use tempfile::TempDir;
 
 use super::*;
 use crate::audit::entry::{Event, NewEntry};
-use crate::message::{Envelope, ExchangeState, Kind, Priority, ResponseResult, Said, now};
-use crate::store::{Accept, DeliveryState, NewEnquiry, NewMessage, Step};
+use crate::message::{Envelope, ExchangeState, Kind, Priority, ResponseResult, Said, hex, now};
+use crate::store::{Accept, DeliveryState, Effect, NewEnquiry, NewMessage, Record, Step};
 
 /// So small that keys pass through every generation in a short test.
 const GENERATION: usize = 8;
@@ -206,4 +206,64 @@ async fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     assert!(Sqlite::open(&newer).is_err());
+}
+
+/// What was asked for while it was good, and entered when it no longer is: refused, and not logged.
+#[tokio::test]
+async fn what_is_no_longer_good_when_it_is_entered_grants_nothing() {
+    let (fixture, store) = Fixture::new().await;
+    let at = now();
+    let certificate = |number: u8| CertificateRecord {
+        sha256: [number; 32],
+        serial: hex(&[number]),
+        agency: fixture.exchange.agency.clone(),
+        issued_at: at,
+        not_before: at,
+        not_after: at + SignedDuration::from_hours(8),
+        revoked: None,
+        pem: String::new(),
+        profile: "system".to_owned(),
+        last_use: None,
+    };
+    let token = |number: u8, expires_at, needs_approval| EnrolmentToken {
+        hash: [number; 32],
+        agency: fixture.exchange.agency.clone(),
+        made_at: at,
+        expires_at,
+        needs_approval,
+        key_sha256: None,
+        approved_at: None,
+        used_at: None,
+    };
+    let enrol =
+        |number: u8| Effect::Enrol { token: [number; 32], certificate: certificate(number) };
+    let renew = |number: u8| Effect::RenewCertificate {
+        predecessor: hex(&[1]),
+        certificate: certificate(number),
+    };
+    let revoke = Effect::RevokeCertificate { sha256: [1; 32], at, reason: "superseded".to_owned() };
+    let later = at + SignedDuration::from_hours(1);
+    for (effect, is_applied) in [
+        (Effect::MakeToken(token(1, later, false)), true),
+        (Effect::MakeToken(token(2, at, false)), true),
+        (Effect::MakeToken(token(3, later, true)), true),
+        (enrol(1), true),
+        (enrol(1), false),
+        (enrol(2), false),
+        (enrol(3), false),
+        (renew(4), true),
+        (revoke, true),
+        (renew(5), false),
+    ] {
+        let before = store.head().await.unwrap().unwrap().size;
+        let entry = NewEntry::new(&Event::started("1"), at);
+        let said = format!("{effect:?}");
+        let record = Change::Record(Box::new(Record { entry, exchange: None, effect }));
+        let applied = store.append(vec![record], &fixture.key).await.unwrap();
+        let is_recorded = matches!(applied[..], [Applied::Recorded(_)]);
+        assert_eq!(is_recorded, is_applied, "{said}");
+        let size = store.head().await.unwrap().unwrap().size;
+        assert_eq!(size, before + u64::from(is_applied), "{said}");
+    }
+    assert_eq!(store.certificates().await.unwrap().len(), 2);
 }
