@@ -198,7 +198,10 @@ impl Door {
         let peer = guest.peer().cloned();
         // An agency has its own share of the connections, and may stay.
         let (_unnamed, guest_end) = match &peer {
-            Some(_) => (None, None),
+            Some(_) => {
+                drop(unnamed);
+                (None, None)
+            }
             None => (Some(unnamed), Some(guest_end)),
         };
         // Chosen by ALPN and not by sniffing, which has no timeout before the first byte.
