@@ -106,21 +106,15 @@ async fn whoever_has_no_certificate_does_not_stay() {
 async fn an_address_has_a_share_and_an_agency_has_its_own() {
     let gateway =
         gateway(&[("# connections_per_address_max = 32", "connections_per_address_max = 3")]);
-    let mut guests = Vec::new();
-    for _ in 0..3 {
-        guests.push(guest(&gateway, b"h2").await.unwrap());
-    }
-    assert!(guest(&gateway, b"h2").await.is_err(), "one too many");
+    // Whoever does not even begin a handshake has a place too.
+    let silent = TcpStream::connect(address(&gateway)).unwrap();
+    let guests = [guest(&gateway, b"h2").await.unwrap(), guest(&gateway, b"h2").await.unwrap()];
+    let is_full = async || guest(&gateway, b"h2").await.is_err();
+    eventually("one is too many", is_full).await;
     let metrics = gateway.local("/metrics");
     let refused = metrics.lines().find(|line| line.contains("outcome=\"too-many-connections\""));
     assert!(refused.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
-    // Whoever does not even begin a handshake has a place too.
-    guests.pop();
-    let silent = || TcpStream::connect(address(&gateway)).unwrap();
-    let _silent = silent();
-    let full = async || guest(&gateway, b"h2").await.is_err();
-    eventually("the place is taken", full).await;
-    guests.clear();
+    drop((silent, guests));
     eventually("places are free again", async || guest(&gateway, b"h2").await.is_ok()).await;
 
     // Once it is known who it is, only the agency's share counts.
