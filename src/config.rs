@@ -115,10 +115,16 @@ pub struct Paths {
 pub struct Limits {
     /// The largest body taken.
     pub body_bytes_max: u64,
-    /// How many connections are open at once.
+    /// How many connections are open at once at the partner API's door.
     pub connections_max: u32,
+    /// Connections open at once from one address, of those that no agency is known to be behind.
+    pub connections_per_address_max: u32,
     /// Connections open at once for one agency.
     pub connections_per_agency_max: u32,
+    /// How many connections are open at once at the enrolment door.
+    pub enrolment_connections_max: u32,
+    /// How long a connection without a good certificate may stay.
+    pub guest_timeout_s: u32,
     /// How long a TLS handshake may take.
     pub handshake_timeout_s: u32,
     /// How long a request's headers may take to arrive.
@@ -452,12 +458,25 @@ fn limits(mut section: Section<'_>) -> Limits {
     let limits = Limits {
         body_bytes_max: number(&mut section, "body_bytes_max", 16_384..=104_857_600, 1_048_576),
         connections_max: number(&mut section, "connections_max", 1..=65_536, 1_024),
+        connections_per_address_max: number(
+            &mut section,
+            "connections_per_address_max",
+            1..=65_536,
+            32,
+        ),
         connections_per_agency_max: number(
             &mut section,
             "connections_per_agency_max",
             1..=65_536,
             128,
         ),
+        enrolment_connections_max: number(
+            &mut section,
+            "enrolment_connections_max",
+            1..=65_536,
+            256,
+        ),
+        guest_timeout_s: number(&mut section, "guest_timeout_s", 1..=3_600, 60),
         handshake_timeout_s: number(&mut section, "handshake_timeout_s", 1..=120, 10),
         header_timeout_s: number(&mut section, "header_timeout_s", 1..=120, 10),
         inbox_page_max: number(&mut section, "inbox_page_max", 1..=1_000, 100),
@@ -606,7 +625,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 35, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 38, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -643,6 +662,7 @@ mod tests {
             ("recovery_recipients = [\"age1\"]", 2, "recovery_recipients[0]", "age", "age-keygen"),
             ("[limits]\nconnections_max = 0", 3, "limits.connections_max", "range", "1 to 65536"),
             ("[limits]\nconnections_max = -1", 3, "limits.connections_max", "range", "1 to 65536"),
+            ("[limits]\nguest_timeout_s = 0", 3, "limits.guest_timeout_s", "range", "1 to 3600"),
             ("[limits]\nheader_timeout_s = 60", 3, "limits.header_timeout_s", "longer", "shorter"),
             ("[push]\nlease_s = 30", 3, "push.lease_s", "two workers", "twice"),
             ("[push]\nretry_cap_s = 4", 3, "push.retry_base_s", "longer", "shorter"),

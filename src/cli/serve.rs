@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -137,6 +138,7 @@ impl Running {
     /// Starts the gateway whose home this is: checks everything it depends on, then opens its doors.
     pub async fn start(home: &Home) -> anyhow::Result<Self> {
         let config = Config::parse(&read(&home.config())?)?;
+        allow_open_files(&config)?;
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
@@ -193,9 +195,21 @@ impl Running {
         });
         let limits = Limits {
             connections_max: config.limits.connections_max as usize,
+            connections_per_address_max: config.limits.connections_per_address_max as usize,
             connections_per_agency_max: config.limits.connections_per_agency_max as usize,
+            guest_timeout: seconds(config.limits.guest_timeout_s),
             handshake_timeout: seconds(config.limits.handshake_timeout_s),
             header_timeout: seconds(config.limits.header_timeout_s),
+            streams_max: 32,
+            window_bytes: 1 << 20,
+            write_timeout: seconds(config.limits.request_timeout_s),
+        };
+        // Anybody may come here, and what is asked here is small.
+        let enrolment_limits = Limits {
+            connections_max: config.limits.enrolment_connections_max as usize,
+            streams_max: 4,
+            window_bytes: 64 << 10,
+            ..limits
         };
         let domain = Domain::parse(&config.domain)?;
         let enrolment_state = Enrolment {
@@ -205,10 +219,11 @@ impl Running {
             published: trusted.published,
             refusals: Arc::clone(&refusals),
             metrics: Arc::clone(&metrics),
-            attempts: Arc::new(Attempts::new(WRONG_TOKENS_PER_MINUTE)),
+            attempts: Arc::new(Attempts::new(WRONG_TOKENS_PER_MINUTE, RENEWALS_PER_HOUR)),
+            room: Arc::new(Semaphore::new(ENROLMENT_BODIES_MAX)),
             request_timeout: seconds(config.limits.request_timeout_s),
         };
-        let door = |tls, plain| Door {
+        let door = |tls, plain, limits| Door {
             tls,
             plain,
             registry: live.subscribe(),
@@ -219,9 +234,9 @@ impl Running {
             presence: Arc::clone(&presence),
             limits,
         };
-        let partner_door = door(trusted.partner_api, None);
-        let enrolment_door =
-            door(trusted.enrolment, Some(enrolment::plain_router(enrolment_state.clone())));
+        let partner_door = door(trusted.partner_api, None, limits);
+        let plain_router = enrolment::plain_router(enrolment_state.clone());
+        let enrolment_door = door(trusted.enrolment, Some(plain_router), enrolment_limits);
         let enrolment_router = enrolment::router(enrolment_state);
         let local_router = health::router(Local {
             gateway: Arc::clone(&gateway),
@@ -328,6 +343,28 @@ impl Running {
     }
 }
 
+// A door that runs out of descriptors would take the others with it.
+fn allow_open_files(config: &Config) -> anyhow::Result<()> {
+    let limits = &config.limits;
+    let needed = u64::from(limits.connections_max)
+        + u64::from(limits.enrolment_connections_max)
+        + u64::from(config.push.concurrency_max)
+        + OPEN_FILES_RESERVE;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if let Some(maximum) = maximum.filter(|maximum| *maximum < needed) {
+        anyhow::bail!(
+            "the gateway needs {needed} open files and may have {maximum}: raise its limit (ulimit \
+             -Hn, or LimitNOFILE= in its systemd unit), or lower connections_max and \
+             enrolment_connections_max in gateway.toml"
+        );
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })
+        .context("the limit of open files could not be raised")
+}
+
 // Said each time it starts, until somebody has put it right.
 fn warn_about_keys(home: &Home, config: &Config) {
     let paths = &config.paths;
@@ -408,5 +445,13 @@ fn seconds(count: u32) -> Duration {
 /// Memory for the bodies being read at one time, of all agencies together.
 const ROOM_BYTES: usize = 256 << 20;
 
+/// What is open besides connections: the database, the issuer, the local door, threads.
+const OPEN_FILES_RESERVE: u64 = 256;
+
+/// As many bodies are read at once at the enrolment door, of 16 KiB each.
+const ENROLMENT_BODIES_MAX: usize = 1_024;
+
+/// Plenty for an agency's system and everybody at its desks; each is kept on the register for good.
+const RENEWALS_PER_HOUR: NonZeroU32 = NonZeroU32::new(10).expect("10 is not zero");
 const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not zero");
 const WRONG_TOKENS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("10 is not zero");

@@ -4,14 +4,14 @@
 //! Of a signing request only the key is taken; who it is for comes from the one-time token, or from
 //! the certificate that is to be renewed. Which of a token's faults it was is logged and not said.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -20,9 +20,9 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http_body_util::{BodyExt as _, Limited};
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use crate::audit::entry::Event;
@@ -30,7 +30,7 @@ use crate::directory::Status;
 use crate::directory::permission::Action;
 use crate::exchange::Gateway;
 use crate::http::refusals::Refusals;
-use crate::http::server::Guest;
+use crate::http::server::{Guest, network};
 use crate::issuer::{IssuedChain, IssuerError};
 use crate::message::{AgencyId, MessageId, now};
 use crate::pki::ca::{certificates, certificates_only};
@@ -55,6 +55,8 @@ pub struct Enrolment {
     pub metrics: Arc<Metrics>,
     /// How often somebody may try.
     pub attempts: Arc<Attempts>,
+    /// A place for each body being read, of everybody together.
+    pub room: Arc<Semaphore>,
     /// The longest a request may take.
     pub request_timeout: Duration,
 }
@@ -68,37 +70,35 @@ pub struct Published {
     pub authorities: Vec<u8>,
 }
 
-/// How often an address may try a token that is not good. A token has 256 random bits: this is not
-/// against guessing, but so that nobody keeps the register busy.
+/// How often somebody may try. A right token is never kept waiting for others' wrong ones, and has
+/// 256 random bits: this is not against guessing, but so that whoever is wrong is told to stop.
 pub struct Attempts {
     wrong: DefaultKeyedRateLimiter<IpAddr>,
-    shut_out: Mutex<HashMap<IpAddr, Timestamp>>,
+    renewals: DefaultKeyedRateLimiter<AgencyId>,
 }
 
 impl Attempts {
-    /// So many wrong tokens a minute for each address; after that, a minute of nothing.
-    pub fn new(per_minute: NonZeroU32) -> Self {
+    /// So many wrong tokens a minute for each address, and renewals an hour for each agency.
+    pub fn new(wrong_per_minute: NonZeroU32, renewals_per_hour: NonZeroU32) -> Self {
         Self {
-            wrong: RateLimiter::keyed(Quota::per_minute(per_minute)),
-            shut_out: Mutex::default(),
+            wrong: RateLimiter::keyed(Quota::per_minute(wrong_per_minute)),
+            renewals: RateLimiter::keyed(Quota::per_hour(renewals_per_hour)),
         }
     }
 
-    fn is_shut_out(&self, from: IpAddr, at: Timestamp) -> bool {
-        let mut shut_out = self.shut_out.lock().unwrap_or_else(PoisonError::into_inner);
-        shut_out.retain(|_, until| *until > at);
-        shut_out.contains_key(&from)
-    }
-
-    fn was_wrong(&self, from: IpAddr, at: Timestamp) {
+    // What whoever tried this is told.
+    fn was_wrong(&self, from: IpAddr, fault: TokenFault) -> Refusal {
         if self.wrong.len() > ADDRESSES_MAX {
             self.wrong.retain_recent();
         }
-        if self.wrong.check_key(&from).is_err() {
-            let until = at + SignedDuration::from_secs(ATTEMPTS_RETRY_S.into());
-            let mut shut_out = self.shut_out.lock().unwrap_or_else(PoisonError::into_inner);
-            shut_out.insert(from, until);
+        match self.wrong.check_key(&network(from)) {
+            Ok(()) => Refusal::Token(fault.code()),
+            Err(_) => Refusal::TooMany,
         }
+    }
+
+    fn may_renew(&self, agency: &AgencyId) -> bool {
+        self.renewals.check_key(agency).is_ok()
     }
 }
 
@@ -157,10 +157,7 @@ async fn enrol(State(door): State<Enrolment>, request: Request) -> Response {
     };
     let credentials = credentials(request.headers());
     // Read in any case: a client that is still sending would not see the answer.
-    let csr = read(request).await;
-    if door.attempts.is_shut_out(from, at) {
-        return door.refuse(Refusal::TooMany, None, at);
-    }
+    let csr = door.read(request).await;
     let Some((agency, token)) = credentials else {
         return door.refuse(Refusal::NoToken, None, at);
     };
@@ -171,12 +168,11 @@ async fn enrol(State(door): State<Enrolment>, request: Request) -> Response {
     let known = AgencyId::parse(&agency).ok();
     let known = known.filter(|agency| door.gateway.directory().get(agency).is_some());
     let Some(agency) = known else {
-        door.attempts.was_wrong(from, at);
-        return door.refuse(Refusal::Token(TokenFault::Unknown.code()), None, at);
+        return door.refuse(door.attempts.was_wrong(from, TokenFault::Unknown), None, at);
     };
     let enrolled = door.register.enrol(&agency, &token, &csr, at).await;
-    if matches!(enrolled, Err(RegisterError::Token(_))) {
-        door.attempts.was_wrong(from, at);
+    if let Err(RegisterError::Token(fault)) = enrolled {
+        return door.refuse(door.attempts.was_wrong(from, fault), None, at);
     }
     door.answer(enrolled, &agency, at).await
 }
@@ -184,7 +180,7 @@ async fn enrol(State(door): State<Enrolment>, request: Request) -> Response {
 async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
     let at = now();
     let guest = request.extensions().get::<Guest>().cloned();
-    let csr = read(request).await;
+    let csr = door.read(request).await;
     let Some(peer) = guest.as_ref().and_then(Guest::peer).filter(|peer| door.is_good(peer, at))
     else {
         return door.refuse(Refusal::Certificate, None, at);
@@ -203,6 +199,9 @@ async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
     if !matches!(status, Some(Status::Active | Status::Pending)) {
         return door.refuse(Refusal::Certificate, Some(&agency), at);
     }
+    if !door.attempts.may_renew(&agency) {
+        return door.refuse(Refusal::TooManyRenewals, Some(&agency), at);
+    }
     let renewed = door.register.renew(peer, &csr, at).await;
     door.answer(renewed, &agency, at).await
 }
@@ -210,6 +209,13 @@ async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
 impl Enrolment {
     fn is_good(&self, peer: &Peer, at: Timestamp) -> bool {
         self.live.subscribe().borrow().standing(peer.sha256(), at) == Standing::Active
+    }
+
+    async fn read(&self, request: Request) -> Result<String, Refusal> {
+        let Ok(_place) = self.room.try_acquire() else {
+            return Err(Refusal::Unavailable("too many bodies are being read".to_owned()));
+        };
+        read(request.into_body()).await
     }
 
     async fn answer(
@@ -277,6 +283,8 @@ enum Refusal {
     TooLarge,
     /// Too many attempts.
     TooMany,
+    /// Too many renewals.
+    TooManyRenewals,
     /// The token is not good.
     Token(&'static str),
     /// Ours to mend.
@@ -315,6 +323,7 @@ impl Refusal {
             Self::Role => "role-not-permitted",
             Self::TooLarge => "body-too-large",
             Self::TooMany => "too-many-attempts",
+            Self::TooManyRenewals => "too-many-renewals",
             Self::Token(code) => code,
             Self::Unavailable(_) => "unavailable",
         }
@@ -372,6 +381,13 @@ impl IntoResponse for Refusal {
                 plain(StatusCode::TOO_MANY_REQUESTS, "Too many attempts.".to_owned()),
                 ATTEMPTS_RETRY_S,
             ),
+            Self::TooManyRenewals => later(
+                plain(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Your agency renewed too many certificates within the hour.".to_owned(),
+                ),
+                RENEWALS_RETRY_S,
+            ),
             Self::Unavailable(_) => later(
                 plain(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -397,17 +413,28 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
 }
 
 // The media type and Content-Transfer-Encoding are not looked at: clients differ (RFC 8951, 3.1).
-async fn read(request: Request) -> Result<String, Refusal> {
-    let limited = Limited::new(request.into_body(), READ_BYTES_MAX);
-    let body = limited.collect().await.map_err(|_| Refusal::TooLarge)?;
-    let body: Bytes = body.to_bytes();
-    if body.len() > BODY_BYTES_MAX {
+async fn read(mut body: Body) -> Result<String, Refusal> {
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::TooLarge)?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > READ_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        // Beyond that it is taken and forgotten: a client that is still sending would not see the
+        // answer.
+        if length <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        }
+    }
+    if length > BODY_BYTES_MAX {
         return Err(Refusal::TooLarge);
     }
-    match std::str::from_utf8(&body) {
-        Ok(text) => Ok(text.to_owned()),
+    match String::from_utf8(kept) {
+        Ok(text) => Ok(text),
         // As a browser or curl would send the file openssl wrote with -outform DER.
-        Err(_) => Ok(STANDARD.encode(&body)),
+        Err(error) => Ok(STANDARD.encode(error.as_bytes())),
     }
 }
 
@@ -431,4 +458,6 @@ const ADDRESSES_MAX: usize = 10_000;
 /// An operator is a person.
 const APPROVAL_RETRY_S: u32 = 60;
 const ATTEMPTS_RETRY_S: u32 = 60;
+/// One in ten of an hour's.
+const RENEWALS_RETRY_S: u32 = 360;
 const UNAVAILABLE_RETRY_S: u32 = 30;

@@ -342,7 +342,7 @@ async fn what_cannot_be_certified_is_refused_and_uses_no_token_up() {
 }
 
 #[tokio::test]
-async fn tokens_end_and_whoever_tries_too_often_is_shut_out() {
+async fn tokens_end_and_whoever_tries_too_often_is_told_to_stop() {
     let gateway = TestGateway::start();
     for stopped in [CLOSED, SUSPENDED] {
         let refused = gateway.run(&["cert", "token", stopped]);
@@ -363,9 +363,36 @@ async fn tokens_end_and_whoever_tries_too_often_is_shut_out() {
     let statuses: Vec<_> = (0..12).map(|_| agency.enrol(TRUST, "wrong", &csr).status).collect();
     assert_eq!(statuses[0], 401);
     assert_eq!(*statuses.last().unwrap(), 429, "{statuses:?}");
-    let shut_out = agency.enrol(TRUST, &good, &csr);
-    assert_eq!(shut_out.status, 429, "the right token too, for a minute");
-    assert!(shut_out.headers.contains("retry-after: "), "{}", shut_out.headers);
+    let stopped = agency.enrol(TRUST, "wrong", &csr);
+    assert_eq!(stopped.status, 429);
+    assert!(stopped.headers.contains("retry-after: "), "{}", stopped.headers);
+    // Whoever has the right one does not suffer for who else is behind the same address.
+    agency.take(&agency.enrol(TRUST, &good, &csr), "first");
+}
+
+/// Every certificate is kept on the register for good.
+#[tokio::test]
+async fn an_agency_renews_only_so_often() {
+    let gateway = TestGateway::start();
+    let renewals = |agency: &str| {
+        let enrolling = Enrolling::new(&gateway, agency);
+        for ending in ["pem", "key"] {
+            let from = gateway.agencies().join(format!("{agency}.{ending}"));
+            std::fs::copy(from, enrolling.path(&format!("old.{ending}"))).unwrap();
+        }
+        move |count: usize| -> Vec<Got> {
+            let new = |n| enrolling.renew("old", &enrolling.request(&format!("new{n}"), "P-256"));
+            (0..count).map(new).collect()
+        }
+    };
+    let got = renewals(TRUST)(12);
+    let (good, beyond) = got.split_at(10);
+    assert!(good.iter().all(|got| got.status == 200), "{good:?}");
+    // One more may have become due meanwhile.
+    let last = &beyond[1];
+    assert_eq!(last.status, 429, "{beyond:?}");
+    assert!(last.headers.contains("retry-after: 360"), "{}", last.headers);
+    assert_eq!(renewals(POLICE)(1)[0].status, 200, "another agency's are its own");
 }
 
 #[tokio::test]

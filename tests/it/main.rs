@@ -21,6 +21,7 @@ mod enrolment;
 mod exchange;
 mod expiry;
 mod identity;
+mod limits;
 mod log;
 mod onboarding;
 #[cfg(feature = "pkcs11")]
