@@ -16,7 +16,6 @@ use crate::audit::entry::Grant;
 use crate::cli::connect;
 use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure, read_text};
-use crate::config::write_synced;
 use crate::directory::{Partner, permission};
 use crate::issuer::IssuedChain;
 use crate::message::{AgencyId, Role, now, rfc3339};
@@ -152,11 +151,7 @@ impl Issue {
         name: &str,
     ) -> Result<(IssuedChain, Wrote), Failure> {
         let issued = office.sign(profile, &read_request(csr)?, Grant::Operator, now()).await?;
-        std::fs::create_dir_all(&self.out)?;
-        let certificate = self.out.join(format!("{name}.pem"));
-        let chain = format!("{}{}", issued.pem, issued.issuer_pem);
-        write_synced(&certificate, chain.as_bytes(), 0o644)?;
-        office.write_public(&self.out)?;
+        let certificate = office.write(&issued, &self.out, name)?;
         let is_person = profile.role().is_some();
         let said = format!(
             "Wrote {}, ca.pem, {}: safe to e-mail; the key never left {}.",
@@ -191,7 +186,6 @@ impl Issue {
         let root = read_text(&context.home.resolve(&office.config.paths.root))?;
         let chain = format!("{}{}{root}", issued.pem, issued.issuer_pem);
         file.write(&p12::write(name, &key_pem, &chain, &password.text, format)?)?;
-        std::fs::create_dir_all(&self.out)?;
         office.write_public(&self.out)?;
         let mut files = vec![("p12", path.to_owned())];
         let said = format!(

@@ -1,7 +1,7 @@
 //! Where certificates are issued from: the home's register, and whoever holds the authorities' keys.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -71,11 +71,7 @@ impl<'a> Office<'a> {
         out: &Path,
     ) -> Result<IssuedChain, Failure> {
         let issued = self.sign(profile, csr_pem, Grant::Operator, now()).await?;
-        std::fs::create_dir_all(out)?;
-        let certificate = out.join(format!("{agency}.pem"));
-        let chain = format!("{}{}", issued.pem, issued.issuer_pem);
-        write_synced(&certificate, chain.as_bytes(), 0o644)?;
-        self.write_public(out)?;
+        self.write(&issued, out, agency.as_str())?;
         Ok(issued)
     }
 
@@ -100,6 +96,21 @@ impl<'a> Office<'a> {
             );
         }
         Ok(signed.next_update)
+    }
+
+    /// Writes a certificate, with what is above it, and what its holder needs besides; returns where
+    /// the certificate is.
+    pub(super) fn write(
+        &self,
+        issued: &IssuedChain,
+        out: &Path,
+        name: &str,
+    ) -> Result<PathBuf, Failure> {
+        self.write_public(out)?;
+        let certificate = out.join(format!("{name}.pem"));
+        let chain = format!("{}{}", issued.pem, issued.issuer_pem);
+        write_synced(&certificate, chain.as_bytes(), 0o644)?;
+        Ok(certificate)
     }
 
     /// Writes what every agency needs to check the gateway and its receipts.

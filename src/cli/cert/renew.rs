@@ -10,7 +10,6 @@ use super::office::read_request;
 use crate::audit::entry::Grant;
 use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
-use crate::config::write_synced;
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::ca::Profile;
 use crate::pki::fingerprint::fingerprint;
@@ -48,11 +47,7 @@ impl Renew {
         };
         let grant = Grant::Renewal { serial: predecessor.serial.clone() };
         let issued = office.sign(&profile, &read_request(&self.csr)?, grant, at).await?;
-        std::fs::create_dir_all(&self.out)?;
-        let certificate = self.out.join(format!("{}.pem", self.agency));
-        let chain = format!("{}{}", issued.pem, issued.issuer_pem);
-        write_synced(&certificate, chain.as_bytes(), 0o644)?;
-        office.write_public(&self.out)?;
+        let certificate = office.write(&issued, &self.out, self.agency.as_str())?;
         office.tell_gateway().await;
         context.result(
             &json!({
