@@ -81,11 +81,16 @@ pub(super) fn disk(database: &Path, report: &mut Report) {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let total = disk.f_blocks.saturating_mul(disk.f_frsize);
     let says = format!("{} MiB free of {} MiB for the database", free >> 20, total >> 20);
-    if is_low(free, total) {
-        report.act("disk", says);
-        report.next("make room or a larger disk: when it is full nothing is accepted");
-    } else {
-        report.ok("disk", says);
+    match room(free, total) {
+        Room::Enough => report.ok("disk", says),
+        Room::Little => {
+            report.note("disk", says);
+            report.next("make room or a larger disk while there is time");
+        }
+        Room::NearlyNone => {
+            report.act("disk", says);
+            report.next("make room or a larger disk: when it is full nothing is accepted");
+        }
     }
 }
 
@@ -133,8 +138,20 @@ pub(super) async fn log(home: &Home, store: &dyn Store, shows_progress: bool, re
     }
 }
 
-fn is_low(free: u64, total: u64) -> bool {
-    free < FREE_BYTES_MIN || free < total / 100 * FREE_PERCENT_MIN
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Room {
+    Enough,
+    Little,
+    NearlyNone,
+}
+
+// A tenth of a large disk is room for a long time: that is not a person's matter yet.
+fn room(free: u64, total: u64) -> Room {
+    match free {
+        free if free < FREE_BYTES_MIN => Room::NearlyNone,
+        free if free < total / 100 * FREE_PERCENT_MIN => Room::Little,
+        _ => Room::Enough,
+    }
 }
 
 #[cfg(test)]
@@ -144,16 +161,16 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     #[test]
-    fn a_disk_is_low_below_a_tenth_or_a_gibibyte() {
+    fn a_disk_has_little_room_below_a_tenth_and_nearly_none_below_a_gibibyte() {
         for (free, total, expected) in [
-            (GIB, 2 * GIB, false),
-            (GIB - 1, 2 * GIB, true),
-            (11 * GIB, 100 * GIB, false),
-            (9 * GIB, 100 * GIB, true),
-            (0, 0, true),
-            (u64::MAX, u64::MAX, false),
+            (GIB, 2 * GIB, Room::Enough),
+            (GIB - 1, 2 * GIB, Room::NearlyNone),
+            (11 * GIB, 100 * GIB, Room::Enough),
+            (9 * GIB, 100 * GIB, Room::Little),
+            (0, 0, Room::NearlyNone),
+            (u64::MAX, u64::MAX, Room::Enough),
         ] {
-            assert_eq!(is_low(free, total), expected, "{free} of {total}");
+            assert_eq!(room(free, total), expected, "{free} of {total}");
         }
     }
 }
