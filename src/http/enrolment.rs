@@ -166,7 +166,7 @@ async fn enrol(State(door): State<Enrolment>, request: Request) -> Response {
         Err(refusal) => return door.refuse(refusal, None, at),
     };
     let known = AgencyId::parse(&agency).ok();
-    let known = known.filter(|agency| door.gateway.directory().get(agency).is_some());
+    let known = known.filter(|agency| door.may_hold(agency, at));
     let Some(agency) = known else {
         return door.refuse(door.attempts.was_wrong(from, TokenFault::Unknown), None, at);
     };
@@ -195,8 +195,7 @@ async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
     };
     let agency = peer.agency().clone();
     // One that was stopped, or is gone, is not helped to go on.
-    let status = door.gateway.directory().get(&agency).map(|partner| partner.status_at(at));
-    if !matches!(status, Some(Status::Active | Status::Pending)) {
+    if !door.may_hold(&agency, at) {
         return door.refuse(Refusal::Certificate, Some(&agency), at);
     }
     if !door.attempts.may_renew(&agency) {
@@ -209,6 +208,13 @@ async fn renew(State(door): State<Enrolment>, request: Request) -> Response {
 impl Enrolment {
     fn is_good(&self, peer: &Peer, at: Timestamp) -> bool {
         self.live.subscribe().borrow().standing(peer.sha256(), at) == Standing::Active
+    }
+
+    // Whether the agency takes part, or is about to.
+    fn may_hold(&self, agency: &AgencyId, at: Timestamp) -> bool {
+        let directory = self.gateway.directory();
+        let status = directory.get(agency).map(|partner| partner.status_at(at));
+        matches!(status, Some(Status::Active | Status::Pending))
     }
 
     async fn read(&self, request: Request) -> Result<String, Refusal> {

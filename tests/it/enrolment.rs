@@ -237,8 +237,14 @@ async fn a_person_stays_that_person() {
 }
 
 #[tokio::test]
-async fn whoever_is_suspended_renews_nothing() {
+async fn whoever_is_suspended_enrols_and_renews_nothing() {
     let gateway = TestGateway::start();
+    // The token was made before.
+    let early = token(&gateway, TRUST, &[]);
+    let suspended = gateway.run(&["partner", "suspend", TRUST, "--confirm", TRUST]);
+    assert!(suspended.status.success(), "{}", text(&suspended.stderr));
+    let late = Enrolling::new(&gateway, "late");
+    assert_eq!(late.enrol(TRUST, &early, &late.request("late", "P-256")).status, 401);
     let agency = Enrolling::new(&gateway, "suspended");
     let csr = agency.request("new", "P-256");
     for ending in ["pem", "key"] {
@@ -516,7 +522,21 @@ async fn a_revocation_is_not_outrun() {
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     let all = listed["certificates"].as_array().unwrap();
     assert!(all.iter().all(|one| one["standing"] == "revoked"), "{all:?}");
-    // Nor does the token that was on its way to the agency.
+    // What the agency may read of it is described.
+    gateway.certify(TRUST);
+    let again =
+        gateway.run(&["cert", "revoke", TRUST, "--reason", "superseded", "--confirm", TRUST]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    let fresh = agency.request("trust", "P-256");
+    let csr = fresh.to_str().unwrap();
+    let out = gateway.agencies();
+    let issued =
+        gateway.run(&["cert", "issue", TRUST, "--csr", csr, "--out", out.to_str().unwrap()]);
+    assert!(issued.status.success(), "{}", text(&issued.stderr));
+    std::fs::copy(agency.path("trust.key"), out.join(format!("{TRUST}.key"))).unwrap();
+    let own = gateway.agency(TRUST).get_json("/v1/log/entries").await.to_string();
+    assert!(own.contains("enrolment-tokens-voided"), "{own}");
+    // Nor does the token help that was on its way to the agency.
     let csr = agency.request("late", "P-256");
     assert_eq!(agency.enrol(POLICE, &good, &csr).status, 401);
     gateway.verify_log();

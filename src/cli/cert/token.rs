@@ -43,8 +43,9 @@ impl Token {
         office.tell_gateway().await;
         let next = match self.approval {
             true => format!(
-                "It enrols when you have approved its key: mash-gateway cert approve {}",
-                self.agency
+                "It enrols when you have approved its key: mash-gateway cert approve {} --key SHA256{}",
+                self.agency,
+                context.at_home()
             ),
             false => "It is good once.".to_owned(),
         };
