@@ -369,3 +369,27 @@ async fn the_gateways_own_certificates_are_renewed_and_served_without_a_restart(
     assert_eq!(by_timer.count(), 2);
     gateway.verify_log();
 }
+
+#[tokio::test]
+async fn a_list_that_is_gone_is_signed_anew() {
+    let gateway = TestGateway::start();
+    let list = gateway.home().join("certs/agency-ca.crl.pem");
+    std::fs::remove_file(&list).unwrap();
+    eventually("a concern", async || !concerns(&gateway).is_empty() || list.exists()).await;
+    // Not to wait for the next minute.
+    let url = format!("{}/reload", gateway.local);
+    Command::new("curl").args(["--silent", "-X", "POST", &url]).output().unwrap();
+    eventually("a new list", async || list.exists()).await;
+    eventually("no concern", async || concerns(&gateway).is_empty()).await;
+    assert_eq!(gateway.agency(POLICE).get("/v1/whoami").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_second_issuer_takes_nothing_from_the_first() {
+    let gateway = TestGateway::start();
+    let second = gateway.run(&["issuer"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another issuer answers"), "{}", text(&second.stderr));
+    gateway.certify(POLICE);
+    assert!(concerns(&gateway).is_empty(), "{:?}", concerns(&gateway));
+}
