@@ -523,6 +523,9 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// What a concern about the issuer is filed under.
+pub const ISSUER: &str = "the issuer";
+
 const POLL: Duration = Duration::from_secs(1);
 /// A round is made at the start, and then about once a minute.
 const POLLS_PER_ROUND: u32 = 60;
@@ -532,7 +535,6 @@ const LISTS_EVERY: SignedDuration = SignedDuration::from_hours(24);
 const CUT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const ENDINGS: &str = "what ends soon";
-const ISSUER: &str = "the issuer";
 const LISTS: &str = "the revocation lists";
 const LISTS_IN_USE: &str = "changed revocation lists were not taken into use";
 const OWN_CERTIFICATES: &str = "the gateway's own certificates";

@@ -192,6 +192,9 @@ async fn an_issuer_that_does_not_answer() {
     settle(&gateway);
     gateway.configure("# start = true", "start = false");
     gateway.serve();
+    // Said once, also when the gateway has noticed too.
+    let noticed = async || gateway.local("/readyz").contains("the issuer: ");
+    eventually("the gateway notices", noticed).await;
     doctor(&gateway).only("issuer");
     let mut issuer = Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
         .args(["issuer", "--home"])

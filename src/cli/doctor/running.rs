@@ -9,6 +9,7 @@ use super::Report;
 use crate::cli::running::{ask, is_ours};
 use crate::config::{Config, Home};
 use crate::issuer::{Access, Answer, Ask};
+use crate::worker::trust::ISSUER;
 
 /// Whether this home's gateway runs; its concerns are findings.
 pub(super) async fn gateway(home: &Home, config: &Config, report: &mut Report) -> bool {
@@ -40,7 +41,12 @@ pub(super) async fn gateway(home: &Home, config: &Config, report: &mut Report) -
         report.next("its log says more");
     }
     for concern in body["concerns"].as_array().into_iter().flatten() {
-        report.act("gateway-concern", concern.as_str().unwrap_or_default());
+        let concern = concern.as_str().unwrap_or_default();
+        // Up to a minute old; below, the issuer is asked itself.
+        if concern.strip_prefix(ISSUER).is_some_and(|rest| rest.starts_with(':')) {
+            continue;
+        }
+        report.act("gateway-concern", concern);
         report.next("its log says more");
     }
     true
