@@ -157,7 +157,10 @@ async fn hold_growth(store: &dyn Store, kept: &Kept, log: &LogVerifier) -> Resul
     };
     let plan = Plan::consistency(kept.checkpoint.size, today.size);
     // An entry that is not there any more is a proof that cannot be given.
-    let hashes = store.nodes(plan.wanted()).await.unwrap_or_default();
+    let hashes = match store.nodes(plan.wanted()).await {
+        Err(StoreError::Corrupt(_) | StoreError::NotFound) => Vec::new(),
+        read => read?,
+    };
     verify_growth(&kept.checkpoint, &today, &plan.proof(&hashes)).map_err(not_grown)
 }
 
