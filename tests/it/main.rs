@@ -20,6 +20,7 @@ mod doctor;
 mod enrolment;
 mod exchange;
 mod expiry;
+mod growth;
 mod identity;
 mod limits;
 mod log;
