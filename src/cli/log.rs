@@ -142,7 +142,7 @@ impl Verify {
 }
 
 // The kept file, which has to be of this log.
-fn kept(file: &Path, log: &LogVerifier) -> Result<Kept, Failure> {
+pub(super) fn kept(file: &Path, log: &LogVerifier) -> Result<Kept, Failure> {
     Kept::parse(&read_text(file)?, log).map_err(|error| {
         let message = format!("{} is refused: {error}", file.display());
         Failure::new(Exit::VerificationFailed, message)
@@ -150,7 +150,11 @@ fn kept(file: &Path, log: &LogVerifier) -> Result<Kept, Failure> {
 }
 
 // That the log in this database begins with what was kept. What it holds is looked at afterwards.
-async fn hold_growth(store: &dyn Store, kept: &Kept, log: &LogVerifier) -> Result<(), Failure> {
+pub(super) async fn hold_growth(
+    store: &dyn Store,
+    kept: &Kept,
+    log: &LogVerifier,
+) -> Result<(), Failure> {
     let today = match store.head().await? {
         Some(head) => signed_today(head.note, log)?.checkpoint,
         None => Checkpoint { size: 0, root: Tree::empty().root() },
@@ -234,7 +238,7 @@ pub(super) async fn verify(
 ) -> Result<Verified, anyhow::Error> {
     let head = store.head().await.map_err(unreadable)?;
     let size = head.as_ref().map_or(0, |head| head.size);
-    let bar = if shows_progress { progress(size) } else { ProgressBar::hidden() };
+    let bar = if shows_progress { progress(size, "entries") } else { ProgressBar::hidden() };
     let mut checker = LogChecker::new(log.clone());
     let mut checkpoint_from = 0;
     let mut checkpoints = std::collections::VecDeque::new();
@@ -390,8 +394,8 @@ fn unreadable(error: StoreError) -> anyhow::Error {
     anyhow::Error::new(error)
 }
 
-fn progress(size: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} entries {eta}");
+pub(super) fn progress(size: u64, unit: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {unit} {{eta}}"));
     ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 

@@ -32,4 +32,5 @@ mod receipt;
 mod revocation;
 mod rotation;
 mod sealing;
+mod store;
 mod zoo;
