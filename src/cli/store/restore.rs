@@ -70,7 +70,7 @@ impl Restore {
         let manifest = Manifest::read(&self.folder)?;
         let fresh = copy::beside(&target, ".restoring");
         let verified = bring(&self.folder, &manifest, &fresh)
-            .and_then(|()| Ok(open(&fresh)?))
+            .and_then(|()| open(&fresh))
             .map_err(|failure| discard(&fresh, failure))?;
         let entries = judge(&verified, &held, &log, !context.global.quiet).await;
         drop(verified);
