@@ -1,5 +1,6 @@
 //! What ends is told in time or replaced in time, and what is newer never gives way to what is older.
 
+use std::cell::RefCell;
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
@@ -389,6 +390,20 @@ async fn a_second_issuer_takes_nothing_from_the_first() {
     let second = gateway.run(&["issuer"]);
     assert_eq!(second.status.code(), Some(1));
     assert!(text(&second.stderr).contains("another issuer answers"), "{}", text(&second.stderr));
+    // A gateway's child ends as well, though its parent lives: only then is it started again.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
+        .args(["issuer", "--child", "--home"])
+        .arg(gateway.home())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let parent = child.stdin.take();
+    let child = RefCell::new(child);
+    let ended = async || child.borrow_mut().try_wait().unwrap().is_some();
+    eventually("the second child ends", ended).await;
+    assert_eq!(child.borrow_mut().wait().unwrap().code(), Some(1));
+    drop(parent);
     gateway.certify(POLICE);
     assert!(concerns(&gateway).is_empty(), "{:?}", concerns(&gateway));
 }
