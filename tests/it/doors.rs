@@ -300,10 +300,8 @@ async fn whoever_drips_is_let_go_of() {
         ("# request_timeout_s = 30", "request_timeout_s = 2"),
         ("# stall_timeout_s = 120", "stall_timeout_s = 4"),
     ]);
-    // A header over HTTP/2 that never ends, and HTTP/2 on which nothing is asked: pings are answered.
-    let stalled = "mash_gateway_connections_cut_total{reason=\"stalled\"}";
+    // Over HTTP/2, whoever does not answer a ping.
     flood(&gateway, "silence after TLS", std::iter::empty()).await;
-    assert!(metric(&gateway, stalled) <= 1);
     // A body that does not come is answered with 408.
     let head = format!(
         "POST /v1/rfis HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
