@@ -92,6 +92,7 @@ impl Logged {
             index: self.index,
             size: checkpoint.size,
             origin: log.origin().to_owned(),
+            checkpoint: Arc::clone(&self.checkpoint),
         })
     }
 }
@@ -107,6 +108,8 @@ pub struct Proven {
     pub size: u64,
     /// The log's name.
     pub origin: String,
+    /// The signed checkpoint under which it is proved.
+    pub checkpoint: Arc<str>,
 }
 
 /// Why a receipt proves nothing.

@@ -22,6 +22,7 @@ mod root;
 mod running;
 mod schema;
 pub mod serve;
+mod store;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -145,6 +146,9 @@ enum Command {
     /// The tamper-evident log
     #[command(subcommand)]
     Log(log::Log),
+    /// The database: copies of it, put back and checked
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// The contract, offline
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -181,6 +185,7 @@ impl Command {
             Self::Root(command) => command.run(context),
             Self::Schema(command) => command.run(context),
             Self::Serve(command) => command.run(context),
+            Self::Store(command) => command.run(context),
             Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),
         }
     }

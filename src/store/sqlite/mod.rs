@@ -5,6 +5,7 @@
 //! line may write to the file of a running gateway.
 
 mod append;
+pub mod copy;
 mod dedupe;
 mod open;
 mod read;
