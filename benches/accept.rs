@@ -54,7 +54,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         parts().await;
-        let mut gateway = TestGateway::made(&case::partners(&[]));
+        let mut gateway = TestGateway::made(&support::case::partners(&[]));
         // As an operator would who measures.
         gateway.configure(
             "# requests_per_agency_per_minute = 60000",
