@@ -54,7 +54,13 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         parts().await;
-        let mut gateway = TestGateway::start();
+        let mut gateway = TestGateway::made(&support::case::partners(&[]));
+        // As an operator would who measures.
+        gateway.configure(
+            "# requests_per_agency_per_minute = 60000",
+            "requests_per_agency_per_minute = 100000000",
+        );
+        gateway.serve();
         let targets = targets(&gateway, BODY_BYTES).await;
         idle(&gateway);
         ceiling(&gateway).await;

@@ -50,7 +50,13 @@ struct Minute {
 }
 
 async fn soak(minutes: u32, per_second: u32) -> ExitCode {
-    let gateway = TestGateway::start();
+    let mut gateway = TestGateway::made(&support::case::partners(&[]));
+    // As an operator would who measures.
+    gateway.configure(
+        "# requests_per_agency_per_minute = 60000",
+        "requests_per_agency_per_minute = 100000000",
+    );
+    gateway.serve();
     let targets = targets(&gateway, BODY_BYTES).await;
     let latencies = Arc::new(Mutex::new(Vec::new()));
     let begun = Instant::now();

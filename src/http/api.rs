@@ -27,9 +27,11 @@ use crate::directory::Admission;
 use crate::directory::permission::Action;
 use crate::event;
 use crate::exchange::Gateway;
+use crate::http::connection::Guest;
 use crate::http::presence::Presence;
+use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
-use crate::http::server::Guest;
+
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
     Reference, Submission, Target, now, rfc3339, sha256,
@@ -57,6 +59,8 @@ pub struct Api {
     pub body_bytes_max: usize,
     /// Memory for bodies being read, in [`ROOM_UNIT`]s.
     pub room: Arc<Semaphore>,
+    /// How often each agency may ask.
+    pub rate: Arc<Rate>,
     /// The longest a request may take, from its header to its answer.
     pub request_timeout: Duration,
     /// The most items on one page.
@@ -121,7 +125,17 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let guest = request.extensions().get::<Guest>().cloned();
     let peer = identify(&api, guest.as_ref(), at);
     let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
-    let sender = peer.and_then(|peer| admit(&api, peer, &request, at));
+    let allowed = agency.as_ref().map(|agency| api.rate.take(agency));
+    let sender = peer
+        .and_then(
+            |peer| if is_cross_site(request.headers()) { Err(cross_site()) } else { Ok(peer) },
+        )
+        .and_then(|peer| match &allowed {
+            Some(Err(wait_s)) => Err(too_many(*wait_s)),
+            Some(Ok(_)) | None => Ok(peer),
+        });
+    let is_known = sender.is_ok();
+    let sender = sender.and_then(|peer| admit(&api, peer, &request, at));
     let mut response = match sender {
         Ok(sender) => {
             request.extensions_mut().insert(sender);
@@ -144,10 +158,16 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
         }
         Err(problem) => {
             let mut response = problem.into_response();
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if !is_known && !matches!(allowed, Some(Err(_))) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             response
         }
     };
+    if let Some(allowed) = allowed {
+        api.rate.say(allowed, response.headers_mut());
+    }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let instance = MessageId::new(at).to_string();
         note(&api, &problem, &instance, agency.as_ref(), &method, route, at);
@@ -159,6 +179,22 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let hsts = HeaderValue::from_static("max-age=31536000");
     headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     response
+}
+
+// A browser shows its certificate to whichever page makes it ask; but it says that it is not ours.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    !matches!(site, None | Some(b"same-origin" | b"none"))
+}
+
+fn cross_site() -> Problem {
+    let detail = "A page that is not this gateway's own made a browser ask this.";
+    Problem::new(ProblemType::CrossSite, detail)
+}
+
+fn too_many(wait_s: u32) -> Problem {
+    let detail = format!("Your agency may ask again in {wait_s} s.");
+    Problem::new(ProblemType::TooManyRequests, detail)
 }
 
 // Who may not be sent anything may not fetch anything either. Whom we take it for, it may ask; and an

@@ -17,6 +17,7 @@ mod csr;
 mod delivery;
 mod desk;
 mod doctor;
+mod doors;
 mod enrolment;
 mod exchange;
 mod expiry;
