@@ -170,8 +170,15 @@ async fn a_backup_that_is_damaged_or_none_is_not_put_back() {
     std::fs::write(&database, &whole[..whole.len() / 2]).unwrap();
     refused(&restore(&gateway, &folder, &[&newest]), 3, "it is damaged");
     std::fs::write(&database, whole).unwrap();
+    let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
     std::fs::write(folder.join("manifest.json"), "{\"version\":1}").unwrap();
     refused(&restore(&gateway, &folder, &[&newest]), 3, "manifest.json is damaged");
+    std::fs::write(
+        folder.join("manifest.json"),
+        manifest.replace("\"version\": 1", "\"version\": 2"),
+    )
+    .unwrap();
+    refused(&restore(&gateway, &folder, &[&newest]), 1, "newer version");
     assert_eq!(state(), before, "nothing was changed");
 }
 
@@ -197,6 +204,8 @@ async fn a_damaged_database_is_not_backed_up_and_the_check_says_where() {
     refused(&run(&gateway, &["backup", folder.to_str().unwrap()]), 3, "does not verify");
     assert!(!folder.join("manifest.json").exists(), "it is no backup");
 
+    std::fs::write(gateway.database(), "no database any more").unwrap();
+    refused(&run(&gateway, &["check"]), 3, "corrupt");
     std::fs::remove_file(gateway.database()).unwrap();
     refused(&run(&gateway, &["check"]), 4, "is not there");
     refused(&run(&gateway, &["migrate"]), 4, "is not there");

@@ -63,7 +63,7 @@ impl Backup {
             made: rfc3339(now()),
             messages: verified.messages,
             sha256: digest(&file)?,
-            version: 1,
+            version: VERSION,
         };
         let list = serde_json::to_vec_pretty(&manifest)?;
         write_synced(&folder.join(MANIFEST), &list, 0o600)?;
@@ -115,10 +115,15 @@ impl Manifest {
             return Err(Failure::new(Exit::NotFound, message)
                 .hint("a backup that was not finished has none"));
         }
-        serde_json::from_str(&read_text(&path)?).map_err(|error| {
+        let manifest: Self = serde_json::from_str(&read_text(&path)?).map_err(|error| {
             let message = format!("{} is damaged: {error}", path.display());
             Failure::new(Exit::VerificationFailed, message)
-        })
+        })?;
+        if manifest.version != VERSION {
+            let message = format!("{} is of a newer version of the gateway", path.display());
+            return Err(Failure::new(Exit::Failed, message).hint("use that version"));
+        }
+        Ok(manifest)
     }
 }
 
@@ -137,3 +142,4 @@ pub(super) fn digest(path: &Path) -> Result<String, Failure> {
 /// The copy's name in the folder.
 pub(super) const DATABASE: &str = "gateway.db";
 const MANIFEST: &str = "manifest.json";
+const VERSION: u8 = 1;

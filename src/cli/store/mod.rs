@@ -13,6 +13,7 @@ use serde_json::json;
 use super::log::verify;
 use super::{Context, Exit, Failure, block_on, config, read_text};
 use crate::audit::checkpoint::LogVerifier;
+use crate::store::StoreError;
 use crate::store::sqlite::{Sqlite, copy};
 
 /// The database.
@@ -54,14 +55,15 @@ impl StoreCommand {
 }
 
 async fn check(context: &Context) -> Result<(), Failure> {
-    let store = open(&database(context)?)?;
-    store.hold_still()?;
-    let faults = store.faults().await?;
+    let path = database(context)?;
+    let store = Sqlite::open(&path).map_err(unreadable)?;
+    store.hold_still().map_err(unreadable)?;
+    let faults = store.faults().await.map_err(unreadable)?;
     if let Some(first) = faults.first() {
         let message = format!("the file is damaged in {} places: {first}", faults.len());
         return Err(damaged(message));
     }
-    let verified = verify(&*store, &log_key(context)?, None, !context.global.quiet)
+    let verified = verify(&store, &log_key(context)?, None, !context.global.quiet)
         .await
         .map_err(|error| damaged(format!("the log does not verify: {error:#}")))?;
     context.result(
@@ -102,6 +104,16 @@ fn open(path: &Path) -> Result<Arc<Sqlite>, Failure> {
 
 fn log_key(context: &Context) -> Result<LogVerifier, Failure> {
     Ok(LogVerifier::parse(read_text(&context.home.log_key_public())?.trim())?)
+}
+
+// What SQLite cannot make sense of is damaged; what it cannot get at may be well.
+fn unreadable(error: StoreError) -> Failure {
+    match error {
+        StoreError::Corrupt(_) => damaged(error.to_string()),
+        StoreError::Full { .. } | StoreError::NotFound | StoreError::Unavailable { .. } => {
+            error.into()
+        }
+    }
 }
 
 fn damaged(message: String) -> Failure {
