@@ -454,6 +454,7 @@ impl Gateway {
             Applied::Accepted(_)
             | Applied::KeyReused
             | Applied::NotFound
+            | Applied::OtherState
             | Applied::Replayed(_)
             | Applied::Untimely(_) => Err(not_found()),
         }
@@ -473,7 +474,10 @@ fn answer(applied: Applied) -> Result<String, Problem> {
             "A submission with this key and another body, or to another path, was accepted before.",
         )),
         Applied::Untimely(untimely) => Err(untimely.into()),
-        Applied::NotCollected | Applied::NotFound | Applied::Recorded(_) => Err(not_found()),
+        Applied::NotCollected
+        | Applied::NotFound
+        | Applied::OtherState
+        | Applied::Recorded(_) => Err(not_found()),
     }
 }
 

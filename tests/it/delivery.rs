@@ -159,8 +159,9 @@ async fn an_officer_whose_endpoint_does_not_come_back_finds_it_in_the_mailbox() 
         let failed = timeline(&hub, &dispatched["exchanges"][0]).await;
         let failed: Vec<_> =
             failed.iter().filter(|entry| entry["event"] == "attempt-failed").collect();
-        assert!(!failed.is_empty());
-        assert!(failed.iter().all(|entry| entry["code"] == code), "{failed:?}");
+        assert_eq!(failed[0]["code"], code);
+        // Moved after a failed attempt, or because it was late and the endpoint known to be silent.
+        assert!(failed.iter().all(|entry| entry["code"] == code || entry["code"] == "late"));
         assert_eq!(endpoint.pushed().is_empty(), what == "impostor");
         police.collect_first().await;
     }
