@@ -12,6 +12,8 @@
 #[expect(dead_code, reason = "the tests' harness does more than a benchmark needs")]
 mod support;
 
+mod load;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -20,22 +22,21 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use load::{LoadTarget, body, client, cpu, headers, memory_kib, percentile_ms, targets};
 use mash_gateway::audit::checkpoint::LogKey;
 use mash_gateway::audit::entry::{Event, NewEntry};
-use mash_gateway::http::client::{AddressPolicy, Client, Limits};
 use mash_gateway::message::{Exchange, Kind, MessageId, Submission, Target, now};
-use mash_gateway::pki::tls::{self, ClientCertificate, ClientMaterial, MinTls, ServerMaterial};
+use mash_gateway::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use mash_gateway::schema::Schemas;
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Accept, Change, DeliveryState, IdempotencyToken, NewMessage, Step, Store as _,
 };
-use serde_json::{Value, json};
-use support::{HUB, POLICE, SURGERY, TRUST, TestGateway, case};
+use serde_json::Value;
+use support::{POLICE, TestGateway};
 
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -53,8 +54,14 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         parts().await;
-        let mut gateway = TestGateway::start();
-        let targets = targets(&gateway).await;
+        let mut gateway = TestGateway::made(&support::case::partners(&[]));
+        // As an operator would who measures.
+        gateway.configure(
+            "# requests_per_agency_per_minute = 60000",
+            "requests_per_agency_per_minute = 100000000",
+        );
+        gateway.serve();
+        let targets = targets(&gateway, BODY_BYTES).await;
         idle(&gateway);
         ceiling(&gateway).await;
         println!("\ngateway, each message durable before its 202");
@@ -67,34 +74,6 @@ fn main() {
             growth(&mut gateway, &targets).await;
         }
     });
-}
-
-/// The paths that can be posted to again and again, each by whom and with which body.
-async fn targets(gateway: &TestGateway) -> Vec<(String, String, Bytes)> {
-    let hub = gateway.agency(HUB);
-    let mut targets = Vec::new();
-    for _ in 0..22 {
-        let dispatched = hub.dispatch(&[POLICE, TRUST, SURGERY]).await;
-        for exchange in dispatched["exchanges"].as_array().unwrap() {
-            let body = body(exchange["message"].as_str().unwrap());
-            let agency = exchange["agency"].as_str().unwrap().to_owned();
-            targets.push((agency, case::path(exchange, "responses"), body));
-        }
-    }
-    targets
-}
-
-/// A partial answer of [`BODY_BYTES`]: any number of them may be sent.
-fn body(rfi: &str) -> Bytes {
-    let mut response = case::partial(rfi);
-    let rest = BODY_BYTES - response.to_string().len();
-    let words = "Seen without a coat, and said that nobody was at home. ";
-    let summary = response["answers"][0]["summary"].as_str().unwrap().to_owned();
-    let more: String = words.chars().cycle().take(rest).collect();
-    response["answers"][0]["summary"] = json!(summary + &more);
-    let body = response.to_string();
-    assert_eq!(body.len(), BODY_BYTES);
-    body.into()
 }
 
 fn idle(gateway: &TestGateway) {
@@ -112,8 +91,11 @@ async fn ceiling(gateway: &TestGateway) {
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
     println!("\nceiling: mutual TLS and HTTP, the body read, a fixed answer");
     heading();
-    let targets =
-        vec![(POLICE.to_owned(), "/".to_owned(), body(&MessageId::new(now()).to_string()))];
+    let targets = vec![LoadTarget {
+        agency: POLICE.to_owned(),
+        path: "/".to_owned(),
+        body: body(&MessageId::new(now()).to_string(), BODY_BYTES),
+    }];
     for connections in CONNECTIONS {
         run(gateway, url.trim(), server.id(), &targets, connections).await;
     }
@@ -137,30 +119,22 @@ async fn run(
     gateway: &TestGateway,
     url: &str,
     pid: u32,
-    targets: &[(String, String, Bytes)],
+    targets: &[LoadTarget],
     connections: usize,
 ) -> f64 {
     let stop = Arc::new(AtomicBool::new(false));
     let counting = Arc::new(AtomicBool::new(false));
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..connections {
-        let (agency, path, body) = targets[i % targets.len()].clone();
+        let LoadTarget { agency, path, body } = targets[i % targets.len()].clone();
         let client = client(gateway, &agency);
         let (url, stop, counting) = (url.to_owned(), Arc::clone(&stop), Arc::clone(&counting));
         tasks.spawn(async move {
             let mut connection = client.connect(&url.parse().unwrap()).await.unwrap();
             let mut latencies = Vec::new();
             while !stop.load(Ordering::Relaxed) {
-                let key = uuid::Uuid::new_v4().to_string();
-                let headers = HeaderMap::from_iter([
-                    (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-                    (
-                        HeaderName::from_static("idempotency-key"),
-                        HeaderValue::from_str(&key).unwrap(),
-                    ),
-                ]);
                 let begun = Instant::now();
-                let sent = connection.send(Method::POST, &path, headers, body.to_vec().into());
+                let sent = connection.send(Method::POST, &path, headers(), body.to_vec().into());
                 let answer = sent.await.unwrap();
                 assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
                 if counting.load(Ordering::Relaxed) {
@@ -179,10 +153,7 @@ async fn run(
     stop.store(true, Ordering::Relaxed);
     let mut latencies: Vec<Duration> = tasks.join_all().await.concat();
     latencies.sort_unstable();
-    let at = |share: f64| {
-        let place = ((latencies.len() - 1) as f64 * share) as usize;
-        latencies[place].as_secs_f64() * 1_000.0
-    };
+    let at = |share| percentile_ms(&latencies, share);
     let rate = latencies.len() as f64 / elapsed.as_secs_f64();
     println!(
         "{connections:>12} {rate:>10.0} {:>9.2} {:>9.2} {:>9.2} {:>14.0} {:>10}",
@@ -195,24 +166,8 @@ async fn run(
     rate
 }
 
-fn client(gateway: &TestGateway, agency: &str) -> Client {
-    let read = |name: String| std::fs::read_to_string(gateway.agencies().join(name)).unwrap();
-    let material = ClientMaterial {
-        chain: &read(format!("{agency}.pem")),
-        key: &read(format!("{agency}.key")),
-        roots: &read("ca.pem".to_owned()),
-    };
-    let limits = Limits {
-        connect_timeout: Duration::from_secs(20),
-        answer_timeout: Duration::from_secs(60),
-        response_bytes_max: 1 << 20,
-    };
-    let config = tls::client_config(material, MinTls::Tls13).unwrap();
-    Client::new(config, AddressPolicy::AllowAny, limits)
-}
-
 /// The rate with few messages stored, and with a million.
-async fn growth(gateway: &mut TestGateway, targets: &[(String, String, Bytes)]) {
+async fn growth(gateway: &mut TestGateway, targets: &[LoadTarget]) {
     println!("\ngateway, 64 connections, as the store grows");
     let mut rates = Vec::new();
     for stored in [10_000, 1_000_000] {
@@ -229,10 +184,10 @@ async fn growth(gateway: &mut TestGateway, targets: &[(String, String, Bytes)]) 
 }
 
 /// Fills the store through its own write path, up to `wanted` entries.
-async fn fill(gateway: &TestGateway, targets: &[(String, String, Bytes)], wanted: u64) {
+async fn fill(gateway: &TestGateway, targets: &[LoadTarget], wanted: u64) {
     let store = Sqlite::open(&gateway.database()).unwrap();
     let key = log_key(gateway);
-    let id = targets[0].1.split('/').nth(3).unwrap().parse().unwrap();
+    let id = targets[0].path.split('/').nth(3).unwrap().parse().unwrap();
     let exchange = store.exchange(&id).await.unwrap();
     let mut size = store.head().await.unwrap().unwrap().size;
     while size < wanted {
@@ -287,11 +242,11 @@ fn change(exchange: &Exchange) -> Change {
 /// What each part costs on its own, on one thread.
 async fn parts() {
     let mut gateway = TestGateway::start();
-    let targets = targets(&gateway).await;
+    let targets = targets(&gateway, BODY_BYTES).await;
     gateway.stop();
     let store = Sqlite::open(&gateway.database()).unwrap();
     let key = log_key(&gateway);
-    let (_, path, body) = &targets[0];
+    let LoadTarget { path, body, .. } = &targets[0];
     let id = path.split('/').nth(3).unwrap().parse().unwrap();
     let exchange = store.exchange(&id).await.unwrap();
     let schemas = Schemas::compiled();
@@ -387,21 +342,4 @@ fn do_nothing(home: &str) {
             });
         }
     });
-}
-
-/// The processor time a process has used, in user and system mode.
-fn cpu(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let after_name = stat.rsplit_once(')').unwrap().1;
-    let fields: Vec<_> = after_name.split_whitespace().collect();
-    // Fields 14 and 15 of proc(5), in hundredths of a second on every Linux we run on.
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
-}
-
-/// A line of `/proc/PID/status` that is in KiB.
-fn memory_kib(pid: u32, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

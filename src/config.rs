@@ -5,6 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub struct Listen {
     pub enrolment: SocketAddr,
     /// Health and metrics, in plain HTTP: always a loopback address.
     pub local: SocketAddr,
+    /// Names the doors answer to besides those in the gateway's certificate.
+    pub other_names: Vec<String>,
 }
 
 /// The process that holds the issuing authorities' keys.
@@ -121,6 +124,22 @@ pub struct Limits {
     pub connections_per_address_max: u32,
     /// Connections open at once for one agency.
     pub connections_per_agency_max: u32,
+    /// How many connections are open at once at the local door.
+    pub local_connections_max: u32,
+    /// Handshakes one address may begin in a second.
+    pub handshakes_per_address_per_second: NonZeroU32,
+    /// Requests one agency may make in a minute.
+    pub requests_per_agency_per_minute: NonZeroU32,
+    /// Refusals of one kind logged singly in a minute, for each agency.
+    pub refusals_logged_per_minute: NonZeroU32,
+    /// The largest header.
+    pub header_bytes_max: u32,
+    /// Requests at once on one connection over HTTP/2.
+    pub http2_streams_max: u32,
+    /// Frames a second over HTTP/2 that carry nothing.
+    pub http2_control_frames_per_second: u32,
+    /// How long no request may end on a connection, or one may not move.
+    pub stall_timeout_s: u32,
     /// How many connections are open at once at the enrolment door.
     pub enrolment_connections_max: u32,
     /// How long a connection without a good certificate may stay.
@@ -415,8 +434,19 @@ fn listen(mut section: Section<'_>) -> Listen {
             section.wrong(key, problem, "Give each its own port");
         }
     }
+    let other_names: Vec<_> = section.texts("other_names");
+    for (at, name) in &other_names {
+        if !is_host_name(name) && name.parse::<std::net::IpAddr>().is_err() {
+            section.wrong(
+                &format!("other_names[{at}]"),
+                "is neither a host name nor an IP address",
+                "Write names alone, without a port, such as \"mash.example.org\"",
+            );
+        }
+    }
+    let other_names = other_names.into_iter().map(|(_, name)| name.to_owned()).collect();
     section.finish();
-    Listen { partner_api, enrolment, local }
+    Listen { partner_api, enrolment, local, other_names }
 }
 
 fn tls(mut section: Section<'_>) -> TlsSettings {
@@ -483,7 +513,42 @@ fn limits(mut section: Section<'_>) -> Limits {
         header_timeout_s: number(&mut section, "header_timeout_s", 1..=120, 10),
         inbox_page_max: number(&mut section, "inbox_page_max", 1..=1_000, 100),
         request_timeout_s: number(&mut section, "request_timeout_s", 1..=600, 30),
+        local_connections_max: number(&mut section, "local_connections_max", 2..=1_024, 64),
+        handshakes_per_address_per_second: rate(
+            &mut section,
+            "handshakes_per_address_per_second",
+            1..=100_000,
+            HANDSHAKES_PER_SECOND,
+        ),
+        requests_per_agency_per_minute: rate(
+            &mut section,
+            "requests_per_agency_per_minute",
+            1..=100_000_000,
+            REQUESTS_PER_MINUTE,
+        ),
+        refusals_logged_per_minute: rate(
+            &mut section,
+            "refusals_logged_per_minute",
+            1..=60_000,
+            REFUSALS_PER_MINUTE,
+        ),
+        header_bytes_max: number(&mut section, "header_bytes_max", 8_192..=1_048_576, 32_768),
+        http2_streams_max: number(&mut section, "http2_streams_max", 1..=1_024, 32),
+        http2_control_frames_per_second: number(
+            &mut section,
+            "http2_control_frames_per_second",
+            1..=100_000,
+            100,
+        ),
+        stall_timeout_s: number(&mut section, "stall_timeout_s", 1..=86_400, 120),
     };
+    if limits.stall_timeout_s <= limits.request_timeout_s {
+        section.wrong(
+            "stall_timeout_s",
+            "is not longer than request_timeout_s: requests in hand would be cut off unanswered",
+            "Make it at least twice as long",
+        );
+    }
     if limits.header_timeout_s > limits.request_timeout_s {
         section.wrong(
             "header_timeout_s",
@@ -603,6 +668,21 @@ fn number<T: TryFrom<u64>>(
     number.and_then(|number| T::try_from(number).ok()).unwrap_or(default)
 }
 
+fn rate(
+    section: &mut Section<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    default: NonZeroU32,
+) -> NonZeroU32 {
+    NonZeroU32::new(number(section, key, range, default.get())).unwrap_or(default)
+}
+
+/// More than one machine of an agency needs, behind however few addresses.
+const HANDSHAKES_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
+/// A thousand a second: no honest program comes near.
+const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60_000).expect("60,000 is not zero");
+const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not zero");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -626,7 +706,7 @@ mod tests {
         let is_setting = |line: &str| {
             line.strip_prefix("# ").is_some_and(|rest| {
                 rest.split_once(" = ").is_some_and(|(key, _)| {
-                    key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
+                    key.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
                 })
             })
         };
@@ -640,7 +720,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 38, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 48, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -679,6 +759,7 @@ mod tests {
             ("[limits]\nconnections_max = -1", 3, "limits.connections_max", "range", "1 to 65536"),
             ("[limits]\nguest_timeout_s = 0", 3, "limits.guest_timeout_s", "range", "1 to 3600"),
             ("[limits]\nheader_timeout_s = 60", 3, "limits.header_timeout_s", "longer", "shorter"),
+            ("[limits]\nstall_timeout_s = 30", 3, "limits.stall_timeout_s", "not longer", "twice"),
             ("[push]\nlease_s = 30", 3, "push.lease_s", "two workers", "twice"),
             (
                 "[push]\nconcurrency_max = 8",

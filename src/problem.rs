@@ -106,6 +106,8 @@ pub enum ProblemType {
     ContentDigestMismatch,
     /// The body is not declared as JSON.
     ContentType,
+    /// A page of somebody else's made a browser ask.
+    CrossSite,
     /// The payload has been destroyed at the end of its retention.
     Gone,
     /// No usable `Idempotency-Key`.
@@ -116,6 +118,8 @@ pub enum ProblemType {
     Internal,
     /// A parameter in the path or query is not what it should be.
     InvalidParameter,
+    /// Where the request ends, or whom it is for, could be understood in two ways.
+    MalformedRequest,
     /// The route exists, not for this method.
     MethodNotAllowed,
     /// The message has not been collected yet.
@@ -138,6 +142,8 @@ pub enum ProblemType {
     StorageFull,
     /// The body did not arrive in time.
     Timeout,
+    /// The agency asks more often than any should have to.
+    TooManyRequests,
     /// The store cannot be used now.
     Unavailable,
     /// This party may not say this.
@@ -162,7 +168,7 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
         Self::BodyTooLarge,
@@ -171,11 +177,13 @@ impl ProblemType {
         Self::CertificateRevoked,
         Self::ContentDigestMismatch,
         Self::ContentType,
+        Self::CrossSite,
         Self::Gone,
         Self::IdempotencyKeyMissing,
         Self::IdempotencyKeyReused,
         Self::Internal,
         Self::InvalidParameter,
+        Self::MalformedRequest,
         Self::MethodNotAllowed,
         Self::NotCollected,
         Self::NotFound,
@@ -187,6 +195,7 @@ impl ProblemType {
         Self::Schema,
         Self::StorageFull,
         Self::Timeout,
+        Self::TooManyRequests,
         Self::Unavailable,
         Self::WrongParty,
     ];
@@ -274,6 +283,14 @@ impl ProblemType {
                 "Send Content-Type: application/json.",
                 None,
             ),
+            Self::CrossSite => fact(
+                "cross-site",
+                403,
+                "Another site's page asked this",
+                SENDER,
+                "Close that page. Programs are not asked by pages; they send no Sec-Fetch-Site.",
+                None,
+            ),
             Self::Gone => fact(
                 "gone",
                 410,
@@ -312,6 +329,14 @@ impl ProblemType {
                 "A parameter is not what it should be",
                 SENDER,
                 "Compare the request with GET /openapi.json.",
+                None,
+            ),
+            Self::MalformedRequest => fact(
+                "malformed-request",
+                400,
+                "The request could be understood in two ways",
+                SENDER,
+                "Send one Host, this gateway's, and one Content-Length or Transfer-Encoding.",
                 None,
             ),
             Self::MethodNotAllowed => fact(
@@ -402,6 +427,14 @@ impl ProblemType {
                 "Send the same request again, with the same Idempotency-Key.",
                 Some(1),
             ),
+            Self::TooManyRequests => fact(
+                "too-many-requests",
+                429,
+                "Your agency asks more often than this gateway allows",
+                SENDER,
+                "Wait as long as Retry-After says, then send again, with the same Idempotency-Key.",
+                Some(1),
+            ),
             Self::Unavailable => fact(
                 "unavailable",
                 503,
@@ -440,7 +473,7 @@ mod tests {
     fn what_may_help_later_says_when() {
         for kind in ProblemType::ALL {
             let facts = kind.facts();
-            let passes = matches!(facts.status, 408 | 503 | 507);
+            let passes = matches!(facts.status, 408 | 429 | 503 | 507);
             assert_eq!(facts.retry_after_s.is_some(), passes, "{}", facts.code);
         }
     }

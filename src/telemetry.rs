@@ -91,14 +91,17 @@ pub struct Metrics {
     certificate_expiries: Family<CertificateLabels, Gauge>,
     circuits: Family<AgencyLabels, Gauge>,
     connections: Gauge,
+    connections_cut: Family<CutLabels, Counter>,
     deliveries: Family<DeliveryLabels, Counter>,
     enrolments: Family<EnrolmentLabels, Counter>,
     expiring: Family<ExpiringLabels, Gauge>,
     handshakes: Family<HandshakeLabels, Counter>,
+    http2_resets: Family<ResetLabels, Counter>,
     key_exchanges: Family<KeyExchangeLabels, Counter>,
     ledger_batches: Histogram,
     ledger_commits: Histogram,
     log_entries: Gauge,
+    malformed: Family<MalformedLabels, Counter>,
     problems: Family<ProblemLabels, Counter>,
     queued: Gauge,
     returned: Family<AgencyLabels, Counter>,
@@ -119,16 +122,19 @@ impl Metrics {
             certificate_expiries: Family::default(),
             circuits: Family::default(),
             connections: Gauge::default(),
+            connections_cut: Family::default(),
             deliveries: Family::default(),
             enrolments: Family::default(),
             expiring: Family::default(),
             handshakes: Family::default(),
+            http2_resets: Family::default(),
             key_exchanges: Family::default(),
             // As many as a batch may hold.
             ledger_batches: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             // A quarter of a millisecond, about one sync of a good disk, to four seconds.
             ledger_commits: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
             log_entries: Gauge::default(),
+            malformed: Family::default(),
             problems: Family::default(),
             queued: Gauge::default(),
             returned: Family::default(),
@@ -195,6 +201,11 @@ impl Metrics {
         OpenConnection(self.connections.clone())
     }
 
+    /// An open connection was cut, for this reason.
+    pub fn connection_cut(&self, reason: &'static str) {
+        self.connections_cut.get_or_create(&CutLabels { reason }).inc();
+    }
+
     /// A push was tried.
     pub fn delivery(&self, outcome: DeliveryOutcome) {
         self.deliveries.get_or_create(&DeliveryLabels { outcome: outcome.as_str() }).inc();
@@ -219,6 +230,16 @@ impl Metrics {
     /// A TLS handshake ended so.
     pub fn handshake(&self, outcome: &'static str) {
         self.handshakes.get_or_create(&HandshakeLabels { outcome }).inc();
+    }
+
+    /// So many requests over HTTP/2 were ended early, by whom.
+    pub fn http2_resets(&self, by: ResetBy, count: u32) {
+        self.http2_resets.get_or_create(&ResetLabels { by: by.as_str() }).inc_by(count.into());
+    }
+
+    /// A request could be understood in two ways.
+    pub fn malformed(&self, reason: &'static str) {
+        self.malformed.get_or_create(&MalformedLabels { reason }).inc();
     }
 
     /// A batch of so many changes was committed, and the commit took so long.
@@ -285,6 +306,11 @@ impl Metrics {
             self.circuits.clone(),
         );
         registry.register(
+            "connections_cut",
+            "Open connections cut, by reason",
+            self.connections_cut.clone(),
+        );
+        registry.register(
             "deliveries",
             "Attempts to push a message, by outcome",
             self.deliveries.clone(),
@@ -301,6 +327,11 @@ impl Metrics {
             self.expiring.clone(),
         );
         registry.register("handshakes", "TLS handshakes, by outcome", self.handshakes.clone());
+        registry.register(
+            "http2_resets",
+            "Requests over HTTP/2 ended early, by whom",
+            self.http2_resets.clone(),
+        );
         registry.register(
             "key_exchanges",
             "TLS handshakes completed, by the group their keys were agreed in",
@@ -323,6 +354,11 @@ impl Metrics {
             "Entries in the audit log",
             unit("entries"),
             self.log_entries.clone(),
+        );
+        registry.register(
+            "malformed_requests",
+            "Requests that could be understood in two ways, by reason",
+            self.malformed.clone(),
         );
         registry.register_with_unit(
             "open",
@@ -390,6 +426,24 @@ impl Certificate {
             Self::Client => "client",
             Self::Issuer => "issuer",
             Self::Server => "server",
+        }
+    }
+}
+
+/// Who ended a request over HTTP/2 early.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResetBy {
+    /// We, because of what the peer did.
+    Gateway,
+    /// The peer.
+    Peer,
+}
+
+impl ResetBy {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Peer => "peer",
         }
     }
 }
@@ -499,6 +553,21 @@ struct KeyExchangeLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ProblemLabels {
     problem: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CutLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct MalformedLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ResetLabels {
+    by: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]

@@ -5,9 +5,8 @@ PRAGMA user_version = 3;
 ALTER TABLE deliveries ADD COLUMN since_ms INTEGER;
 
 -- The entry that told the sender that this is late, or was returned; none while there is nothing to
--- tell. With its exchange, which is where senders look.
+-- tell.
 ALTER TABLE deliveries ADD COLUMN told INTEGER;
-ALTER TABLE deliveries ADD COLUMN told_exchange BLOB CHECK (length(told_exchange) = 16);
 
 UPDATE deliveries
 SET since_ms = (SELECT m.time_ms FROM messages AS m WHERE m.entry = deliveries.entry)
@@ -21,8 +20,8 @@ WITH said AS (
     GROUP BY 1, 2
 )
 UPDATE deliveries
-SET (told, told_exchange) = (
-    SELECT s.idx, m.exchange FROM messages AS m
+SET told = (
+    SELECT s.idx FROM messages AS m
     JOIN said AS s ON replace(s.message, '-', '') = lower(hex(m.id))
     WHERE m.entry = deliveries.entry
         AND s.event = CASE deliveries.state WHEN 'queued' THEN 'delayed' ELSE 'returned' END
@@ -34,4 +33,4 @@ DROP INDEX deliveries_due;
 CREATE INDEX deliveries_due ON deliveries (recipient, endpoint, due_ms) WHERE state = 'queued';
 CREATE INDEX deliveries_waiting ON deliveries (recipient, endpoint, (told IS NULL), since_ms)
     WHERE state = 'queued';
-CREATE INDEX deliveries_told ON deliveries (told_exchange) WHERE told IS NOT NULL;
+CREATE INDEX deliveries_returned ON deliveries (told) WHERE state = 'returned';

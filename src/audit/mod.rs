@@ -4,6 +4,7 @@
 pub mod checkpoint;
 mod credentials;
 pub mod entry;
+pub mod growth;
 pub mod receipt;
 mod standing;
 pub mod tree;

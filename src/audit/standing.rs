@@ -165,12 +165,7 @@ fn after(reached: Reached, event: &str) -> Reached {
 }
 
 // What a sender was told stands until the message goes elsewhere than on its way.
-fn told_after(
-    delivery: &Delivery,
-    event: &str,
-    is_pushed_on: bool,
-    index: u64,
-) -> Option<u64> {
+fn told_after(delivery: &Delivery, event: &str, is_pushed_on: bool, index: u64) -> Option<u64> {
     let is = |name: EventName| event == name.as_str();
     let was = delivery.reached;
     if was == Reached::Nothing && (is(EventName::Delayed) || is(EventName::Returned)) {

@@ -54,6 +54,11 @@ impl Connection {
         }
     }
 
+    /// With these files.
+    pub(super) fn with(gateway: String, cert: PathBuf, key: PathBuf, ca: PathBuf) -> Self {
+        Self { gateway, cert, key, ca }
+    }
+
     pub(super) fn open(&self) -> Result<Gateway, Failure> {
         let key_pem = zeroize::Zeroizing::new(read_text(&self.key)?);
         let material = tls::ClientMaterial {

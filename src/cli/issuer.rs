@@ -1,10 +1,12 @@
 //! `issuer`: the process that holds the issuing authorities' keys. `serve` starts one as its child.
 
+use std::os::fd::AsFd as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +45,12 @@ impl IssuerCommand {
             }
             let socket = context.home.resolve(&config.issuer.socket);
             let mut signals = Signals::listen()?;
+            let parent = match self.child {
+                true => {
+                    Some(Receiver::from_owned_fd(std::io::stdin().as_fd().try_clone_to_owned()?)?)
+                }
+                false => None,
+            };
             tokio::select! {
                 ended = issuer::serve(&socket, issuer, now) => ended.map_err(|error| {
                     Failure::new(
@@ -52,15 +60,17 @@ impl IssuerCommand {
                     .hint("socket under [issuer] in gateway.toml; a path of at most 100 letters")
                 }),
                 () = signals.end() => Ok(()),
-                () = parent_gone(), if self.child => Ok(()),
+                () = parent_gone(parent) => Ok(()),
             }
         })
     }
 }
 
-// Standard input is a pipe that the parent holds and never writes to.
-async fn parent_gone() {
-    let _ = tokio::io::stdin().read(&mut [0]).await;
+// Standard input is a pipe that the parent holds and never writes to. Polled and not read by a thread
+// of its own, for which an issuer that has failed would wait as long as its parent lives.
+async fn parent_gone(input: Option<Receiver>) {
+    let Some(mut input) = input else { return std::future::pending().await };
+    let _ = input.read(&mut [0]).await;
 }
 
 /// Keeps an issuer running as a child until `stop`, and starts it again when it ends. Returns when
@@ -95,13 +105,14 @@ pub(super) async fn keep_running(home: &Home, config: &Config, stop: Cancellatio
         }
     });
     let access = Access::for_gateway(home, config);
-    for _ in 0..TRIES {
-        if access.ask(Ask::Status, now()).await.is_ok() {
-            return;
+    let answers = async {
+        while access.ask(Ask::Status, now()).await.is_err() {
+            tokio::time::sleep(PAUSE / 20).await;
         }
-        tokio::time::sleep(PAUSE / 20).await;
+    };
+    if tokio::time::timeout(PATIENCE, answers).await.is_err() {
+        tracing::error!("the issuer does not answer: nothing can be issued, and no list be signed");
     }
-    tracing::error!("the issuer does not answer: nothing can be issued, and no list be signed");
 }
 
 fn start(home: &Home) -> std::io::Result<Child> {
@@ -117,5 +128,5 @@ fn start(home: &Home) -> std::io::Result<Child> {
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// Twenty a second: for ten seconds.
-const TRIES: usize = 200;
+/// How long a gateway waits for its issuer before it opens its doors without.
+const PATIENCE: Duration = Duration::from_secs(10);

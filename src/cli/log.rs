@@ -1,15 +1,20 @@
 //! `log`: the tamper-evident log of a home, recomputed or shown. Works with the gateway stopped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::cert::serial;
+use super::client::{Connection, Gateway};
 use super::{Context, Exit, Failure, block_on, read_text};
-use crate::audit::checkpoint::LogVerifier;
+use crate::audit::checkpoint::{Checkpoint, LogVerifier};
+use crate::audit::growth::{Kept, NotGrown, verify_growth};
+use crate::audit::tree::{Hash, Plan, Tree};
 use crate::audit::verify::{Fault, LogChecker, LogFault};
 use crate::message::{ExchangeId, Reference};
 use crate::store::sqlite::Sqlite;
@@ -21,8 +26,12 @@ pub(super) enum Log {
     /// Recompute the whole log and compare it with every message; exit 3 if anything differs
     #[command(after_help = "Examples:
   mash-gateway log verify --home H
-  mash-gateway log checkpoint --home H > kept.note           keep it somewhere else, today
-  mash-gateway log verify --home H --checkpoint kept.note    any later day
+  mash-gateway log checkpoint --home H > kept.note      keep it somewhere else, today
+  mash-gateway log verify --home H --since kept.note    any later day
+
+An agency asks the gateway for proof, and checks it with the log's public key alone:
+  mash-gateway log verify --since my.receipt --log-key log-key.txt \\
+      --gateway https://mash.example.org:8443 --cert surgery.pem --key surgery.key --ca ca.pem
 
 Whoever has the database and cuts off its end, all of it, leaves a log that is whole and shorter: only
 a checkpoint kept elsewhere, or a partner's receipt, shows that.")]
@@ -44,9 +53,28 @@ pub(super) struct Verify {
     /// The log's public key [default: certs/log-key.txt in the home]
     #[arg(long, value_name = "FILE")]
     log_key: Option<PathBuf>,
-    /// A checkpoint that was kept: the log must begin with all that it covers
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    /// A checkpoint or a receipt that was kept: the log must begin with all that it covers
+    #[arg(long, visible_alias = "checkpoint", value_name = "FILE")]
+    since: Option<PathBuf>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A gateway to ask instead of the database in the home.
+#[derive(Args)]
+struct Remote {
+    /// The gateway to ask, as an agency, instead of reading this machine's database
+    #[arg(long, value_name = "URL", requires_all = ["since", "cert", "key", "ca"])]
+    gateway: Option<String>,
+    /// Your agency's certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    key: Option<PathBuf>,
+    /// The authority that vouches for the gateway (PEM)
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -61,31 +89,39 @@ pub(super) struct Show {
 impl Log {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         block_on(async {
-            let store = open(context)?;
             match self {
-                Self::Checkpoint => checkpoint(context, &*store).await,
-                Self::Show(show) => show.run(context, &*store).await,
-                Self::Verify(verify) => verify.run(context, &*store).await,
+                Self::Checkpoint => checkpoint(context, &*open(context)?).await,
+                Self::Show(show) => show.run(context, &*open(context)?).await,
+                Self::Verify(verify) => verify.run(context).await,
             }
         })
     }
 }
 
 impl Verify {
-    async fn run(self, context: &Context, store: &dyn Store) -> Result<(), Failure> {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
         let path = self.log_key.unwrap_or_else(|| context.home.log_key_public());
         let log = LogVerifier::parse(read_text(&path)?.trim())?;
-        let kept = match &self.checkpoint {
-            Some(file) => {
-                let note = read_text(file)?;
-                let said = log.open(&note).map_err(|error| {
-                    let message = format!("{} is refused: {error}", file.display());
-                    Failure::new(Exit::VerificationFailed, message)
-                })?;
-                Some(Head { size: said.size, root: said.root, note: note.into() })
-            }
+        let kept = match &self.since {
+            Some(file) => Some(kept(file, &log)?),
             None => None,
         };
+        let Remote { gateway, cert, key, ca } = self.remote;
+        if let (Some(kept), Some(gateway), Some(cert), Some(key), Some(ca)) =
+            (&kept, gateway, cert, key, ca)
+        {
+            let gateway = Connection::with(gateway, cert, key, ca).open()?;
+            return ask(context, &gateway, kept, &log).await;
+        }
+        let store = &*open(context)?;
+        if let Some(kept) = &kept {
+            hold_growth(store, kept, &log).await?;
+        }
+        let kept = kept.map(|Kept { checkpoint, note }| Head {
+            size: checkpoint.size,
+            root: checkpoint.root,
+            note,
+        });
         let shows_progress = !context.global.quiet;
         let verified = verify(store, &log, kept, shows_progress).await.map_err(|error| {
             Failure::new(Exit::VerificationFailed, format!("the log does not verify: {error}"))
@@ -105,6 +141,87 @@ impl Verify {
     }
 }
 
+// The kept file, which has to be of this log.
+pub(super) fn kept(file: &Path, log: &LogVerifier) -> Result<Kept, Failure> {
+    Kept::parse(&read_text(file)?, log).map_err(|error| {
+        let message = format!("{} is refused: {error}", file.display());
+        Failure::new(Exit::VerificationFailed, message)
+    })
+}
+
+// That the log in this database begins with what was kept. What it holds is looked at afterwards.
+pub(super) async fn hold_growth(
+    store: &dyn Store,
+    kept: &Kept,
+    log: &LogVerifier,
+) -> Result<(), Failure> {
+    let today = match store.head().await? {
+        Some(head) => signed_today(head.note, log)?.checkpoint,
+        None => Checkpoint { size: 0, root: Tree::empty().root() },
+    };
+    let plan = Plan::consistency(kept.checkpoint.size, today.size);
+    // An entry that is not there any more is a proof that cannot be given.
+    let hashes = match store.nodes(plan.wanted()).await {
+        Err(StoreError::Corrupt(_) | StoreError::NotFound) => Vec::new(),
+        read => read?,
+    };
+    verify_growth(&kept.checkpoint, &today, &plan.proof(&hashes)).map_err(not_grown)
+}
+
+// That the log the gateway signs today begins with what was kept, by a proof it has to give.
+async fn ask(
+    context: &Context,
+    gateway: &Gateway,
+    kept: &Kept,
+    log: &LogVerifier,
+) -> Result<(), Failure> {
+    let note = String::from_utf8(gateway.get("/v1/log/checkpoint").await?.body)
+        .map_err(|_| refused_today("it is not text"))?;
+    let today = signed_today(note.into(), log)?.checkpoint;
+    let from = kept.checkpoint.size;
+    let proof = if 0 < from && from < today.size {
+        let path = format!("/v1/log/proof?from={from}&to={}", today.size);
+        hashes(&gateway.get_json(&path).await?)
+            .ok_or_else(|| refused_today("its proof is not a list of hashes"))?
+    } else {
+        Vec::new()
+    };
+    verify_growth(&kept.checkpoint, &today, &proof).map_err(not_grown)?;
+    context.result(
+        &json!({ "since": from, "size": today.size, "verified": true }),
+        format!(
+            "verified: the log of {} entries begins with the {from} that were kept, unchanged",
+            today.size
+        ),
+    );
+    Ok(())
+}
+
+fn signed_today(note: Arc<str>, log: &LogVerifier) -> Result<Kept, Failure> {
+    Kept::note(note, log).map_err(refused_today)
+}
+
+fn refused_today(error: impl std::fmt::Display) -> Failure {
+    let message = format!("the checkpoint of today is refused: {error}");
+    Failure::new(Exit::VerificationFailed, message).hint(TELL)
+}
+
+fn not_grown(error: NotGrown) -> Failure {
+    let message = format!("the log has not grown from what was kept: {error}");
+    Failure::new(Exit::VerificationFailed, message).hint(TELL)
+}
+
+fn hashes(proof: &Value) -> Option<Vec<Hash>> {
+    let hash = |text: &Value| {
+        let bytes = STANDARD.decode(text.as_str()?).ok()?;
+        Some(Hash::from_bytes(bytes.try_into().ok()?))
+    };
+    proof["hashes"].as_array()?.iter().map(hash).collect()
+}
+
+const TELL: &str = "keep the file: it is evidence. Ring the hub and the other agencies, on numbers \
+                    you have for them already";
+
 /// What [`verify`] went through.
 pub(super) struct Verified {
     pub(super) entries: u64,
@@ -121,7 +238,7 @@ pub(super) async fn verify(
 ) -> Result<Verified, anyhow::Error> {
     let head = store.head().await.map_err(unreadable)?;
     let size = head.as_ref().map_or(0, |head| head.size);
-    let bar = if shows_progress { progress(size) } else { ProgressBar::hidden() };
+    let bar = if shows_progress { progress(size, "entries") } else { ProgressBar::hidden() };
     let mut checker = LogChecker::new(log.clone());
     let mut checkpoint_from = 0;
     let mut checkpoints = std::collections::VecDeque::new();
@@ -277,8 +394,8 @@ fn unreadable(error: StoreError) -> anyhow::Error {
     anyhow::Error::new(error)
 }
 
-fn progress(size: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} entries {eta}");
+pub(super) fn progress(size: u64, unit: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {unit} {{eta}}"));
     ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 

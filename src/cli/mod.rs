@@ -8,6 +8,7 @@ mod authority;
 mod cert;
 mod client;
 mod connect;
+mod dead_letter;
 mod demo;
 mod doctor;
 mod exchange;
@@ -22,6 +23,7 @@ mod root;
 mod running;
 mod schema;
 pub mod serve;
+mod store;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -142,9 +144,15 @@ enum Command {
     /// Receipts, checked offline
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    /// Messages that went back to their sender: list them, deliver them again, give one up
+    #[command(subcommand)]
+    DeadLetter(dead_letter::DeadLetter),
     /// The tamper-evident log
     #[command(subcommand)]
     Log(log::Log),
+    /// The database: copies of it, put back and checked
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// The contract, offline
     #[command(subcommand)]
     Schema(schema::Schema),
@@ -162,6 +170,7 @@ impl Command {
             Self::Apd(command) => command.run(context),
             Self::Authority(command) => command.run(context),
             Self::Cert(command) => command.run(context),
+            Self::DeadLetter(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
@@ -181,6 +190,7 @@ impl Command {
             Self::Root(command) => command.run(context),
             Self::Schema(command) => command.run(context),
             Self::Serve(command) => command.run(context),
+            Self::Store(command) => command.run(context),
             Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),
         }
     }

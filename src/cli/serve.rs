@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -25,11 +25,14 @@ use crate::audit::entry::Event;
 use crate::config::{Config, Home};
 use crate::exchange::{Gateway, Parts};
 use crate::http::api::{self, Api};
+use crate::http::connection::{Http, HttpLimits};
 use crate::http::enrolment::{self, Attempts, Enrolment};
 use crate::http::health::{self, Concerns, Local, Reload, Reloaded};
+use crate::http::host::HostNames;
 use crate::http::presence::Presence;
+use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
-use crate::http::server::{Door, Limits};
+use crate::http::server::{Door, Limits, LocalDoor};
 use crate::issuer::Access;
 use crate::ledger::Ledger;
 use crate::message::now;
@@ -169,7 +172,7 @@ impl Running {
         let presence = Arc::new(Presence::default());
         let concerns = Arc::new(Concerns::default());
         let (reload, reloads) = mpsc::channel(16);
-        let refusals = Arc::new(Refusals::new(REFUSALS_PER_MINUTE));
+        let refusals = Arc::new(Refusals::new(config.limits.refusals_logged_per_minute));
         let (trust, trusted) = Trust::start(trust::Parts {
             home: home.clone(),
             config: config.clone(),
@@ -189,6 +192,7 @@ impl Running {
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
             room: Arc::new(Semaphore::new(ROOM_BYTES / api::ROOM_UNIT as usize)),
+            rate: Arc::new(Rate::new(config.limits.requests_per_agency_per_minute)),
             body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
             request_timeout: seconds(config.limits.request_timeout_s),
             page_max: config.limits.inbox_page_max as usize,
@@ -199,17 +203,40 @@ impl Running {
             connections_per_agency_max: config.limits.connections_per_agency_max as usize,
             guest_timeout: seconds(config.limits.guest_timeout_s),
             handshake_timeout: seconds(config.limits.handshake_timeout_s),
-            header_timeout: seconds(config.limits.header_timeout_s),
-            streams_max: 32,
-            window_bytes: 1 << 20,
-            write_timeout: seconds(config.limits.request_timeout_s),
+            handshakes_per_second: config.limits.handshakes_per_address_per_second,
+        };
+        let http = Http {
+            gateway: Arc::clone(&gateway),
+            names: trusted.names,
+            metrics: Arc::clone(&metrics),
+            refusals: Arc::clone(&refusals),
+            limits: HttpLimits {
+                control_frames_per_second: config.limits.http2_control_frames_per_second,
+                header_bytes_max: config.limits.header_bytes_max,
+                header_timeout: seconds(config.limits.header_timeout_s),
+                stall_timeout: seconds(config.limits.stall_timeout_s),
+                streams_max: config.limits.http2_streams_max,
+                window_bytes: 1 << 20,
+                write_timeout: seconds(config.limits.request_timeout_s),
+            },
         };
         // Anybody may come here, and what is asked here is small.
-        let enrolment_limits = Limits {
-            connections_max: config.limits.enrolment_connections_max as usize,
-            streams_max: 4,
-            window_bytes: 64 << 10,
-            ..limits
+        let enrolment_limits =
+            Limits { connections_max: config.limits.enrolment_connections_max as usize, ..limits };
+        let enrolment_http = Http {
+            limits: HttpLimits {
+                streams_max: config.limits.http2_streams_max.min(ENROLMENT_STREAMS_MAX),
+                window_bytes: 64 << 10,
+                ..http.limits
+            },
+            ..http.clone()
+        };
+        let local_door = LocalDoor {
+            http: Http {
+                names: watch::channel(Arc::new(HostNames::of_this_machine())).1,
+                ..http.clone()
+            },
+            connections_max: config.limits.local_connections_max as usize,
         };
         let domain = Domain::parse(&config.domain)?;
         let enrolment_state = Enrolment {
@@ -223,20 +250,19 @@ impl Running {
             room: Arc::new(Semaphore::new(ENROLMENT_BODIES_MAX)),
             request_timeout: seconds(config.limits.request_timeout_s),
         };
-        let door = |tls, plain, limits| Door {
+        let door = |tls, plain, limits, http| Door {
             tls,
             plain,
             registry: live.subscribe(),
             domain: domain.clone(),
-            gateway: Arc::clone(&gateway),
-            metrics: Arc::clone(&metrics),
-            refusals: Arc::clone(&refusals),
             presence: Arc::clone(&presence),
+            http,
             limits,
         };
-        let partner_door = door(trusted.partner_api, None, limits);
+        let partner_door = door(trusted.partner_api, None, limits, http);
         let plain_router = enrolment::plain_router(enrolment_state.clone());
-        let enrolment_door = door(trusted.enrolment, Some(plain_router), enrolment_limits);
+        let enrolment_door =
+            door(trusted.enrolment, Some(plain_router), enrolment_limits, enrolment_http);
         let enrolment_router = enrolment::router(enrolment_state);
         let local_router = health::router(Local {
             gateway: Arc::clone(&gateway),
@@ -264,25 +290,9 @@ impl Running {
             .await?;
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
-        for (door, listener, router, name) in [
-            (partner_door, partner_listener, api, "partner"),
-            (enrolment_door, enrolment_listener, enrolment_router, "enrolment"),
-        ] {
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                if let Err(error) = door.serve(listener, router, stop).await {
-                    tracing::error!(error = %error, door = name, "a door ended");
-                }
-            });
-        }
-        let local_stop = stop.clone();
-        tasks.spawn(async move {
-            let served = axum::serve(local_listener, local_router)
-                .with_graceful_shutdown(async move { local_stop.cancelled().await });
-            if let Err(error) = served.await {
-                tracing::error!(error = %error, "the local door ended");
-            }
-        });
+        tasks.spawn(partner_door.serve(partner_listener, api, stop.clone()));
+        tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
+        tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         tracing::info!(
@@ -323,7 +333,12 @@ impl Running {
                 },
             }
         }
-        self.stop().await;
+        tokio::select! {
+            () = self.stop() => {}
+            // Whoever asks twice does not want to wait for what is in hand. What was acknowledged is
+            // durable already; the rest was not answered, and its senders send it again.
+            () = signals.end() => tracing::warn!("asked twice to stop: what was in hand is cut off"),
+        }
     }
 
     /// Closes the doors, lets what is in hand finish, writes what is queued, and ends.
@@ -349,6 +364,7 @@ fn allow_open_files(config: &Config) -> anyhow::Result<()> {
     let limits = &config.limits;
     let needed = u64::from(limits.connections_max)
         + u64::from(limits.enrolment_connections_max)
+        + u64::from(limits.local_connections_max)
         + u64::from(config.push.concurrency_max)
         + OPEN_FILES_RESERVE;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -431,10 +447,12 @@ const ROOM_BYTES: usize = 256 << 20;
 /// What is open besides connections: the database, the issuer, the local door, threads.
 const OPEN_FILES_RESERVE: u64 = 256;
 
+/// Whoever asks for a certificate asks one thing at a time.
+const ENROLMENT_STREAMS_MAX: u32 = 4;
+
 /// As many bodies are read at once at the enrolment door, of 16 KiB each.
 const ENROLMENT_BODIES_MAX: usize = 1_024;
 
 /// Plenty for an agency's system and everybody at its desks; each is kept on the register for good.
 const RENEWALS_PER_HOUR: NonZeroU32 = NonZeroU32::new(10).expect("10 is not zero");
-const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("60 is not zero");
 const WRONG_TOKENS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("10 is not zero");

@@ -27,9 +27,11 @@ use crate::directory::Admission;
 use crate::directory::permission::Action;
 use crate::event;
 use crate::exchange::Gateway;
+use crate::http::connection::Guest;
 use crate::http::presence::Presence;
+use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
-use crate::http::server::Guest;
+
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
     Reference, Submission, Target, now, rfc3339, sha256,
@@ -57,6 +59,8 @@ pub struct Api {
     pub body_bytes_max: usize,
     /// Memory for bodies being read, in [`ROOM_UNIT`]s.
     pub room: Arc<Semaphore>,
+    /// How often each agency may ask.
+    pub rate: Arc<Rate>,
     /// The longest a request may take, from its header to its answer.
     pub request_timeout: Duration,
     /// The most items on one page.
@@ -75,6 +79,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
         .route("/v1/messages/{id}", may(&api, Action::Collect, get(collect)))
         .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
+        .route("/v1/messages/{id}/non-delivery", may(&api, Action::ReadReceipts, get(non_delivery)))
         .route("/v1/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(receipt)))
         .route("/v1/log/checkpoint", may(&api, Action::ReadLog, get(checkpoint)))
         .route("/v1/log/entries", may(&api, Action::ReadLog, get(entries)))
@@ -121,7 +126,17 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let guest = request.extensions().get::<Guest>().cloned();
     let peer = identify(&api, guest.as_ref(), at);
     let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
-    let sender = peer.and_then(|peer| admit(&api, peer, &request, at));
+    let allowed = agency.as_ref().map(|agency| api.rate.take(agency));
+    let sender = peer
+        .and_then(
+            |peer| if is_cross_site(request.headers()) { Err(cross_site()) } else { Ok(peer) },
+        )
+        .and_then(|peer| match &allowed {
+            Some(Err(wait_s)) => Err(too_many(*wait_s)),
+            Some(Ok(_)) | None => Ok(peer),
+        });
+    let is_known = sender.is_ok();
+    let sender = sender.and_then(|peer| admit(&api, peer, &request, at));
     let mut response = match sender {
         Ok(sender) => {
             request.extensions_mut().insert(sender);
@@ -144,10 +159,16 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
         }
         Err(problem) => {
             let mut response = problem.into_response();
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if !is_known && !matches!(allowed, Some(Err(_))) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             response
         }
     };
+    if let Some(allowed) = allowed {
+        api.rate.say(allowed, response.headers_mut());
+    }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let instance = MessageId::new(at).to_string();
         note(&api, &problem, &instance, agency.as_ref(), &method, route, at);
@@ -159,6 +180,22 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let hsts = HeaderValue::from_static("max-age=31536000");
     headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     response
+}
+
+// A browser shows its certificate to whichever page makes it ask; but it says that it is not ours.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    !matches!(site, None | Some(b"same-origin" | b"none"))
+}
+
+fn cross_site() -> Problem {
+    let detail = "A page that is not this gateway's own made a browser ask this.";
+    Problem::new(ProblemType::CrossSite, detail)
+}
+
+fn too_many(wait_s: u32) -> Problem {
+    let detail = format!("Your agency may ask again in {wait_s} s.");
+    Problem::new(ProblemType::TooManyRequests, detail)
 }
 
 // Who may not be sent anything may not fetch anything either. Whom we take it for, it may ask; and an
@@ -533,6 +570,16 @@ async fn saved(
         .save(sender.agency(), sender.certificate(), sender.peer.role(), &id, sender.at)
         .await?;
     Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
+}
+
+async fn non_delivery(
+    State(api): State<Api>,
+    sender: Sender,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = find_message(&api, &sender, &id).await?;
+    let notice = api.gateway.non_delivery(sender.peer.agency(), &id).await?;
+    Ok(text_response(TEXT, notice))
 }
 
 async fn receipt(

@@ -3,8 +3,15 @@
 
 pub mod api;
 pub mod client;
+pub mod connection;
 pub mod enrolment;
+mod frames;
+mod framing;
+mod guard;
 pub mod health;
+pub mod host;
 pub mod presence;
+pub mod rate;
 pub mod refusals;
 pub mod server;
+mod work;

@@ -4,38 +4,28 @@
 //! hold up the next one, and connections must be counted and cut.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use hyper::Request;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, Sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
 use crate::audit::entry::Event;
-use crate::exchange::Gateway;
+use crate::http::connection::{Guest, Http};
 use crate::http::presence::Presence;
-use crate::http::refusals::Refusals;
 use crate::message::now;
 use crate::pki::ca::Domain;
 use crate::pki::identity::{self, Peer, Registry, Standing};
 use crate::pki::tls;
-use crate::telemetry::Metrics;
 
 /// Limits on connections.
 #[derive(Clone, Copy, Debug)]
@@ -50,15 +40,8 @@ pub struct Limits {
     pub guest_timeout: Duration,
     /// From accept to the end of the handshake.
     pub handshake_timeout: Duration,
-    /// From the first byte of a request to the end of its header.
-    pub header_timeout: Duration,
-    /// Requests at once on one connection over HTTP/2.
-    pub streams_max: u32,
-    /// What a peer may send over HTTP/2 before it is read, in bytes: for each request, and for all
-    /// of a connection together.
-    pub window_bytes: u32,
-    /// For how long the peer may take nothing of an answer.
-    pub write_timeout: Duration,
+    /// Handshakes begun by one address in a second, and for a moment ten times as many.
+    pub handshakes_per_second: NonZeroU32,
 }
 
 /// What the door needs to let somebody in. Each part can change while it is open.
@@ -69,12 +52,8 @@ pub struct Door {
     pub registry: watch::Receiver<Arc<Registry>>,
     /// The SPIFFE trust domain.
     pub domain: Domain,
-    /// Where refusals are logged.
-    pub gateway: Arc<Gateway>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// How refusals are thinned out before they reach the log.
-    pub refusals: Arc<Refusals>,
+    /// How HTTP is spoken, once somebody is in.
+    pub http: Http,
     /// What those get who do not speak TLS, if anything: what is public, and signed.
     pub plain: Option<Router>,
     /// Who is connected.
@@ -85,42 +64,26 @@ pub struct Door {
 
 impl Door {
     /// Serves `router` on `listener` until `stop`, then lets requests in hand finish.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        router: Router,
-        stop: CancellationToken,
-    ) -> io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, router: Router, stop: CancellationToken) {
         let door = Arc::new(self);
         let permits = Arc::new(Semaphore::new(door.limits.connections_max));
         let unnamed = Arc::new(Unnamed::default());
+        let handshakes = Handshakes::new(door.limits.handshakes_per_second);
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
-        loop {
-            let permit = tokio::select! {
-                () = stop.cancelled() => break,
-                permit = Arc::clone(&permits).acquire_owned() => permit,
-            };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
-            };
-            let (tcp, from) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, or the peer left already: neither ends the door.
-                    tracing::warn!(error = %error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    continue;
-                }
-            };
+        while let Some((tcp, from, permit)) = accept(&listener, &permits, &stop).await {
             let door = Arc::clone(&door);
+            if !handshakes.may_begin(from.ip()) {
+                // Closed before it costs anything.
+                door.refused("too-many-handshakes", from);
+                continue;
+            }
             let router = router.clone();
             let unnamed = Arc::clone(&unnamed);
             let (stop, cut) = (stop.clone(), cut.clone());
             connections.spawn(async move {
                 let _permit = permit;
-                let _open = door.metrics.connection_opened();
+                let _open = door.http.metrics.connection_opened();
                 let max = door.limits.connections_per_address_max;
                 let Some(place) = unnamed.enter(from.ip(), max) else {
                     return door.refused("too-many-connections", from);
@@ -131,12 +94,7 @@ impl Door {
                 }
             });
         }
-        connections.close();
-        // Whoever sends or reads nothing more is not waited for beyond what a request may take.
-        let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
-        cut.cancel();
-        connections.wait().await;
-        Ok(())
+        drain(connections, cut).await;
     }
 
     async fn connection(
@@ -156,7 +114,7 @@ impl Door {
                 Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => {}
                 Ok(Ok(1)) => {
                     let guest = Guest::Nobody(from.ip());
-                    let served = self.http(tcp, false, guest, router.clone(), stop);
+                    let served = self.http.serve(tcp, false, guest, router.clone(), stop);
                     let _ = tokio::time::timeout_at(guest_end, served).await;
                     return;
                 }
@@ -171,7 +129,7 @@ impl Door {
             Ok(Err(error)) => return self.refused(tls::refusal_reason(&error), from),
             Err(_) => return self.refused("timeout", from),
         };
-        self.metrics.key_exchange(tls::key_exchange(stream.get_ref().1));
+        self.http.metrics.key_exchange(tls::key_exchange(stream.get_ref().1));
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         // A certificate that is good TLS but names no agency is told so in HTTP, by the router.
         let guest = match chain {
@@ -192,8 +150,8 @@ impl Door {
             return self.refused("too-many-connections", from);
         }
         match &guest {
-            Guest::Named(..) | Guest::Nobody(_) => self.metrics.handshake("accepted"),
-            Guest::Refused(code) => self.metrics.handshake(code),
+            Guest::Named(..) | Guest::Nobody(_) => self.http.metrics.handshake("accepted"),
+            Guest::Refused(code) => self.http.metrics.handshake(code),
         }
         let peer = guest.peer().cloned();
         // An agency has its own share of the connections, and may stay.
@@ -207,88 +165,84 @@ impl Door {
         // Chosen by ALPN and not by sniffing, which has no timeout before the first byte.
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         tokio::select! {
-            () = self.http(stream, is_h2, guest, router, stop) => {}
+            () = self.http.serve(stream, is_h2, guest, router, stop) => {}
             // Dropping the connection ends requests in flight too: a revoked agency is cut off.
             () = revoked(&mut registry, peer.as_deref()) => self.presence.note_cut(),
             () = until(guest_end) => {}
         }
     }
 
-    async fn http(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        is_h2: bool,
-        guest: Guest,
-        router: Router,
-        stop: CancellationToken,
-    ) {
-        let service = TowerToHyperService::new(router.map_request(
-            move |mut request: Request<hyper::body::Incoming>| {
-                request.extensions_mut().insert(guest.clone());
-                request.map(Body::new)
-            },
-        ));
-        let io = TokioIo::new(Impatient::new(stream, self.limits.write_timeout));
-        if is_h2 {
-            let connection = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(self.limits.header_timeout)
-                .keep_alive_timeout(self.limits.header_timeout)
-                .max_concurrent_streams(self.limits.streams_max)
-                .initial_stream_window_size(self.limits.window_bytes)
-                .initial_connection_window_size(self.limits.window_bytes)
-                .max_header_list_size(16 * 1024)
-                .serve_connection(io, service);
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-            }
-            let _ = connection.await;
-        } else {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.header_timeout)
-                .max_headers(64)
-                .max_buf_size(64 * 1024)
-                .serve_connection(io, service);
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-            }
-            let _ = connection.await;
-        }
-    }
-
     fn refused(&self, reason: &'static str, from: SocketAddr) {
-        self.metrics.handshake(reason);
+        self.http.metrics.handshake(reason);
         let event = Event::handshake_refused(reason);
-        if self.refusals.note(&self.gateway, None, reason, &event, now()) {
+        if self.http.refusals.note(&self.http.gateway, None, reason, &event, now()) {
             tracing::info!(reason, peer.address = %from.ip(), "a TLS handshake was refused");
         }
     }
 }
 
-/// Who is on the other end of a connection.
-#[derive(Clone, Debug)]
-pub enum Guest {
-    /// The one agency the certificate names, and from where.
-    Named(Arc<Peer>, IpAddr),
-    /// Somebody without a certificate, where none is needed, and from where.
-    Nobody(IpAddr),
-    /// The certificate passed TLS but does not name exactly one agency of ours.
-    Refused(&'static str),
+/// The local door: plain HTTP for this machine, in a small number of connections.
+pub struct LocalDoor {
+    /// How HTTP is spoken.
+    pub http: Http,
+    /// Connections open at once; further ones wait.
+    pub connections_max: usize,
 }
 
-impl Guest {
-    /// The peer, if the certificate names one.
-    pub fn peer(&self) -> Option<&Arc<Peer>> {
-        match self {
-            Self::Named(peer, _) => Some(peer),
-            Self::Nobody(_) | Self::Refused(_) => None,
+impl LocalDoor {
+    /// Serves `router` on `listener` until `stop`, then lets requests in hand finish.
+    pub async fn serve(self, listener: TcpListener, router: Router, stop: CancellationToken) {
+        let permits = Arc::new(Semaphore::new(self.connections_max));
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
+        while let Some((tcp, from, permit)) = accept(&listener, &permits, &stop).await {
+            let (http, router) = (self.http.clone(), router.clone());
+            let (stop, cut) = (stop.clone(), cut.clone());
+            connections.spawn(async move {
+                let _permit = permit;
+                let guest = Guest::Nobody(from.ip());
+                tokio::select! {
+                    () = http.serve(tcp, false, guest, router, stop) => {}
+                    () = cut.cancelled() => {}
+                }
+            });
+        }
+        drain(connections, cut).await;
+    }
+}
+
+// The next connection, when there is room for one; none when the door is to close.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = tokio::select! {
+        () = stop.cancelled() => return None,
+        permit = Arc::clone(permits).acquire_owned() => permit.ok()?,
+    };
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, from)) => return Some((tcp, from, permit)),
+            Err(error) => {
+                // Out of descriptors, or the peer left already: neither ends the door.
+                tracing::warn!(error = %error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
     }
+}
+
+// Whoever sends or reads nothing more is not waited for beyond what a request may take.
+async fn drain(connections: TaskTracker, cut: CancellationToken) {
+    connections.close();
+    let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+    cut.cancel();
+    connections.wait().await;
 }
 
 // Ends when the peer's certificate is no longer good.
@@ -320,6 +274,23 @@ pub fn network(address: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = address.segments();
             [a, b, c, d, 0, 0, 0, 0].into()
         }
+    }
+}
+
+/// How often each network begins a handshake: each costs us more than it costs whoever begins it.
+struct Handshakes(DefaultKeyedRateLimiter<IpAddr>);
+
+impl Handshakes {
+    fn new(per_second: NonZeroU32) -> Self {
+        let burst = per_second.saturating_mul(BURST_S);
+        Self(RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)))
+    }
+
+    fn may_begin(&self, address: IpAddr) -> bool {
+        if self.0.len() > NETWORKS_MAX {
+            self.0.retain_recent();
+        }
+        self.0.check_key(&network(address)).is_ok()
     }
 }
 
@@ -361,79 +332,10 @@ impl Drop for UnnamedPlace {
     }
 }
 
-/// A stream that fails when its peer takes nothing of what is written for too long: whoever asks and
-/// never reads is let go of.
-struct Impatient<S> {
-    stream: S,
-    limit: Duration,
-    /// Runs while a write waits for the peer.
-    waiting: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Impatient<S> {
-    fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
-    }
-
-    fn or_give_up<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        progress: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if progress.is_ready() {
-            self.waiting = None;
-            return progress;
-        }
-        let limit = self.limit;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(waiting.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.or_give_up(context, progress)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.or_give_up(context, progress)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_flush(context);
-        self.or_give_up(context, progress)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.or_give_up(context, progress)
-    }
-}
+/// So many seconds' handshakes may come at once.
+const BURST_S: NonZeroU32 = NonZeroU32::new(10).expect("10 is not zero");
+/// Networks remembered before the quiet ones are forgotten.
+const NETWORKS_MAX: usize = 10_000;
 
 /// The type of a TLS record that begins a handshake (RFC 8446, 5.1); no HTTP begins so.
 const TLS_HANDSHAKE: u8 = 22;

@@ -110,20 +110,12 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
-    /// What `sender` was told of its own messages in these exchanges and is still so: late, or
-    /// returned. In the order they were accepted.
-    async fn undelivered(
-        &self,
-        sender: &AgencyId,
-        exchanges: Vec<ExchangeId>,
-    ) -> Result<Vec<Undelivered>, StoreError>;
-
     /// Every message that was returned and not collected since, to `recipient` or to anybody, in the
     /// order they were returned.
     async fn dead_letters(
         &self,
         recipient: Option<&AgencyId>,
-    ) -> Result<Vec<Undelivered>, StoreError>;
+    ) -> Result<Vec<DeadLetter>, StoreError>;
 
     /// The entry that returned a message, with its proof and checkpoint, while it is returned.
     async fn non_delivery(&self, id: &MessageId) -> Result<Logged, StoreError>;
@@ -455,16 +447,12 @@ pub enum Wanted {
     },
 }
 
-/// A message that its sender was told is late or returned.
+/// A message that was returned, as its sender was told.
 #[derive(Clone, Debug)]
-pub struct Undelivered {
+pub struct DeadLetter {
     /// Its envelope.
     pub envelope: Envelope,
-    /// Where its delivery stands: queued or returned.
-    pub delivery: DeliveryState,
-    /// The index of the entry that tells it.
-    pub told: u64,
-    /// That entry's fields; none once purged.
+    /// The fields of the entry that returned it; none once purged.
     pub fields: Option<String>,
 }
 

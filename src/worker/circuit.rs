@@ -248,7 +248,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(at("1994-11-06T08:49:37Z")), now),
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(Timestamp::MAX), give_up_at),
             ("Tue, 01 Jan 1901 00:00:00 GMT", None, now),
-            ("99999999999", Some(Timestamp::MAX), give_up_at),
+            ("999999999999", Some(Timestamp::MAX), give_up_at),
             ("99999999999999999999999999", Some(Timestamp::MAX), give_up_at),
             // Neither a number nor a date.
             ("-1", None, now),
@@ -265,7 +265,10 @@ mod tests {
             let cause = (Fault::Unreachable, "asked-to-wait");
             let next = circuits.failed(&endpoint("a"), now, 0, cause, asked);
             let ceiling = SignedDuration::from_secs(5);
-            assert!(next >= waits_until && next <= waits_until.max(now + ceiling), "{text}: {next}");
+            assert!(
+                next >= waits_until && next <= waits_until.max(now + ceiling),
+                "{text}: {next}"
+            );
             assert!(circuits.not_before(&endpoint("a")) >= Some(waits_until), "{text}");
         }
         assert_eq!(retry_after(&[0xff, 0xfe], now), None);

@@ -170,8 +170,7 @@ impl Deliver {
         let mut soonest = |time: Timestamp| next = Some(next.map_or(time, |next| next.min(time)));
         for queue in &queues {
             let endpoints = directory.endpoints(&queue.recipient);
-            let Some(endpoint @ Endpoint::Push { .. }) =
-                endpoints.get(usize::from(queue.endpoint))
+            let Some(endpoint @ Endpoint::Push { .. }) = endpoints.get(usize::from(queue.endpoint))
             else {
                 // The directory changed since: the mailbox is where the officer collects now.
                 if self.move_waiting(queue, at, None, at, attempts).await? == PAGE {
@@ -237,7 +236,7 @@ impl Deliver {
         }
         let end = if has_next { delayed } else { before(self.settings.give_up_after_s) };
         let oldest = queue.untold_since.into_iter().chain(queue.told_since).min();
-        if !oldest.is_some_and(|since| since <= end) {
+        if oldest.is_none_or(|since| since > end) {
             return Ok(is_more);
         }
         if let Some(cause) = self.circuits.failing(endpoint) {
@@ -292,7 +291,8 @@ impl Deliver {
         for is_told in [true, false] {
             let wanted = Wanted::Waiting { is_told, before };
             let store = self.gateway.store();
-            let claims = store.claim(at, self.settings.lease_s, queue, wanted, PAGE - count).await?;
+            let claims =
+                store.claim(at, self.settings.lease_s, queue, wanted, PAGE - count).await?;
             count += claims.len();
             for claim in claims {
                 let worker = Arc::clone(self);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hyper::Uri;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::rustls::ServerConfig;
@@ -24,6 +25,7 @@ use crate::directory::parse::ParseOptions;
 use crate::exchange::Gateway;
 use crate::http::enrolment::Published;
 use crate::http::health::{Concerns, Reload, Reloaded};
+use crate::http::host::HostNames;
 use crate::http::presence::Presence;
 use crate::message::now;
 use crate::pki::ca::{self, GeneratedKey, Profile};
@@ -42,6 +44,8 @@ pub struct Trusted {
     pub enrolment: watch::Receiver<Arc<ServerConfig>>,
     /// Authorities' certificates and lists, for anybody.
     pub published: watch::Receiver<Arc<Published>>,
+    /// The names that both doors answer to.
+    pub names: watch::Receiver<Arc<HostNames>>,
 }
 
 /// The worker.
@@ -57,6 +61,7 @@ pub struct Trust {
     enrolment: watch::Sender<Arc<ServerConfig>>,
     live: Arc<Live>,
     published: watch::Sender<Arc<Published>>,
+    names: watch::Sender<Arc<HostNames>>,
     /// The number of each authority's list in use, by the authority's key.
     numbers: HashMap<Vec<u8>, u64>,
     /// The text of the agencies' authorities and their lists in use.
@@ -92,6 +97,7 @@ impl Trust {
         let (partner_api, partner_api_now) = watch::channel(doors.partner_api);
         let (enrolment, enrolment_now) = watch::channel(doors.enrolment);
         let (published, published_now) = watch::channel(doors.published);
+        let (names, names_now) = watch::channel(doors.names);
         let trust = Self {
             home,
             config,
@@ -104,6 +110,7 @@ impl Trust {
             enrolment,
             live,
             published,
+            names,
             numbers: doors.numbers,
             lists: doors.lists,
             endings: expiry::Watch::default(),
@@ -113,6 +120,7 @@ impl Trust {
             partner_api: partner_api_now,
             enrolment: enrolment_now,
             published: published_now,
+            names: names_now,
         };
         Ok((trust, trusted))
     }
@@ -193,6 +201,7 @@ impl Trust {
         self.partner_api.send_replace(doors.partner_api);
         self.enrolment.send_replace(doors.enrolment);
         self.published.send_replace(doors.published);
+        self.names.send_replace(doors.names);
         self.numbers = doors.numbers;
         self.lists = doors.lists;
         self.concerns.set(LISTS_IN_USE, None);
@@ -452,6 +461,7 @@ struct Doors {
     partner_api: Arc<ServerConfig>,
     enrolment: Arc<ServerConfig>,
     published: Arc<Published>,
+    names: Arc<HostNames>,
     numbers: HashMap<Vec<u8>, u64>,
     lists: String,
 }
@@ -482,10 +492,23 @@ impl Doors {
             partner_api: door(ClientCertificate::Required)?,
             enrolment: door(ClientCertificate::Optional)?,
             published: Arc::new(published(home, config)?),
+            names: Arc::new(host_names(&chain, config)?),
             numbers,
             lists: agency_ca + &lists,
         })
     }
+}
+
+// Whom a request may be for: the names in the certificate, where lists are fetched from without TLS,
+// and those that only the operator knows of.
+fn host_names(chain: &str, config: &Config) -> anyhow::Result<HostNames> {
+    let (mut names, _, _) = ca::server_certificate(chain)?;
+    if let Some(published) = &config.published_url {
+        let url = Uri::try_from(published.as_str()).context("published_url is not a URL")?;
+        names.extend(url.host().map(str::to_owned));
+    }
+    names.extend(config.listen.other_names.iter().cloned());
+    Ok(HostNames::new(names))
 }
 
 // What anybody may have: the authorities and their lists.

@@ -102,6 +102,60 @@ async fn whoever_has_no_certificate_does_not_stay() {
     assert_eq!(still.unwrap().status, 200, "an agency stays");
 }
 
+/// It answers every ping and asks nothing, or takes a little of its answers from time to time: each
+/// shorter wait begins anew, and only that nothing ends is left to go by.
+#[tokio::test]
+async fn whoever_keeps_a_connection_moving_for_nothing_is_let_go_of() {
+    let gateway = gateway(&[
+        ("# guest_timeout_s = 60", "guest_timeout_s = 3600"),
+        ("# header_timeout_s = 10", "header_timeout_s = 2"),
+        ("# request_timeout_s = 30", "request_timeout_s = 3"),
+        ("# stall_timeout_s = 120", "stall_timeout_s = 4"),
+    ]);
+    let cut = |reason: &str| {
+        let metrics = gateway.local("/metrics");
+        let line = format!("mash_gateway_connections_cut_total{{reason=\"{reason}\"}} ");
+        metrics.lines().find_map(|l| l.strip_prefix(&line)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let idle = guest(&gateway, b"h2").await.unwrap();
+    let (sender, connection) =
+        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(idle))
+            .await
+            .unwrap();
+    assert!(tokio::time::timeout(LONG, connection).await.is_ok(), "idle over HTTP/2");
+    assert_eq!(cut("stalled"), 1);
+    drop(sender);
+
+    // Ten thousand answers are asked for, and read a little every second.
+    let (mut reading, mut writing) = tokio::io::split(guest(&gateway, b"http/1.1").await.unwrap());
+    let request = "GET /.well-known/est/cacerts HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    let asking = tokio::spawn(async move {
+        for _ in 0..100 {
+            if writing.write_all(request.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let dripping = async {
+        let mut little = [0; 16];
+        loop {
+            tick.tick().await;
+            match tokio::io::AsyncReadExt::read(&mut reading, &mut little).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            // Whichever it is that the window, which moves in leaps, lets run out first.
+            if cut("stalled") + cut("nothing-read") > 1 {
+                return;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(LONG, dripping).await.is_ok(), "reading in drips");
+    drop(reading);
+    assert!(tokio::time::timeout(LONG, asking).await.is_ok());
+}
+
 #[tokio::test]
 async fn an_address_has_a_share_and_an_agency_has_its_own() {
     let gateway =
@@ -248,7 +302,7 @@ fn open_files_are_raised_to_what_the_doors_need() {
     let refused = serve("-n 1024").wait_with_output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let says = text(&refused.stderr);
-    assert!(says.contains("needs 1544 open files and may have 1024"), "{says}");
+    assert!(says.contains("needs 1608 open files and may have 1024"), "{says}");
     assert!(says.contains("connections_max"), "{says}");
 
     let mut raised = serve("-Sn 256");
@@ -259,5 +313,5 @@ fn open_files_are_raised_to_what_the_doors_need() {
     raised.kill().unwrap();
     raised.wait().unwrap();
     let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    assert_eq!(open_files.split_whitespace().nth(3), Some("1544"), "{line}{open_files}");
+    assert_eq!(open_files.split_whitespace().nth(3), Some("1608"), "{line}{open_files}");
 }

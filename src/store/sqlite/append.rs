@@ -287,11 +287,11 @@ impl Batch<'_> {
                 let told = self
                     .connection
                     .prepare_cached(
-                        "/* delay */ UPDATE deliveries SET told = ?2, told_exchange = ?3
+                        "/* delay */ UPDATE deliveries SET told = ?2
                          WHERE entry = (SELECT entry FROM messages WHERE id = ?1)
                          AND state = 'queued' AND told IS NULL",
                     )?
-                    .execute(params![message, integer(self.next()), exchange])?;
+                    .execute(params![message, integer(self.next())])?;
                 if told == 0 {
                     return Ok(Verdict::Known(Applied::OtherState));
                 }
@@ -528,7 +528,7 @@ impl Batch<'_> {
         self.set_delivery(stored.entry, state)?;
         self.connection
             .prepare_cached(
-                "/* retry */ UPDATE deliveries SET told = NULL, told_exchange = NULL,
+                "/* retry */ UPDATE deliveries SET told = NULL,
                  since_ms = iif(state = 'queued', ?2, NULL) WHERE entry = ?1",
             )?
             .execute(params![integer(stored.entry), at.as_millisecond()])?;
@@ -564,9 +564,7 @@ impl Batch<'_> {
                 "/* delivery */ UPDATE deliveries SET state = ?2, endpoint = ?3, due_ms = ?4,
                  attempts = ?5, lease = NULL,
                  since_ms = iif(?2 = 'queued', since_ms, NULL),
-                 told = CASE ?2 WHEN 'queued' THEN told WHEN 'returned' THEN ?6 END,
-                 told_exchange = CASE ?2 WHEN 'queued' THEN told_exchange WHEN 'returned' THEN
-                     (SELECT exchange FROM messages AS m WHERE m.entry = ?1) END
+                 told = CASE ?2 WHEN 'queued' THEN told WHEN 'returned' THEN ?6 END
                  WHERE entry = ?1",
             )?
             .execute(params![

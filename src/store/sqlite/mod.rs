@@ -5,6 +5,7 @@
 //! line may write to the file of a running gateway.
 
 mod append;
+pub mod copy;
 mod dedupe;
 mod open;
 mod read;
@@ -23,8 +24,8 @@ use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 
 use super::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    EnrolmentToken, Head, IdempotencyToken, MessageDigest, Queue, SealedPayload, Store, StoreError,
-    StoredEntry, StoredMessage, Undelivered, Wanted,
+    DeadLetter, EnrolmentToken, Head, IdempotencyToken, MessageDigest, Queue, SealedPayload, Store,
+    StoreError, StoredEntry, StoredMessage, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
@@ -297,19 +298,10 @@ impl Store for Sqlite {
         self.read(move |connection| read::untold(connection, now, &queue, before, limit)).await
     }
 
-    async fn undelivered(
-        &self,
-        sender: &AgencyId,
-        exchanges: Vec<ExchangeId>,
-    ) -> Result<Vec<Undelivered>, StoreError> {
-        let sender = sender.clone();
-        self.read(move |connection| read::undelivered(connection, &sender, &exchanges)).await
-    }
-
     async fn dead_letters(
         &self,
         recipient: Option<&AgencyId>,
-    ) -> Result<Vec<Undelivered>, StoreError> {
+    ) -> Result<Vec<DeadLetter>, StoreError> {
         let recipient = recipient.cloned();
         self.read(move |connection| read::dead_letters(connection, recipient.as_ref())).await
     }

@@ -31,7 +31,7 @@ const MIGRATIONS: [(&str, &str); 3] = [
 ];
 
 /// The version the last migration makes, as the file's header has it.
-const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 3;
 
 /// Makes the file if there is none, and brings its tables up to date.
 pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
@@ -193,6 +193,6 @@ fn cannot_open(path: &Path, source: Box<dyn std::error::Error + Send + Sync>) ->
     }
 }
 
-fn unavailable(reason: &str) -> StoreError {
+pub(super) fn unavailable(reason: &str) -> StoreError {
     StoreError::Unavailable { reason: reason.to_owned(), source: None }
 }

@@ -9,8 +9,8 @@ use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Plan, stored_at};
 use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
 use crate::store::{
-    Applied, Backlog, CertificateDoing, CertificateRecord, EnrolmentToken, Head, IdempotencyToken,
-    MessageDigest, Queue, SealedPayload, StoreError, StoredEntry, StoredMessage, Undelivered,
+    Applied, Backlog, CertificateDoing, CertificateRecord, DeadLetter, EnrolmentToken, Head,
+    IdempotencyToken, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry, StoredMessage,
 };
 
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
@@ -357,52 +357,22 @@ pub(super) fn untold(
     )
 }
 
-macro_rules! undelivered_columns {
-    () => {
-        concat!(envelope_columns!(), ", d.state, d.endpoint, d.due_ms, d.attempts, d.told, e.fields")
-    };
-}
-
-pub(super) fn undelivered(
-    connection: &Connection,
-    sender: &AgencyId,
-    exchanges: &[ExchangeId],
-) -> Result<Vec<Undelivered>, StoreError> {
-    let mut found = Vec::new();
-    for exchange in exchanges {
-        found.extend(all(
-            connection,
-            concat!(
-                "/* undelivered */ SELECT ",
-                undelivered_columns!(),
-                " FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
-                 LEFT JOIN entries AS e ON e.idx = d.told
-                 WHERE d.told IS NOT NULL AND d.told_exchange = ?1 AND m.sender = ?2
-                 AND d.state IN ('queued', 'returned') ORDER BY d.entry"
-            ),
-            params![exchange, sender],
-            row::undelivered,
-        )?);
-    }
-    Ok(found)
-}
-
 pub(super) fn dead_letters(
     connection: &Connection,
     recipient: Option<&AgencyId>,
-) -> Result<Vec<Undelivered>, StoreError> {
+) -> Result<Vec<DeadLetter>, StoreError> {
     all(
         connection,
         concat!(
             "/* dead_letters */ SELECT ",
-            undelivered_columns!(),
-            " FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+            envelope_columns!(),
+            ", e.fields FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
              LEFT JOIN entries AS e ON e.idx = d.told
              WHERE d.told IS NOT NULL AND d.state = 'returned'
              AND (?1 IS NULL OR d.recipient = ?1) ORDER BY d.told"
         ),
         params![recipient],
-        row::undelivered,
+        row::dead_letter,
     )
 }
 

@@ -12,8 +12,8 @@ use crate::message::{
     Reference, ResponseResult,
 };
 use crate::store::{
-    Backlog, CertificateDoing, CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Head,
-    MessageDigest, MessageRows, Queue, RowFault, StoredEntry, StoredMessage, Undelivered,
+    Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
+    ExchangeRow, Head, MessageDigest, MessageRows, Queue, RowFault, StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -125,11 +125,10 @@ pub(super) fn queue(row: &Row<'_>) -> Result<Queue> {
     })
 }
 
-/// What a sender was told: the columns of [`message`], then `told` and that entry's `fields`.
-pub(super) fn undelivered(row: &Row<'_>) -> Result<Undelivered> {
-    let StoredMessage { envelope, delivery, entry: _ } = message(row)?;
-    let told = unsigned(row, ENVELOPE_COLUMNS + 4)?;
-    Ok(Undelivered { envelope, delivery, told, fields: row.get(ENVELOPE_COLUMNS + 5)? })
+/// A returned message: the columns of its envelope, then the `fields` of the entry that returned it.
+pub(super) fn dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
+    let (_, envelope) = envelope(row)?;
+    Ok(DeadLetter { envelope, fields: row.get(ENVELOPE_COLUMNS)? })
 }
 
 fn delivery(row: &Row<'_>, first: usize) -> Result<DeliveryState> {

@@ -1,0 +1,139 @@
+//! `store backup`: a copy of the database as it is at one instant, verified after it was made. A
+//! backup is a folder; what is in it is listed last, so that a folder without the list is none.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use ring::digest::{Context as Digest, SHA256};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Context, Exit, Failure, damaged, database, log_key, open, read_text};
+use crate::cli::log::{progress, verify};
+use crate::config::write_synced;
+use crate::message::{hex, now, rfc3339};
+use crate::store::Store as _;
+
+/// Copy the database into a new folder, also while the gateway runs, and verify the copy
+#[derive(Args)]
+#[command(after_help = "Examples:
+  mash-gateway store backup /backup/2026-11-24 --home H
+  mash-gateway store restore /backup/2026-11-24 --home H --since newest.receipt
+
+Messages in it are sealed. The keys that open them are not in it, nor certificates and settings: keep
+certs/, keys/, gateway.toml and partners.toml too, and not in the same place.")]
+pub(in crate::cli) struct Backup {
+    /// The folder to make
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+impl Backup {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (store, log) = (open(&database(context)?)?, log_key(context)?);
+        let folder = self.folder;
+        fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| {
+            let message = format!("{} cannot be made: {error}", folder.display());
+            Failure::new(Exit::Failed, message).hint("name a folder that is not there yet")
+        })?;
+        let file = folder.join(DATABASE);
+        let bar = if context.global.quiet {
+            indicatif::ProgressBar::hidden()
+        } else {
+            progress(0, "pages")
+        };
+        store.copy_to(&file, |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        })?;
+        bar.finish_and_clear();
+        let copy = open(&file)?;
+        let verified = verify(&*copy, &log, None, !context.global.quiet)
+            .await
+            .map_err(|error| damaged(format!("the copy does not verify: {error:#}")))?;
+        let head = copy.head().await?;
+        drop(copy);
+        crate::store::sqlite::copy::fold(&file)?;
+        let manifest = Manifest {
+            checkpoint: head.map(|head| head.note.to_string()),
+            entries: verified.entries,
+            made: rfc3339(now()),
+            messages: verified.messages,
+            sha256: digest(&file)?,
+            version: 1,
+        };
+        let list = serde_json::to_vec_pretty(&manifest)?;
+        write_synced(&folder.join(MANIFEST), &list, 0o600)?;
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::File::open(parent)?.sync_all()?;
+        }
+        context.result(
+            &json!({
+                "entries": manifest.entries, "folder": folder, "made": manifest.made,
+                "messages": manifest.messages, "sha256": manifest.sha256,
+            }),
+            format!(
+                "Backed up and verified: {} messages, {} entries of the log, in {}\n\
+                 Not in it: certs/, keys/, gateway.toml and partners.toml. Keep them too, and not \
+                 in the same place.",
+                manifest.messages,
+                manifest.entries,
+                folder.display()
+            ),
+        );
+        Ok(())
+    }
+}
+
+/// What a backup is: `manifest.json`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Manifest {
+    /// The log's latest checkpoint in it, if there was any.
+    checkpoint: Option<String>,
+    /// How many entries of the log.
+    pub(super) entries: u64,
+    /// When, RFC 3339.
+    pub(super) made: String,
+    /// How many messages.
+    messages: u64,
+    /// SHA-256 of the database, hex.
+    pub(super) sha256: String,
+    /// Of this list: 1.
+    version: u8,
+}
+
+impl Manifest {
+    /// The list in a backup's folder.
+    pub(super) fn read(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join(MANIFEST);
+        if !path.exists() {
+            let message = format!("{} is not a backup: it has no {MANIFEST}", folder.display());
+            return Err(Failure::new(Exit::NotFound, message)
+                .hint("a backup that was not finished has none"));
+        }
+        serde_json::from_str(&read_text(&path)?).map_err(|error| {
+            let message = format!("{} is damaged: {error}", path.display());
+            Failure::new(Exit::VerificationFailed, message)
+        })
+    }
+}
+
+/// SHA-256 of a file, hex.
+pub(super) fn digest(path: &Path) -> Result<String, Failure> {
+    let (mut file, mut digest) = (fs::File::open(path)?, Digest::new(&SHA256));
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(digest.finish().as_ref())),
+            read => digest.update(&buffer[..read]),
+        }
+    }
+}
+
+/// The copy's name in the folder.
+pub(super) const DATABASE: &str = "gateway.db";
+const MANIFEST: &str = "manifest.json";

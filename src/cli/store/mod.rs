@@ -1,0 +1,112 @@
+//! `store`: the database as a whole. Copies are made beside a gateway that runs; one is put back only
+//! when nothing is thereby lost that anybody holds a checkpoint or a receipt of.
+
+mod backup;
+mod restore;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::log::verify;
+use super::{Context, Exit, Failure, block_on, config, read_text};
+use crate::audit::checkpoint::LogVerifier;
+use crate::store::sqlite::{Sqlite, copy};
+
+/// The database.
+#[derive(Subcommand)]
+pub(super) enum StoreCommand {
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Check(Check),
+    Migrate(Migrate),
+}
+
+/// Check the database itself, every stored message and the whole log; exit 3 if anything is damaged
+#[derive(Args)]
+#[command(after_help = "Example:
+  mash-gateway store check --home H
+
+It can be run beside a gateway that runs.")]
+pub(super) struct Check {}
+
+/// Bring the database's tables up to date, as starting the gateway does
+#[derive(Args)]
+#[command(after_help = "Example:
+  mash-gateway store migrate --home H
+
+Make a backup first: an older version of the gateway does not open a newer database.")]
+pub(super) struct Migrate {}
+
+impl StoreCommand {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        block_on(async {
+            match self {
+                Self::Backup(backup) => backup.run(context).await,
+                Self::Check(_) => check(context).await,
+                Self::Migrate(_) => migrate(context),
+                Self::Restore(restore) => restore.run(context).await,
+            }
+        })
+    }
+}
+
+async fn check(context: &Context) -> Result<(), Failure> {
+    let store = open(&database(context)?)?;
+    store.hold_still()?;
+    let faults = store.faults().await?;
+    if let Some(first) = faults.first() {
+        let message = format!("the file is damaged in {} places: {first}", faults.len());
+        return Err(damaged(message));
+    }
+    let verified = verify(&*store, &log_key(context)?, None, !context.global.quiet)
+        .await
+        .map_err(|error| damaged(format!("the log does not verify: {error:#}")))?;
+    context.result(
+        &json!({ "entries": verified.entries, "messages": verified.messages, "sound": true }),
+        format!(
+            "sound: the file, {} messages and all {} entries of the log",
+            verified.messages, verified.entries
+        ),
+    );
+    Ok(())
+}
+
+fn migrate(context: &Context) -> Result<(), Failure> {
+    // Opening it does it.
+    open(&database(context)?)?;
+    let version = copy::version();
+    context.result(
+        &json!({ "version": version }),
+        format!("the database has the tables of version {version}"),
+    );
+    Ok(())
+}
+
+// Where this home's database is, which has to be there: opening it would make one.
+fn database(context: &Context) -> Result<PathBuf, Failure> {
+    let path = context.home.resolve(&config(&context.home)?.store.sqlite);
+    if path.exists() {
+        return Ok(path);
+    }
+    let message = format!("{} is not there", path.display());
+    Err(Failure::new(Exit::NotFound, message)
+        .hint("is its disk mounted? To put a backup in its place: mash-gateway store restore"))
+}
+
+fn open(path: &Path) -> Result<Arc<Sqlite>, Failure> {
+    Ok(Arc::new(Sqlite::open(path)?))
+}
+
+fn log_key(context: &Context) -> Result<LogVerifier, Failure> {
+    Ok(LogVerifier::parse(read_text(&context.home.log_key_public())?.trim())?)
+}
+
+fn damaged(message: String) -> Failure {
+    Failure::new(Exit::VerificationFailed, message).hint(
+        "stop the gateway, keep the database as it is, and compare with the last backup and with \
+         agencies' receipts",
+    )
+}

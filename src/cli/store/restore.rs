@@ -1,0 +1,208 @@
+//! `store restore`: a backup in the place of the database, if nothing that anybody can prove is
+//! thereby lost. A log that is put back shorter and signed on is another log than the one agencies
+//! have receipts of; what it has lost nobody would notice but the child.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use hyper::Method;
+use serde_json::json;
+
+use super::backup::{DATABASE, Manifest, digest};
+use super::{Context, Exit, Failure, config, damaged, log_key, open};
+use crate::audit::checkpoint::LogVerifier;
+use crate::audit::growth::Kept;
+use crate::cli::log::{hold_growth, kept, verify};
+use crate::cli::running::ask;
+use crate::message::{now, rfc3339};
+use crate::store::Store as _;
+use crate::store::sqlite::{Sqlite, copy};
+
+/// Put a backup in the place of the database, if it has all that anybody holds a proof of
+#[derive(Args)]
+#[command(after_help = "Examples:
+  mash-gateway store restore /backup/2026-11-24 --home H --since newest.receipt
+  mash-gateway store restore /backup/2026-11-24 --home H --since police.receipt --since kept.note
+
+Stop the gateway first. The backup has to begin with all that each --since covers: give the newest
+receipt or checkpoint of every agency that can be asked, for the newest of them shows whether messages
+were accepted after the backup was made. If the database that is replaced can still be read, the backup
+has to have all that is in it, too. The database that is replaced is kept beside the new one.
+
+Where the backup is too old nothing is changed, and the exit code is 3.")]
+pub(in crate::cli) struct Restore {
+    /// The backup
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// A checkpoint or a receipt that somebody holds; may be given several times
+    #[arg(long, value_name = "FILE")]
+    since: Vec<PathBuf>,
+}
+
+impl Restore {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let config = config(&context.home)?;
+        let (target, log) = (context.home.resolve(&config.store.sqlite), log_key(context)?);
+        if ask(&config, Method::GET, "/livez", Duration::from_secs(5)).await.is_ok() {
+            let message = format!("a gateway answers on {}", config.listen.local);
+            return Err(Failure::new(Exit::Failed, message).hint("stop it first"));
+        }
+        let mut held = Vec::new();
+        for file in &self.since {
+            held.push((file.display().to_string(), kept(file, &log)?));
+        }
+        let replaced = replaced(&target, &log).await;
+        if let Replaced::Readable(Some(head)) = &replaced {
+            held.push((target.display().to_string(), head.clone()));
+        }
+        if held.is_empty() {
+            return Err(Failure::new(
+                Exit::Misused,
+                "nothing shows whether the backup is the newest state that anybody knows of",
+            )
+            .hint(
+                "give the newest checkpoint or receipt that you or any agency holds: --since FILE",
+            ));
+        }
+        let manifest = Manifest::read(&self.folder)?;
+        let fresh = copy::beside(&target, ".restoring");
+        let verified = bring(&self.folder, &manifest, &fresh)
+            .and_then(|()| open(&fresh))
+            .map_err(|failure| discard(&fresh, failure))?;
+        let entries = judge(&verified, &held, &log, !context.global.quiet).await;
+        drop(verified);
+        let entries = entries
+            .and_then(|entries| copy::fold(&fresh).map(|()| entries).map_err(Into::into))
+            .map_err(|failure| discard(&fresh, failure))?;
+        let aside = replace(&target, &fresh, &replaced)?;
+        let note = match &aside {
+            Some(aside) => format!("What it replaced is kept: {}", aside.display()),
+            None => "There was nothing to replace.".to_owned(),
+        };
+        context.result(
+            &json!({ "entries": entries, "made": manifest.made, "replaced": aside }),
+            format!(
+                "Restored: the database as it was at {}, with {entries} entries of the log\n{note}\n\
+                 Next: mash-gateway serve{home}, then mash-gateway doctor{home}",
+                manifest.made,
+                home = context.at_home()
+            ),
+        );
+        Ok(())
+    }
+}
+
+/// The database that is to be replaced.
+enum Replaced {
+    /// There is none.
+    Missing,
+    /// It can be read; what its log covers, if it has one.
+    Readable(Option<Kept>),
+    /// It cannot.
+    Unreadable,
+}
+
+async fn replaced(path: &Path, log: &LogVerifier) -> Replaced {
+    if !path.exists() {
+        return Replaced::Missing;
+    }
+    let head = match Sqlite::open(path) {
+        Ok(store) => store.head().await,
+        Err(error) => Err(error),
+    };
+    match head {
+        Ok(None) => Replaced::Readable(None),
+        // What another key signed says nothing of this log.
+        Ok(Some(head)) => Kept::note(head.note, log)
+            .map_or(Replaced::Unreadable, |kept| Replaced::Readable(Some(kept))),
+        Err(_) => Replaced::Unreadable,
+    }
+}
+
+// The backup's file at `fresh`, whole, as its list says, and on the disk.
+fn bring(folder: &Path, manifest: &Manifest, fresh: &Path) -> Result<(), Failure> {
+    for leftover in [fresh, &copy::beside(fresh, "-wal"), &copy::beside(fresh, "-shm")] {
+        if leftover.exists() {
+            fs::remove_file(leftover)?;
+        }
+    }
+    let file = folder.join(DATABASE);
+    fs::copy(&file, fresh).with_context(|| format!("{} cannot be copied", file.display()))?;
+    fs::File::open(fresh)?.sync_all()?;
+    if digest(fresh)? != manifest.sha256 {
+        let message = format!("{} is not what was backed up: it is damaged", file.display());
+        return Err(Failure::new(Exit::VerificationFailed, message).hint("use another backup"));
+    }
+    Ok(())
+}
+
+// That the backup's log verifies and begins with all that is held; returns how many entries it has.
+async fn judge(
+    store: &Sqlite,
+    held: &[(String, Kept)],
+    log: &LogVerifier,
+    shows_progress: bool,
+) -> Result<u64, Failure> {
+    let verified = verify(store, log, None, shows_progress)
+        .await
+        .map_err(|error| damaged(format!("the backup's log does not verify: {error:#}")))?;
+    let entries = verified.entries;
+    for (name, kept) in held {
+        let lost = kept.checkpoint.size.saturating_sub(entries);
+        if lost > 0 {
+            let message = format!(
+                "the backup is too old: {name} proves that {} entries were made, and the backup has \
+                 {entries}. {lost} would be lost",
+                kept.checkpoint.size
+            );
+            return Err(Failure::new(Exit::VerificationFailed, message)
+                .hint("use a newer backup; nothing was changed"));
+        }
+        hold_growth(store, kept, log).await?;
+    }
+    Ok(entries)
+}
+
+// One step makes it the database; whatever is cut short before leaves the one that was there.
+fn replace(target: &Path, fresh: &Path, replaced: &Replaced) -> Result<Option<PathBuf>, Failure> {
+    let aside = match replaced {
+        Replaced::Missing => None,
+        Replaced::Readable(_) => {
+            // All of it in one file, or SQLite would take its unwritten rest for the new one's.
+            copy::fold(target)?;
+            Some(keep(target)?)
+        }
+        Replaced::Unreadable => {
+            let aside = keep(target)?;
+            for ending in ["-wal", "-shm"] {
+                let (from, to) = (copy::beside(target, ending), copy::beside(&aside, ending));
+                if from.exists() {
+                    fs::rename(from, to)?;
+                }
+            }
+            Some(aside)
+        }
+    };
+    fs::rename(fresh, target)?;
+    let folder = target.parent().unwrap_or(target);
+    fs::File::open(folder)?.sync_all()?;
+    Ok(aside)
+}
+
+// A second name for the database, beside it.
+fn keep(target: &Path) -> Result<PathBuf, Failure> {
+    let aside = copy::beside(target, &format!(".replaced-{}", rfc3339(now())));
+    fs::hard_link(target, &aside)
+        .with_context(|| format!("{} cannot be kept", target.display()))?;
+    Ok(aside)
+}
+
+fn discard(fresh: &Path, failure: Failure) -> Failure {
+    for file in [fresh, &copy::beside(fresh, "-wal"), &copy::beside(fresh, "-shm")] {
+        let _ = fs::remove_file(file);
+    }
+    failure
+}
