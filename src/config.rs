@@ -163,6 +163,8 @@ pub struct PushSettings {
     pub attempt_timeout_s: u32,
     /// How many attempts run at once.
     pub concurrency_max: u32,
+    /// How many of them at one endpoint.
+    pub concurrency_per_endpoint_max: u32,
     /// After how long the sender is told that a delivery is delayed.
     pub delayed_after_s: u32,
     /// After how long a delivery is given up and returned to its sender.
@@ -563,7 +565,13 @@ fn push(mut section: Section<'_>) -> PushSettings {
     let push = PushSettings {
         allow_loopback: section.boolean("allow_loopback").unwrap_or(false),
         attempt_timeout_s: number(&mut section, "attempt_timeout_s", 1..=600, 30),
-        concurrency_max: number(&mut section, "concurrency_max", 1..=256, 8),
+        concurrency_max: number(&mut section, "concurrency_max", 2..=256, 32),
+        concurrency_per_endpoint_max: number(
+            &mut section,
+            "concurrency_per_endpoint_max",
+            1..=256,
+            8,
+        ),
         delayed_after_s: number(&mut section, "delayed_after_s", 1..=DAY_S, 900),
         give_up_after_s: number(&mut section, "give_up_after_s", 60..=30 * DAY_S, 432_000),
         lease_s: number(&mut section, "lease_s", 2..=3_600, 60),
@@ -576,6 +584,13 @@ fn push(mut section: Section<'_>) -> PushSettings {
             "lease_s",
             "is not longer than attempt_timeout_s: two workers would push the same message",
             "Make it at least twice as long",
+        );
+    }
+    if push.concurrency_per_endpoint_max >= push.concurrency_max {
+        section.wrong(
+            "concurrency_per_endpoint_max",
+            "is not below concurrency_max: one endpoint that hangs would hold up all others",
+            "Make it a quarter of concurrency_max",
         );
     }
     if push.retry_base_s > push.retry_cap_s {
@@ -705,7 +720,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 47, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 48, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -746,6 +761,13 @@ mod tests {
             ("[limits]\nheader_timeout_s = 60", 3, "limits.header_timeout_s", "longer", "shorter"),
             ("[limits]\nstall_timeout_s = 30", 3, "limits.stall_timeout_s", "not longer", "twice"),
             ("[push]\nlease_s = 30", 3, "push.lease_s", "two workers", "twice"),
+            (
+                "[push]\nconcurrency_max = 8",
+                3,
+                "push.concurrency_per_endpoint_max",
+                "hold up all others",
+                "a quarter",
+            ),
             ("[push]\nretry_cap_s = 4", 3, "push.retry_base_s", "longer", "shorter"),
             ("[push]\ngive_up_after_s = 1800", 3, "push.retry_cap_s", "longer", "shorter"),
             (

@@ -227,6 +227,15 @@ impl Gateway {
         }))
     }
 
+    /// That a message was returned, and why, for its sender: the entry that says so, as a receipt is.
+    pub async fn non_delivery(&self, reader: &AgencyId, id: &MessageId) -> Result<String, Problem> {
+        let stored = self.store.message(id).await?;
+        if &stored.envelope.sender != reader {
+            return Err(not_found());
+        }
+        Ok(self.store.non_delivery(id).await?.receipt())
+    }
+
     /// The receipt of a message, for its sender or its recipient.
     pub async fn receipt(&self, reader: &AgencyId, id: &MessageId) -> Result<String, Problem> {
         let stored = self.store.message(id).await?;
@@ -454,6 +463,7 @@ impl Gateway {
             Applied::Accepted(_)
             | Applied::KeyReused
             | Applied::NotFound
+            | Applied::OtherState
             | Applied::Replayed(_)
             | Applied::Untimely(_) => Err(not_found()),
         }
@@ -473,7 +483,9 @@ fn answer(applied: Applied) -> Result<String, Problem> {
             "A submission with this key and another body, or to another path, was accepted before.",
         )),
         Applied::Untimely(untimely) => Err(untimely.into()),
-        Applied::NotCollected | Applied::NotFound | Applied::Recorded(_) => Err(not_found()),
+        Applied::NotCollected | Applied::NotFound | Applied::OtherState | Applied::Recorded(_) => {
+            Err(not_found())
+        }
     }
 }
 

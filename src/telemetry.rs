@@ -89,6 +89,7 @@ pub struct Metrics {
     registry: Registry,
     agency_certificate_expiries: Family<AgencyLabels, Gauge>,
     certificate_expiries: Family<CertificateLabels, Gauge>,
+    circuits: Family<AgencyLabels, Gauge>,
     connections: Gauge,
     connections_cut: Family<CutLabels, Counter>,
     deliveries: Family<DeliveryLabels, Counter>,
@@ -103,6 +104,7 @@ pub struct Metrics {
     malformed: Family<MalformedLabels, Counter>,
     problems: Family<ProblemLabels, Counter>,
     queued: Gauge,
+    returned: Family<AgencyLabels, Counter>,
     revocation_lists: Family<AuthorityLabels, Gauge>,
     submissions: Family<SubmissionLabels, Counter>,
 }
@@ -118,6 +120,7 @@ impl Metrics {
             registry: Registry::with_prefix("mash_gateway"),
             agency_certificate_expiries: Family::default(),
             certificate_expiries: Family::default(),
+            circuits: Family::default(),
             connections: Gauge::default(),
             connections_cut: Family::default(),
             deliveries: Family::default(),
@@ -134,6 +137,7 @@ impl Metrics {
             malformed: Family::default(),
             problems: Family::default(),
             queued: Gauge::default(),
+            returned: Family::default(),
             revocation_lists: Family::default(),
             submissions: Family::default(),
         };
@@ -180,6 +184,15 @@ impl Metrics {
     pub fn certificate_expiry(&self, certificate: Certificate, at: Timestamp) {
         let labels = CertificateLabels { certificate: certificate.as_str() };
         self.certificate_expiries.get_or_create(&labels).set(at.as_second());
+    }
+
+    /// Whether each agency that is pushed to has an endpoint that does not answer.
+    pub fn circuits<'a>(&self, agencies: impl Iterator<Item = (&'a AgencyId, bool)>) {
+        self.circuits.clear();
+        for (agency, is_open) in agencies {
+            let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+            self.circuits.get_or_create(&labels).set(is_open.into());
+        }
     }
 
     /// A connection was opened; it counts as open until what is returned is dropped.
@@ -250,6 +263,12 @@ impl Metrics {
         set(&self.queued, messages);
     }
 
+    /// A message to this agency was given up and returned to its sender.
+    pub fn returned(&self, agency: &AgencyId) {
+        let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+        self.returned.get_or_create(&labels).inc();
+    }
+
     /// When the next revocation list of each authority must be there, by the name its list is
     /// published under, which we made.
     pub fn revocation_lists<'a>(&self, lists: impl Iterator<Item = (&'a str, Timestamp)>) {
@@ -280,6 +299,11 @@ impl Metrics {
             "When the gateway's own certificates expire, in Unix time",
             Unit::Seconds,
             self.certificate_expiries.clone(),
+        );
+        registry.register(
+            "circuit_open",
+            "Whether an agency's push endpoint has not answered several times in a row",
+            self.circuits.clone(),
         );
         registry.register(
             "connections_cut",
@@ -348,6 +372,11 @@ impl Metrics {
             "Messages waiting to be pushed",
             unit("messages"),
             self.queued.clone(),
+        );
+        registry.register(
+            "returned",
+            "Messages given up and returned to their sender, by the agency they did not reach",
+            self.returned.clone(),
         );
         registry.register_with_unit(
             "revocation_list_next_update_timestamp",
@@ -626,6 +655,8 @@ mod tests {
         let police = [(&agencies[0], at(9)), (&agencies[0], at(7))];
         metrics.agency_certificate_expiries(police.into_iter());
         metrics.revocation_lists([("agencies-00ff", at(3))].into_iter());
+        metrics.circuits([(&agencies[0], true)].into_iter());
+        metrics.returned(&agencies[0]);
         let open = metrics.connection_opened();
         let text = metrics.render();
         for line in [
@@ -635,6 +666,8 @@ mod tests {
             "mash_gateway_problems_total{problem=\"too-many-requests\"} 2",
             "mash_gateway_deliveries_total{outcome=\"unreachable\"} 1",
             "mash_gateway_deliveries_total{outcome=\"refused\"} 0",
+            "mash_gateway_circuit_open{agency=\"police\"} 1",
+            "mash_gateway_returned_total{agency=\"police\"} 1",
             "mash_gateway_handshakes_total{outcome=\"revoked\"} 1",
             "mash_gateway_ledger_batch_changes_bucket{le=\"2.0\"} 0",
             "mash_gateway_ledger_batch_changes_bucket{le=\"4.0\"} 1",

@@ -50,6 +50,8 @@ pub enum EventName {
     RefusedRepeatedly,
     /// Delivery was given up: the sender has to reach the recipient another way.
     Returned,
+    /// An operator had a returned message delivered again.
+    Retried,
     /// A root is no longer what agencies are told to trust.
     RootDistrusted,
     /// A root is what agencies are told to trust, or its revocation list was replaced.
@@ -82,11 +84,41 @@ impl EventName {
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
             Self::Returned => "returned",
+            Self::Retried => "retried",
             Self::RootDistrusted => "root-distrusted",
             Self::RootTrusted => "root-trusted",
             Self::Saved => "saved",
             Self::Started => "started",
             Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why an operator gives up a message before its time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GiveUpReason {
+    /// Its recipient's endpoint will not come back in time.
+    EndpointGone,
+    /// What it says reached the recipient another way.
+    ReachedOtherwise,
+    /// Its sender asked.
+    SenderAsked,
+    /// It should go to another agency.
+    WrongRecipient,
+}
+
+impl GiveUpReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] =
+        [Self::EndpointGone, Self::ReachedOtherwise, Self::SenderAsked, Self::WrongRecipient];
+
+    /// The name used in entries and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EndpointGone => "endpoint-gone",
+            Self::ReachedOtherwise => "reached-otherwise",
+            Self::SenderAsked => "sender-asked",
+            Self::WrongRecipient => "wrong-recipient",
         }
     }
 }
@@ -222,6 +254,20 @@ impl Event {
             .with("attempt", attempt)
             .with("code", code)
             .with("fault", fault.as_str())
+    }
+
+    /// An operator gave up delivery, after so many attempts.
+    pub fn given_up(envelope: &Envelope, attempts: u32, reason: GiveUpReason) -> Self {
+        Self::about(EventName::Returned, envelope)
+            .with("attempt", attempts)
+            .with("code", reason.as_str())
+            .with("fault", OPERATOR)
+    }
+
+    /// An operator had a returned message delivered again: pushed, or into the mailbox.
+    pub fn retried(envelope: &Envelope, is_pushed: bool) -> Self {
+        let to = if is_pushed { "push" } else { "mailbox" };
+        Self::about(EventName::Retried, envelope).with("to", to)
     }
 
     /// Delivery takes longer than it should.
@@ -502,6 +548,9 @@ impl std::fmt::Display for Fields {
         f.write_str(&serde_json::to_string(&self.0).expect("parsed JSON always serializes"))
     }
 }
+
+/// Whose doing it is that a message was given up before its time.
+const OPERATOR: &str = "operator";
 
 // Enough of a token's hash to tell it from others; not enough to be one.
 fn token_name(hash: &[u8; 32]) -> String {

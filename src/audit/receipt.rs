@@ -75,8 +75,8 @@ impl Logged {
         if logged.receipt() == text { Ok(logged) } else { Err(malformed) }
     }
 
-    /// What this proves, if it does: that a message was accepted. A refusal is in the log as well, and
-    /// proves nothing of the kind.
+    /// What this proves, if it does: that a message was accepted, or that one was returned to its sender,
+    /// as its event says. A refusal is in the log as well, and proves nothing of the kind.
     pub fn verify(&self, log: &LogVerifier) -> Result<Proven, ReceiptError> {
         let checkpoint = log.open(&self.checkpoint)?;
         let leaf = commitment(&self.salt, &self.fields);
@@ -84,8 +84,8 @@ impl Logged {
             return Err(ReceiptError::NotIncluded);
         }
         let fields = Fields::parse(&self.fields).ok_or(ReceiptError::Form)?;
-        if fields.get("event") != Some(EventName::Accepted.as_str()) {
-            return Err(ReceiptError::NotAnAcceptance);
+        if !is(&fields, EventName::Accepted) && !is(&fields, EventName::Returned) {
+            return Err(ReceiptError::NotAReceipt);
         }
         Ok(Proven {
             fields,
@@ -125,8 +125,8 @@ pub enum ReceiptError {
     #[error("it is not a receipt, or a byte of it was changed")]
     Form,
     /// What was logged is something else: a refusal, a collection.
-    #[error("the entry in it accepted no message")]
-    NotAnAcceptance,
+    #[error("the entry in it neither accepted a message nor returned one")]
+    NotAReceipt,
     /// The entry is not in the log that was signed.
     #[error("the entry in it is not in the log that was signed")]
     NotIncluded,
@@ -159,7 +159,7 @@ pub fn answer(messages: &[Logged]) -> String {
     Value::Object(answer).to_string()
 }
 
-/// Checks a receipt, or the whole 202 answer that holds receipts: each must verify, and the answer
+/// Checks a receipt or a notice of non-delivery, or the whole 202 answer that holds receipts: each must verify, and the answer
 /// must be exactly what is made from them (newlines that a program added or took away at the end are allowed).
 pub fn verify_answer(text: &str, log: &LogVerifier) -> Result<Vec<Proven>, ReceiptError> {
     if text.starts_with(HEADER) {
@@ -176,8 +176,11 @@ pub fn verify_answer(text: &str, log: &LogVerifier) -> Result<Vec<Proven>, Recei
         .iter()
         .map(|row| Logged::parse(row["receipt"].as_str().ok_or(ReceiptError::Form)?))
         .collect::<Result<Vec<_>, _>>()?;
-    let proven = messages.iter().map(|logged| logged.verify(log)).collect::<Result<_, _>>()?;
-    if text.strip_suffix('\n').unwrap_or(text) != answer(&messages) {
+    let proven: Vec<Proven> =
+        messages.iter().map(|logged| logged.verify(log)).collect::<Result<_, _>>()?;
+    // A 202 says that all of it was accepted, and nothing else.
+    let is_accepted = proven.iter().all(|proven| is(&proven.fields, EventName::Accepted));
+    if !is_accepted || text.strip_suffix('\n').unwrap_or(text) != answer(&messages) {
         return Err(ReceiptError::Answer);
     }
     Ok(proven)
@@ -195,8 +198,11 @@ fn row(logged: &Logged) -> (Fields, Map<String, Value>) {
 }
 
 fn is_rfi(fields: &Fields) -> bool {
-    fields.get("event") == Some(EventName::Accepted.as_str())
-        && fields.get("kind") == Some(Kind::Rfi.as_str())
+    is(fields, EventName::Accepted) && fields.get("kind") == Some(Kind::Rfi.as_str())
+}
+
+fn is(fields: &Fields, event: EventName) -> bool {
+    fields.get("event") == Some(event.as_str())
 }
 
 fn copy(fields: &Fields, from: &str, row: &mut Map<String, Value>, to: &str) {

@@ -24,7 +24,10 @@ pub(super) struct Standing {
 struct Delivery {
     entry: u64,
     reached: Reached,
+    /// The entry that last told its sender that it is late or returned, while that is so.
+    told: Option<u64>,
     row: String,
+    row_told: Option<u64>,
 }
 
 /// How far a message came.
@@ -92,6 +95,8 @@ impl Standing {
         }
         let delivery = text("message").parse().ok().and_then(|id| self.messages.get_mut(&id));
         if let Some(delivery) = delivery {
+            let is_pushed_on = fields.get("next").is_some();
+            delivery.told = told_after(delivery, event, is_pushed_on, entry.index);
             delivery.reached = after(delivery.reached, event);
             let has_reached = matches!(
                 delivery.reached,
@@ -108,7 +113,9 @@ impl Standing {
         let delivery = Delivery {
             entry: message.entry,
             reached: Reached::Nothing,
+            told: None,
             row: rows.delivery.clone(),
+            row_told: rows.told,
         };
         self.messages.insert(message.id, delivery);
         if let Some(exchange) = self.exchanges.get_mut(&message.envelope.exchange) {
@@ -152,7 +159,28 @@ fn after(reached: Reached, event: &str) -> Reached {
         Reached::Nothing | Reached::Returned if is(EventName::Collected) => Reached::Collected,
         Reached::Nothing if is(EventName::Delivered) => Reached::Delivered,
         Reached::Nothing if is(EventName::Returned) => Reached::Returned,
+        Reached::Returned if is(EventName::Retried) => Reached::Nothing,
         unchanged => unchanged,
+    }
+}
+
+// What a sender was told stands until the message goes elsewhere than on its way.
+fn told_after(delivery: &Delivery, event: &str, is_pushed_on: bool, index: u64) -> Option<u64> {
+    let is = |name: EventName| event == name.as_str();
+    let was = delivery.reached;
+    if was == Reached::Nothing && (is(EventName::Delayed) || is(EventName::Returned)) {
+        Some(index)
+    } else if was == Reached::Nothing && is(EventName::AttemptFailed) && is_pushed_on {
+        delivery.told
+    } else if is(EventName::AttemptFailed)
+        || is(EventName::Collected)
+        || is(EventName::Delivered)
+        || is(EventName::Retried)
+        || is(EventName::Saved)
+    {
+        None
+    } else {
+        delivery.told
     }
 }
 
@@ -165,7 +193,7 @@ impl Delivery {
             Reached::Returned => &["returned"],
             Reached::Saved => &["saved"],
         };
-        states.contains(&self.row.as_str())
+        states.contains(&self.row.as_str()) && self.row_told == self.told
     }
 }
 

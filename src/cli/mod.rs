@@ -8,6 +8,7 @@ mod authority;
 mod cert;
 mod client;
 mod connect;
+mod dead_letter;
 mod demo;
 mod doctor;
 mod exchange;
@@ -143,6 +144,9 @@ enum Command {
     /// Receipts, checked offline
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    /// Messages that went back to their sender: list them, deliver them again, give one up
+    #[command(subcommand)]
+    DeadLetter(dead_letter::DeadLetter),
     /// The tamper-evident log
     #[command(subcommand)]
     Log(log::Log),
@@ -166,6 +170,7 @@ impl Command {
             Self::Apd(command) => command.run(context),
             Self::Authority(command) => command.run(context),
             Self::Cert(command) => command.run(context),
+            Self::DeadLetter(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
             Self::Inbox(command) => command.run(context),

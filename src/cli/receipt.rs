@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Context, Exit, Failure, read_text};
 use crate::audit::checkpoint::LogVerifier;
+use crate::audit::entry::EventName;
 use crate::audit::receipt;
 
 /// Receipts, checked offline.
@@ -55,17 +56,22 @@ impl Verify {
         let mut list = Vec::new();
         for entry in &proven {
             let get = |name: &str| entry.fields.get(name).unwrap_or_default();
+            let (did, detail) = if get("event") == EventName::Returned.as_str() {
+                let (attempts, code) = (get("attempt"), get("code"));
+                ("gave up delivering", format!("after {attempts} attempts: {code}"))
+            } else {
+                let digest = get("digest");
+                ("accepted, durably,", format!("whose sealed payload has SHA-256 {digest}"))
+            };
             lines.push(format!(
-                "  At {} the gateway accepted, durably, a {} ({}) from {} to {},\n  message {}, \
-                 whose sealed payload has SHA-256 {}.\n  It is entry {} of the log {}, under a \
-                 signed checkpoint of {} entries.",
+                "  At {} the gateway {did} a {} ({}) from {} to {},\n  message {}, {detail}.\n  It \
+                 is entry {} of the log {}, under a signed checkpoint of {} entries.",
                 get("time"),
                 get("kind"),
                 get("reference"),
                 get("sender"),
                 get("recipient"),
                 get("message"),
-                get("digest"),
                 entry.index,
                 entry.origin,
                 entry.size,

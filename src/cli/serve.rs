@@ -272,8 +272,9 @@ impl Running {
         });
         let deliver = Arc::new(Deliver::new(
             Arc::clone(&gateway),
-            push_settings(home, &config)?,
+            Settings::of(home, &config),
             Arc::clone(&metrics),
+            Arc::clone(&concerns),
         ));
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
@@ -424,24 +425,6 @@ pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     }
     let identities = Identities::parse(&SecretString::from(all.as_str()))?;
     Ok(Sealer::new(identities, &config.recovery_recipients)?)
-}
-
-fn push_settings(home: &Home, config: &Config) -> anyhow::Result<Settings> {
-    let push = &config.push;
-    Ok(Settings {
-        home: home.folder().to_owned(),
-        certificate: home.resolve(&config.paths.push_certificate),
-        min_tls: config.tls.min,
-        key: home.resolve(&config.paths.push_key),
-        allow_loopback: push.allow_loopback,
-        lease_s: push.lease_s,
-        attempt_timeout: seconds(push.attempt_timeout_s),
-        retry_base_s: push.retry_base_s,
-        retry_cap_s: push.retry_cap_s,
-        give_up_after_s: push.give_up_after_s,
-        delayed_after_s: push.delayed_after_s,
-        concurrency_max: push.concurrency_max as usize,
-    })
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -220,7 +220,7 @@ pub struct Officer {
 }
 
 /// Where a contact officer takes delivery.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Endpoint {
     /// The agency collects.
     Mailbox,

@@ -79,6 +79,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
         .route("/v1/messages/{id}", may(&api, Action::Collect, get(collect)))
         .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
+        .route("/v1/messages/{id}/non-delivery", may(&api, Action::ReadReceipts, get(non_delivery)))
         .route("/v1/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(receipt)))
         .route("/v1/log/checkpoint", may(&api, Action::ReadLog, get(checkpoint)))
         .route("/v1/log/entries", may(&api, Action::ReadLog, get(entries)))
@@ -569,6 +570,16 @@ async fn saved(
         .save(sender.agency(), sender.certificate(), sender.peer.role(), &id, sender.at)
         .await?;
     Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
+}
+
+async fn non_delivery(
+    State(api): State<Api>,
+    sender: Sender,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = find_message(&api, &sender, &id).await?;
+    let notice = api.gateway.non_delivery(sender.peer.agency(), &id).await?;
+    Ok(text_response(TEXT, notice))
 }
 
 async fn receipt(

@@ -85,16 +85,40 @@ pub trait Store: Send + Sync {
     /// The entry that accepted a message, with its proof and checkpoint: what a receipt is made of.
     async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError>;
 
-    /// Claims up to `limit` pushes that are due at `now`, each until `now + lease_s`.
-    async fn claim_due(
+    /// Every queue with pushes in it: one for each agency and endpoint. Looks at a few rows of each,
+    /// however long it is.
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Queue>, StoreError>;
+
+    /// Claims up to `limit` pushes of one queue, those that wait longest first, each until
+    /// `now + lease_s`. What somebody else has under way is left to them.
+    async fn claim(
         &self,
         now: Timestamp,
         lease_s: u32,
+        queue: &Queue,
+        wanted: Wanted,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError>;
 
-    /// When the next push is due, if any is queued.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Messages of one queue that wait since `before` or longer, of which the sender was not told and
+    /// which nobody has under way, at most `limit`.
+    async fn untold(
+        &self,
+        now: Timestamp,
+        queue: &Queue,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// Every message that was returned and not collected since, to `recipient` or to anybody, in the
+    /// order they were returned.
+    async fn dead_letters(
+        &self,
+        recipient: Option<&AgencyId>,
+    ) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// The entry that returned a message, with its proof and checkpoint, while it is returned.
+    async fn non_delivery(&self, id: &MessageId) -> Result<Logged, StoreError>;
 
     /// The log's latest signed checkpoint: its size, root and note. None before the first entry.
     async fn head(&self) -> Result<Option<Head>, StoreError>;
@@ -255,6 +279,17 @@ pub enum Effect {
     },
     /// The recipient fetched the message: held becomes collected, a requested exchange received.
     Collect(MessageId),
+    /// The sender is told that a queued message is late. Refused when it is queued no more, or was
+    /// told before.
+    Delay(MessageId),
+    /// An operator gives up a queued message: it is returned to its sender. Refused when it is not
+    /// queued, or when an attempt to push it is under way.
+    GiveUp {
+        /// The message.
+        message: MessageId,
+        /// When: a lease that has run out by then is no attempt.
+        at: Timestamp,
+    },
     /// Nothing an agency has so far can be turned into a new certificate from now on: its unused
     /// tokens end, and certificates issued before are not renewed.
     BarAgency {
@@ -284,6 +319,16 @@ pub enum Effect {
         predecessor: String,
         /// What was issued.
         certificate: CertificateRecord,
+    },
+    /// An operator has a returned message delivered again, from this state on. Refused when it is not
+    /// returned.
+    Retry {
+        /// The message.
+        message: MessageId,
+        /// Queued at the first endpoint, or held.
+        state: DeliveryState,
+        /// When: from then on it has all the time again that a new message has.
+        at: Timestamp,
     },
     /// A certificate is no longer good. One that was revoked keeps its time; the reason can only be
     /// raised to a compromise of its key.
@@ -316,6 +361,8 @@ pub enum Applied {
     NotCollected,
     /// Not applied, nothing kept: no such message or exchange, or the lease was lost.
     NotFound,
+    /// Not applied, nothing kept: the message's delivery stands otherwise than this needs.
+    OtherState,
     /// Not applied, nothing kept: the exchange does not allow it now.
     Untimely(Untimely),
 }
@@ -371,6 +418,44 @@ pub struct Backlog {
     pub oldest: Timestamp,
 }
 
+/// The messages that wait to be pushed to one endpoint of one agency.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// The agency.
+    pub recipient: AgencyId,
+    /// Which of its ordered endpoints.
+    pub endpoint: u16,
+    /// When the first of them may be pushed; of those under way, when their lease runs out.
+    pub due: Timestamp,
+    /// Since when the oldest waits of which its sender has not been told, under way not counted.
+    pub untold_since: Option<Timestamp>,
+    /// Since when the oldest waits of which its sender has been told, under way not counted.
+    pub told_since: Option<Timestamp>,
+}
+
+/// Which messages of a queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wanted {
+    /// Those that are due.
+    Due,
+    /// Those that wait since then or longer, due or not.
+    Waiting {
+        /// Only those of which the sender has been told, or only the others.
+        is_told: bool,
+        /// Since when.
+        before: Timestamp,
+    },
+}
+
+/// A message that was returned, as its sender was told.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Its envelope.
+    pub envelope: Envelope,
+    /// The fields of the entry that returned it; none once purged.
+    pub fields: Option<String>,
+}
+
 /// A push to be made by whoever holds this, until the lease runs out.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -380,6 +465,8 @@ pub struct Claim {
     pub endpoint: u16,
     /// Attempts made before this one.
     pub attempts: u32,
+    /// Since when it waits: its acceptance, or an operator's retry.
+    pub since: Timestamp,
     /// Proves the lease is ours.
     pub lease: [u8; 16],
 }
@@ -450,6 +537,8 @@ pub struct MessageDigest {
 pub struct MessageRows {
     /// Its delivery's state, as [`DeliveryState::as_str`] names it.
     pub delivery: String,
+    /// The entry that told its sender that it is late or returned.
+    pub told: Option<u64>,
     /// To whom its enquiry says that it is sealed.
     pub enquiry_recipient: String,
     /// Its exchange.

@@ -12,22 +12,24 @@ use std::time::Duration;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use jiff::{SignedDuration, Timestamp};
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::audit::entry::{Event, EventName, Fault, Fields};
-use crate::directory::Endpoint;
+use crate::audit::entry::{Event, Fault};
+use crate::config::{Config, Home};
+use crate::directory::{Directory, Endpoint};
 use crate::event;
-use crate::exchange::{Gateway, TIMELINE_MAX};
-use crate::http::client::{AddressPolicy, Client, ClientError, Limits};
-use crate::message::{now, sha256};
+use crate::exchange::Gateway;
+use crate::http::client::{AddressPolicy, Client, ClientError, Limits, Response};
+use crate::http::health::Concerns;
+use crate::message::{AgencyId, now, sha256};
 use crate::pki::tls;
 use crate::problem::Problem;
-use crate::store::{Applied, Claim, DeliveryState, Effect, StoredMessage};
+use crate::store::{Applied, Claim, DeliveryState, Effect, Queue, StoredMessage, Wanted};
 use crate::telemetry::{DeliveryOutcome, Metrics};
+use crate::worker::circuit::{self, Asked, Bounds, Circuits};
 
 /// How pushes are made and how often they are tried.
 #[derive(Clone, Debug)]
@@ -46,17 +48,37 @@ pub struct Settings {
     pub lease_s: u32,
     /// How long one attempt may take.
     pub attempt_timeout: Duration,
-    /// The first wait's ceiling; it doubles with each attempt.
-    pub retry_base_s: u32,
-    /// The longest wait's ceiling.
-    pub retry_cap_s: u32,
     /// After this with no success, the next endpoint is tried, or else the message is returned.
     pub give_up_after_s: u32,
     /// After this the sender is told of the delay, and a fallback endpoint takes over if there is
     /// one: an officer's mailbox now is better than a push that may come back in days.
     pub delayed_after_s: u32,
-    /// Pushes under way at once.
-    pub concurrency_max: usize,
+    /// How much runs at once, and how long is waited.
+    pub bounds: Bounds,
+}
+
+impl Settings {
+    /// As a home has them.
+    pub fn of(home: &Home, config: &Config) -> Self {
+        let push = &config.push;
+        Self {
+            home: home.folder().to_owned(),
+            certificate: home.resolve(&config.paths.push_certificate),
+            key: home.resolve(&config.paths.push_key),
+            min_tls: config.tls.min,
+            allow_loopback: push.allow_loopback,
+            lease_s: push.lease_s,
+            attempt_timeout: Duration::from_secs(push.attempt_timeout_s.into()),
+            give_up_after_s: push.give_up_after_s,
+            delayed_after_s: push.delayed_after_s,
+            bounds: Bounds {
+                concurrency_max: push.concurrency_max as usize,
+                per_endpoint_max: push.concurrency_per_endpoint_max as usize,
+                retry_base_s: push.retry_base_s,
+                retry_cap_s: push.retry_cap_s,
+            },
+        }
+    }
 }
 
 /// The delivery worker.
@@ -64,29 +86,51 @@ pub struct Deliver {
     gateway: Arc<Gateway>,
     settings: Settings,
     metrics: Arc<Metrics>,
+    concerns: Arc<Concerns>,
+    circuits: Arc<Circuits>,
     clients: Mutex<HashMap<PathBuf, (Instant, Arc<Client>)>>,
 }
 
+/// What is under way.
+type Attempts = JoinSet<Result<(), Problem>>;
+
 impl Deliver {
     /// A worker for this gateway.
-    pub fn new(gateway: Arc<Gateway>, settings: Settings, metrics: Arc<Metrics>) -> Self {
-        Self { gateway, settings, metrics, clients: Mutex::new(HashMap::new()) }
+    pub fn new(
+        gateway: Arc<Gateway>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        concerns: Arc<Concerns>,
+    ) -> Self {
+        let circuits = Arc::new(Circuits::new(settings.bounds));
+        Self { gateway, settings, metrics, concerns, circuits, clients: Mutex::default() }
     }
 
-    /// Runs until `stop`: claims what is due while there is room, and waits for nobody's endpoint
-    /// before it claims more. What is under way when it stops is finished.
+    /// Runs until `stop`, and alone reads the clock: begins what is due while there is room, and
+    /// waits for nobody's endpoint before it begins more. What is under way when it stops is
+    /// finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut attempts = JoinSet::new();
         while !stop.is_cancelled() {
-            let room = self.settings.concurrency_max.saturating_sub(attempts.len());
-            if room > 0 && self.claim(room, &mut attempts).await == room {
-                continue;
-            }
+            let at = now();
+            let pause = match self.begin(at, &mut attempts).await {
+                Ok(next) => next.map_or(IDLE, |next| {
+                    Duration::try_from(next.duration_since(at)).unwrap_or(Duration::ZERO).min(IDLE)
+                }),
+                Err(problem) => {
+                    tracing::error!(
+                        problem.code = problem.kind.facts().code,
+                        problem.internal = problem.internal.as_deref(),
+                        "due pushes could not be claimed"
+                    );
+                    AFTER_ERROR
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(ended) = attempts.join_next() => settled(ended),
-                () = self.gateway.push_queued().notified(), if room > 0 => {}
-                () = tokio::time::sleep(self.wait().await), if room > 0 => {}
+                () = self.gateway.push_queued().notified() => {}
+                () = tokio::time::sleep(pause.max(SHORTEST)) => {}
             }
         }
         while let Some(ended) = attempts.join_next().await {
@@ -94,37 +138,221 @@ impl Deliver {
         }
     }
 
-    /// Begins to push what is due, at most `room` of it; returns how many.
-    async fn claim(
-        self: &Arc<Self>,
-        room: usize,
-        attempts: &mut JoinSet<Result<(), Problem>>,
-    ) -> usize {
-        let at = now();
-        let claims = match self.gateway.store().claim_due(at, self.settings.lease_s, room).await {
-            Ok(claims) => claims,
-            Err(error) => {
-                tracing::error!(error = %error, "due pushes could not be claimed");
-                return 0;
+    /// Does all that is due at `at`, to its end: pushes, tells senders of delays, gives up. Returns
+    /// when something is due next, if anything is queued: whoever calls this with one time after
+    /// another sees days pass.
+    pub async fn round(self: &Arc<Self>, at: Timestamp) -> Result<Option<Timestamp>, Problem> {
+        let mut attempts = JoinSet::new();
+        loop {
+            let next = self.begin(at, &mut attempts).await?;
+            if attempts.is_empty() && next.is_none_or(|next| next > at) {
+                return Ok(next);
             }
-        };
-        let begun = claims.len();
-        for claim in claims {
-            let worker = Arc::clone(self);
-            attempts.spawn(async move { worker.attempt(claim, at).await });
+            while let Some(ended) = attempts.join_next().await {
+                settled(ended);
+            }
         }
-        begun
     }
 
-    async fn wait(&self) -> Duration {
-        let next = self.gateway.store().next_due().await.ok().flatten();
-        let until = next.map_or(IDLE, |due| {
-            Duration::try_from(due.duration_since(now())).unwrap_or(Duration::ZERO)
-        });
-        until.clamp(Duration::from_millis(50), IDLE)
+    // Begins what is due, as far as there is room; returns when there is more to do though nothing
+    // that is under way ends.
+    async fn begin(
+        self: &Arc<Self>,
+        at: Timestamp,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Timestamp>, Problem> {
+        let directory = self.gateway.directory();
+        self.tell_circuits(&directory);
+        let mut queues = self.gateway.store().queues(at).await?;
+        // Who waits longest comes first to what room there is.
+        queues.sort_by_key(|queue| queue.due);
+        let mut next: Option<Timestamp> = None;
+        let mut soonest = |time: Timestamp| next = Some(next.map_or(time, |next| next.min(time)));
+        for queue in &queues {
+            let endpoints = directory.endpoints(&queue.recipient);
+            let Some(endpoint @ Endpoint::Push { .. }) = endpoints.get(usize::from(queue.endpoint))
+            else {
+                // The directory changed since: the mailbox is where the officer collects now.
+                if self.move_waiting(queue, at, None, at, attempts).await? == PAGE {
+                    soonest(at);
+                }
+                continue;
+            };
+            let has_next = endpoints.len() > usize::from(queue.endpoint) + 1;
+            if self.look_after_late(queue, endpoint, has_next, at, attempts).await? {
+                soonest(at);
+            }
+            let [delayed_at, give_up_at] = self.deadlines(queue, has_next);
+            for deadline in [delayed_at, give_up_at].into_iter().flatten() {
+                if deadline > at {
+                    soonest(deadline);
+                }
+            }
+            let room = self.circuits.room(endpoint, at);
+            if queue.due <= at && room > 0 {
+                self.attempt_some(queue, endpoint, Wanted::Due, room, at, attempts).await?;
+            } else {
+                let may_begin = self.circuits.not_before(endpoint).unwrap_or(queue.due);
+                let then = may_begin.max(queue.due);
+                if then > at {
+                    soonest(then);
+                }
+            }
+        }
+        Ok(next)
     }
 
-    async fn attempt(&self, claim: Claim, at: Timestamp) -> Result<(), Problem> {
+    // When a sender of this queue is to be told next that a message is late, and when the next is
+    // given up; with another endpoint to go to, it goes there when it is late.
+    fn deadlines(&self, queue: &Queue, has_next: bool) -> [Option<Timestamp>; 2] {
+        let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
+        let delayed = seconds(self.settings.delayed_after_s);
+        let end = if has_next { delayed } else { seconds(self.settings.give_up_after_s) };
+        [queue.untold_since.map(|since| since + delayed), queue.told_since.map(|since| since + end)]
+    }
+
+    // What is late is told, moved on or given up, whether its endpoint may be asked now or not.
+    // Returns whether there is more of it.
+    async fn look_after_late(
+        self: &Arc<Self>,
+        queue: &Queue,
+        endpoint: &Endpoint,
+        has_next: bool,
+        at: Timestamp,
+        attempts: &mut Attempts,
+    ) -> Result<bool, Problem> {
+        let before = |seconds: u32| at - SignedDuration::from_secs(seconds.into());
+        let delayed = before(self.settings.delayed_after_s);
+        let mut is_more = false;
+        if !has_next && queue.untold_since.is_some_and(|since| since <= delayed) {
+            let untold = self.gateway.store().untold(at, queue, delayed, PAGE).await?;
+            is_more = untold.len() == PAGE;
+            for stored in untold {
+                let event = Event::delayed(&stored.envelope);
+                let (exchange, id) = (Some(stored.envelope.exchange), stored.envelope.id);
+                // Collected meanwhile, or told by another worker: there is nothing to tell.
+                self.gateway.ledger().record(&event, at, exchange, Effect::Delay(id)).await?;
+            }
+        }
+        let end = if has_next { delayed } else { before(self.settings.give_up_after_s) };
+        let oldest = queue.untold_since.into_iter().chain(queue.told_since).min();
+        if oldest.is_none_or(|since| since > end) {
+            return Ok(is_more);
+        }
+        if let Some(cause) = self.circuits.failing(endpoint) {
+            let moved = self.move_waiting(queue, end, Some(cause), at, attempts).await?;
+            return Ok(is_more || moved == PAGE);
+        }
+        // Nothing is known against this endpoint, as after a long stop: it gets its chance first.
+        for is_told in [true, false] {
+            let room = self.circuits.room(endpoint, at);
+            if room > 0 {
+                let wanted = Wanted::Waiting { is_told, before: end };
+                self.attempt_some(queue, endpoint, wanted, room, at, attempts).await?;
+            }
+        }
+        Ok(is_more)
+    }
+
+    async fn attempt_some(
+        self: &Arc<Self>,
+        queue: &Queue,
+        endpoint: &Endpoint,
+        wanted: Wanted,
+        room: usize,
+        at: Timestamp,
+        attempts: &mut Attempts,
+    ) -> Result<(), Problem> {
+        let store = self.gateway.store();
+        let claims = store.claim(at, self.settings.lease_s, queue, wanted, room).await?;
+        for claim in claims {
+            let (worker, endpoint) = (Arc::clone(self), endpoint.clone());
+            let under_way = self.circuits.begin(&endpoint, &queue.recipient);
+            attempts.spawn(async move {
+                let ended = worker.attempt(claim, &endpoint, at).await;
+                drop(under_way);
+                ended
+            });
+        }
+        Ok(())
+    }
+
+    // Takes what waits since `before` off a queue without another attempt at its endpoint; returns
+    // how many at most are moved.
+    async fn move_waiting(
+        self: &Arc<Self>,
+        queue: &Queue,
+        before: Timestamp,
+        cause: Option<(Fault, &'static str)>,
+        at: Timestamp,
+        attempts: &mut Attempts,
+    ) -> Result<usize, Problem> {
+        let mut count = 0;
+        for is_told in [true, false] {
+            let wanted = Wanted::Waiting { is_told, before };
+            let store = self.gateway.store();
+            let claims =
+                store.claim(at, self.settings.lease_s, queue, wanted, PAGE - count).await?;
+            count += claims.len();
+            for claim in claims {
+                let worker = Arc::clone(self);
+                attempts.spawn(async move { worker.move_on(claim, cause, at).await });
+            }
+        }
+        Ok(count)
+    }
+
+    // To the next endpoint, or back to the sender, for what made the attempts so far fail.
+    async fn move_on(
+        &self,
+        claim: Claim,
+        cause: Option<(Fault, &'static str)>,
+        at: Timestamp,
+    ) -> Result<(), Problem> {
+        let stored = self.gateway.store().message(&claim.message).await?;
+        let (envelope, directory) = (&stored.envelope, self.gateway.directory());
+        let endpoints = directory.endpoints(&envelope.recipient);
+        if !directory.takes(&envelope.recipient, envelope.kind, at) {
+            return self.hold(&stored, claim, "recipient-not-active", at).await;
+        }
+        let Some(cause) = cause else {
+            return self.hold(&stored, claim, "endpoint-is-mailbox", at).await;
+        };
+        let failed = |next| {
+            let (endpoint, attempts) = (claim.endpoint, claim.attempts);
+            Event::attempt_failed(envelope, endpoint, attempts, (cause.0, LATE), None, next)
+        };
+        let (event, state) = match endpoints.get(usize::from(claim.endpoint) + 1) {
+            Some(Endpoint::Mailbox) => (failed(None), DeliveryState::Held),
+            Some(Endpoint::Push { .. }) => {
+                let endpoint = claim.endpoint + 1;
+                (failed(Some(at)), DeliveryState::Queued { endpoint, at, attempts: 0 })
+            }
+            None => (Event::returned(envelope, claim.attempts, cause), DeliveryState::Returned),
+        };
+        self.settle(&stored, claim, event, state, at).await
+    }
+
+    fn tell_circuits(&self, directory: &Directory) {
+        let is_push = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Push { .. });
+        let pushed: Vec<_> =
+            directory.all().filter(|agency| agency.endpoints.iter().any(|e| is_push(&e))).collect();
+        let endpoints = pushed.iter().flat_map(|agency| &agency.endpoints).filter(is_push);
+        self.circuits.keep(&endpoints.collect());
+        let open = self.circuits.open();
+        self.metrics.circuits(pushed.iter().map(|agency| (&agency.id, open.contains(&agency.id))));
+        let names: Vec<_> = open.iter().map(AgencyId::as_str).collect();
+        let concern = format!("no answer from the endpoint of {}", names.join(", "));
+        self.concerns.set(ENDPOINTS, (!names.is_empty()).then_some(concern));
+    }
+
+    async fn attempt(
+        &self,
+        claim: Claim,
+        endpoint: &Endpoint,
+        at: Timestamp,
+    ) -> Result<(), Problem> {
+        let begun = Instant::now();
         let stored = self.gateway.store().message(&claim.message).await?;
         let directory = self.gateway.directory();
         let recipient = &stored.envelope.recipient;
@@ -133,15 +361,13 @@ impl Deliver {
             return self.hold(&stored, claim, "recipient-not-active", at).await;
         }
         let endpoints = directory.endpoints(recipient);
-        let outcome = match endpoints.get(usize::from(claim.endpoint)) {
-            Some(Endpoint::Push { url, ca }) => self.push(&stored, &claim, url, ca).await,
-            // The directory changed since: the mailbox is where the officer collects now.
-            Some(Endpoint::Mailbox) | None => {
-                return self.hold(&stored, claim, "endpoint-is-mailbox", at).await;
-            }
+        let Endpoint::Push { url, ca } = endpoint else {
+            return self.hold(&stored, claim, "endpoint-is-mailbox", at).await;
         };
+        let outcome = self.push(&stored, &claim, url, ca, at).await;
         let (event, state) = match outcome {
             Ok(()) => {
+                self.circuits.answered(endpoint);
                 self.metrics.delivery(DeliveryOutcome::Delivered);
                 let event = Event::delivered(&stored.envelope, claim.endpoint, claim.attempts + 1);
                 (event, DeliveryState::Delivered)
@@ -152,10 +378,35 @@ impl Deliver {
                     Fault::Refused => DeliveryOutcome::Refused,
                     Fault::Unreachable => DeliveryOutcome::Unreachable,
                 });
-                self.after(&failure, &stored, &claim, endpoints, at).await?
+                // An attempt that took long leaves no less to wait.
+                let took = SignedDuration::try_from(begun.elapsed()).unwrap_or_default();
+                let ended = at + SignedDuration::from_millis(took.as_millis() as i64);
+                let next = self.next(&failure, &claim, endpoint, ended);
+                self.after(&failure, &stored, &claim, endpoints, next, at)
             }
         };
         self.settle(&stored, claim, event, state, at).await
+    }
+
+    // What a failure says of its endpoint, and when the message is tried again if it is.
+    fn next(
+        &self,
+        failure: &Failure,
+        claim: &Claim,
+        endpoint: &Endpoint,
+        ended: Timestamp,
+    ) -> Timestamp {
+        if failure.fault == Fault::Refused {
+            self.circuits.answered(endpoint);
+        }
+        if !failure.is_endpoints || failure.fault == Fault::Refused {
+            return ended + self.circuits.wait(claim.attempts);
+        }
+        let give_up = SignedDuration::from_secs(self.settings.give_up_after_s.into());
+        let give_up_at = claim.since + give_up;
+        let asked = failure.again_at.map(|again_at| Asked { again_at, give_up_at });
+        let cause = (failure.fault, failure.code);
+        self.circuits.failed(endpoint, ended, claim.attempts, cause, asked)
     }
 
     async fn push(
@@ -164,10 +415,13 @@ impl Deliver {
         claim: &Claim,
         url: &str,
         ca: &str,
+        at: Timestamp,
     ) -> Result<(), Failure> {
-        let ours = |code| Failure { fault: Fault::Failed, code, status: None };
-        let document =
-            self.gateway.event(stored).await.map_err(|problem| ours(problem.kind.facts().code))?;
+        let ours = |code| Failure { fault: Fault::Failed, code, ..Failure::default() };
+        let document = self.gateway.event(stored).await.map_err(|problem| Failure {
+            is_endpoints: false,
+            ..ours(problem.kind.facts().code)
+        })?;
         let client = self.client(Path::new(ca)).map_err(ours)?;
         let uri: Uri = url.parse().map_err(|_| ours("endpoint-url"))?;
         let text = |value: String| HeaderValue::from_str(&value).map_err(|_| ours("header"));
@@ -183,23 +437,24 @@ impl Deliver {
         let pushed = client.send(Method::POST, &uri, headers, document);
         // The client's own limits are for each part; this is for the whole, shorter than the lease.
         match tokio::time::timeout(self.settings.attempt_timeout, pushed).await {
-            Ok(Ok(response)) => Failure::from_status(response.status.as_u16()),
+            Ok(Ok(response)) => Failure::from_response(&response, at),
             Ok(Err(error)) => Err(Failure::from(&error)),
             Err(_) => Err(Failure::from(&ClientError::AnswerTimeout)),
         }
     }
 
-    async fn after(
+    fn after(
         &self,
         failure: &Failure,
         stored: &StoredMessage,
         claim: &Claim,
         endpoints: &[Endpoint],
+        next: Timestamp,
         at: Timestamp,
-    ) -> Result<(Event, DeliveryState), Problem> {
+    ) -> (Event, DeliveryState) {
         let envelope = &stored.envelope;
         let attempt = claim.attempts + 1;
-        let age_s = at.duration_since(envelope.time).as_secs();
+        let age_s = at.duration_since(claim.since).as_secs();
         let is_delayed = age_s >= i64::from(self.settings.delayed_after_s);
         let is_given_up =
             age_s >= i64::from(self.settings.give_up_after_s) || failure.fault == Fault::Refused;
@@ -224,44 +479,22 @@ impl Deliver {
         };
         match next_endpoint {
             Some(Endpoint::Mailbox) if is_delayed || is_given_up => {
-                Ok((failed(None), DeliveryState::Held))
+                (failed(None), DeliveryState::Held)
             }
             Some(Endpoint::Push { .. }) if is_delayed || is_given_up => {
-                let state = DeliveryState::Queued { endpoint: claim.endpoint + 1, at, attempts: 0 };
-                Ok((failed(Some(at)), state))
+                let endpoint = claim.endpoint + 1;
+                (failed(Some(at)), DeliveryState::Queued { endpoint, at, attempts: 0 })
             }
             _ if is_given_up => {
                 let event = Event::returned(envelope, attempt, (failure.fault, failure.code));
-                Ok((event, DeliveryState::Returned))
+                (event, DeliveryState::Returned)
             }
             _ => {
-                if is_delayed {
-                    self.note_delay(stored, at).await?;
-                }
-                let next = at + self.backoff(claim.attempts);
-                let state =
-                    DeliveryState::Queued { endpoint: claim.endpoint, at: next, attempts: attempt };
-                Ok((failed(Some(next)), state))
+                let endpoint = claim.endpoint;
+                let state = DeliveryState::Queued { endpoint, at: next, attempts: attempt };
+                (failed(Some(next)), state)
             }
         }
-    }
-
-    // Once per message: the timeline already says so after that.
-    async fn note_delay(&self, stored: &StoredMessage, at: Timestamp) -> Result<(), Problem> {
-        let message = stored.envelope.id.to_string();
-        let timeline =
-            self.gateway.store().timeline(&stored.envelope.exchange, TIMELINE_MAX).await?;
-        let is_said = timeline
-            .iter()
-            .filter_map(|entry| Fields::parse(entry.fields.as_deref()?))
-            .filter(|fields| fields.get("event") == Some(EventName::Delayed.as_str()))
-            .any(|fields| fields.get("message") == Some(&message));
-        let event = Event::delayed(&stored.envelope);
-        if !is_said {
-            let exchange = Some(stored.envelope.exchange);
-            self.gateway.ledger().record(&event, at, exchange, Effect::Log).await?;
-        }
-        Ok(())
     }
 
     async fn hold(
@@ -292,8 +525,18 @@ impl Deliver {
     ) -> Result<(), Problem> {
         let message = claim.message;
         let exchange = Some(stored.envelope.exchange);
+        let is_returned = state == DeliveryState::Returned;
         let effect = Effect::Settle(claim, state);
         match self.gateway.ledger().record(&event, at, exchange, effect).await? {
+            Applied::Recorded(_) if is_returned => {
+                self.metrics.returned(&stored.envelope.recipient);
+                tracing::error!(
+                    message.id = %message,
+                    agency.id = %stored.envelope.recipient,
+                    "a message was given up and returned to its sender"
+                );
+                Ok(())
+            }
             Applied::Recorded(_) => Ok(()),
             _ => {
                 // Somebody else holds it now, or it was collected meanwhile: their word stands.
@@ -335,17 +578,6 @@ impl Deliver {
         clients.insert(ca.to_owned(), (Instant::now(), Arc::clone(&client)));
         Ok(client)
     }
-
-    // Full jitter: a random wait under a ceiling that doubles, so that a partner who comes back is
-    // not met by everything at once.
-    fn backoff(&self, attempts: u32) -> SignedDuration {
-        let doubled = self.settings.retry_base_s.saturating_mul(1 << attempts.min(20));
-        let ceiling_ms = u64::from(doubled.min(self.settings.retry_cap_s)) * 1_000;
-        let mut random = [0; 8];
-        let drawn = SystemRandom::new().fill(&mut random).is_ok();
-        let share = if drawn { u64::from_le_bytes(random) % ceiling_ms.max(1) } else { ceiling_ms };
-        SignedDuration::from_millis(i64::try_from(share).unwrap_or(i64::MAX))
-    }
 }
 
 fn settled(ended: Result<Result<(), Problem>, JoinError>) {
@@ -368,26 +600,65 @@ struct Failure {
     fault: Fault,
     code: &'static str,
     status: Option<u16>,
+    /// When the endpoint asked to be asked again.
+    again_at: Option<Timestamp>,
+    /// Whether another message would have failed the same.
+    is_endpoints: bool,
+}
+
+impl Default for Failure {
+    fn default() -> Self {
+        Self {
+            fault: Fault::Unreachable,
+            code: "endpoint-failed",
+            status: None,
+            again_at: None,
+            is_endpoints: true,
+        }
+    }
 }
 
 impl Failure {
-    fn from_status(status: u16) -> Result<(), Self> {
-        let failure = |fault, code| Err(Self { fault, code, status: Some(status) });
-        match status {
-            200..=299 => Ok(()),
-            408 | 425 | 429 => failure(Fault::Unreachable, "asked-to-wait"),
-            400..=499 => failure(Fault::Refused, "refused"),
-            300..=399 => failure(Fault::Unreachable, "redirected"),
-            _ => failure(Fault::Unreachable, "endpoint-failed"),
-        }
+    fn from_response(response: &Response, at: Timestamp) -> Result<(), Self> {
+        let status = response.status.as_u16();
+        let (fault, code) = match status {
+            200..=299 => return Ok(()),
+            408 | 425 | 429 => (Fault::Unreachable, "asked-to-wait"),
+            400..=499 => (Fault::Refused, "refused"),
+            300..=399 => (Fault::Unreachable, "redirected"),
+            _ => (Fault::Unreachable, "endpoint-failed"),
+        };
+        let asked = response.headers.get(header::RETRY_AFTER);
+        let again_at = match status {
+            408 | 425 | 429 | 503 => {
+                asked.and_then(|asked| circuit::retry_after(asked.as_bytes(), at))
+            }
+            _ => None,
+        };
+        Err(Self { fault, code, status: Some(status), again_at, ..Self::default() })
     }
 }
 
 impl From<&ClientError> for Failure {
     fn from(error: &ClientError) -> Self {
-        Self { fault: Fault::Unreachable, code: error.code(), status: None }
+        Self { code: error.code(), ..Self::default() }
     }
 }
+
+/// What a concern about push endpoints is filed under.
+pub const ENDPOINTS: &str = "push endpoints";
+
+/// A message that is moved on without another attempt, because it is late and its endpoint silent.
+const LATE: &str = "late";
+
+/// As many messages are moved or told at once.
+const PAGE: usize = 100;
+
+/// The least that is waited, whatever is due: what could not be done just now is not asked for in a
+/// loop.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// With nothing queued there is nothing to wait for but a change made by another process.
 const IDLE: Duration = Duration::from_secs(30);

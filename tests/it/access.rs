@@ -19,7 +19,7 @@ fn action(operation: &str) -> Action {
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,
         "getExchange" | "listExchanges" => Action::ReadExchanges,
         "getOpenapi" | "getSchema" | "listSchemas" => Action::ReadContract,
-        "getReceipt" => Action::ReadReceipts,
+        "getNonDelivery" | "getReceipt" => Action::ReadReceipts,
         "listInbox" => Action::ReadInbox,
         "sendOutcome" => Action::SendOutcome,
         "sendRfi" => Action::SendRfi,

@@ -14,6 +14,7 @@ mod architecture;
 mod bad_input;
 mod cli;
 mod csr;
+mod days;
 mod delivery;
 mod desk;
 mod doctor;

@@ -158,7 +158,11 @@ async fn a_refusal_cannot_be_passed_off_as_an_acceptance() {
     receipt.push_str(&format!("\n{note}"));
     let verified = verify(&gateway, receipt.as_bytes());
     assert_eq!(verified.status.code(), Some(3));
-    assert!(text(&verified.stderr).contains("accepted no message"), "{}", text(&verified.stderr));
+    assert!(
+        text(&verified.stderr).contains("neither accepted a message nor returned one"),
+        "{}",
+        text(&verified.stderr)
+    );
 }
 
 /// An answer whose words outside the receipt were changed is not what the receipt proves.

@@ -29,6 +29,7 @@ pub(in crate::cli) struct Office<'a> {
     pub(in crate::cli) config: Config,
     pub(in crate::cli) store: Arc<dyn Store>,
     pub(super) directory: Option<Directory>,
+    pub(in crate::cli) ledger: Ledger,
     pub(in crate::cli) register: Register,
 }
 
@@ -36,11 +37,7 @@ impl<'a> Office<'a> {
     /// The office of a home whose directory has no mistakes: every certificate is somebody's in it.
     pub(in crate::cli) async fn open(context: &'a Context) -> Result<Self, Failure> {
         let office = Self::open_as_it_is(context).await?;
-        if office.directory.is_none() {
-            // Says every mistake in it.
-            serve::directory(&context.home, &office.config)?;
-            return Err(Failure::new(Exit::Failed, "the directory changed; try again"));
-        }
+        office.directory()?;
         Ok(office)
     }
 
@@ -58,8 +55,8 @@ impl<'a> Office<'a> {
             None => AgencyId::parse("hub")?,
         };
         let days = config.certificate_days;
-        let register = Register::new(Arc::clone(&store), ledger, issuer, hub, days);
-        Ok(Self { context, config, store, directory, register })
+        let register = Register::new(Arc::clone(&store), ledger.clone(), issuer, hub, days);
+        Ok(Self { context, config, store, directory, ledger, register })
     }
 
     /// Issues a certificate, and writes it to `out` with what else the agency needs.
@@ -118,13 +115,20 @@ impl<'a> Office<'a> {
         connect::write_public(self.context, out)
     }
 
+    /// The directory, or every mistake in it.
+    pub(in crate::cli) fn directory(&self) -> Result<&Directory, Failure> {
+        match &self.directory {
+            Some(directory) => Ok(directory),
+            None => {
+                serve::directory(&self.context.home, &self.config)?;
+                Err(Failure::new(Exit::Failed, "the directory changed; try again"))
+            }
+        }
+    }
+
     /// An agency of the directory, or why there is none.
     pub(super) fn partner(&self, agency: &AgencyId) -> Result<(&Directory, &Partner), Failure> {
-        let Some(directory) = &self.directory else {
-            // Says every mistake in it.
-            serve::directory(&self.context.home, &self.config)?;
-            return Err(Failure::new(Exit::Failed, "the directory changed; try again"));
-        };
+        let directory = self.directory()?;
         let partner = directory.get(agency).ok_or_else(|| {
             Failure::new(Exit::NotFound, "there is no such agency in partners.toml")
                 .hint("mash-gateway partner list")

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dedupe::{self, Place};
@@ -282,6 +283,26 @@ impl Batch<'_> {
                 Ok(reached) => reached,
                 Err(refused) => return Ok(Verdict::Known(refused)),
             },
+            Effect::Delay(message) => {
+                let told = self
+                    .connection
+                    .prepare_cached(
+                        "/* delay */ UPDATE deliveries SET told = ?2
+                         WHERE entry = (SELECT entry FROM messages WHERE id = ?1)
+                         AND state = 'queued' AND told IS NULL",
+                    )?
+                    .execute(params![message, integer(self.next())])?;
+                if told == 0 {
+                    return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
+            }
+            Effect::GiveUp { message, at } => {
+                if let Err(refused) = self.give_up(&message, at)? {
+                    return Ok(Verdict::Known(refused));
+                }
+                false
+            }
             Effect::IssueCertificate(certificate) => {
                 self.insert_certificate(&certificate)?;
                 false
@@ -336,6 +357,12 @@ impl Batch<'_> {
                          WHERE sha256 = ?1 AND (revoked_ms IS NULL OR ?3 = 'keyCompromise')",
                     )?
                     .execute(params![sha256, at.as_millisecond(), reason])?;
+                false
+            }
+            Effect::Retry { message, state, at } => {
+                if let Err(refused) = self.retry(&message, &state, at)? {
+                    return Ok(Verdict::Known(refused));
+                }
                 false
             }
             Effect::Save(message) => match self.save(&message)? {
@@ -473,11 +500,46 @@ impl Batch<'_> {
         Ok(Ok(stored.kind.opens_exchange() && *state == DeliveryState::Delivered))
     }
 
+    fn give_up(
+        &self,
+        message: &MessageId,
+        at: Timestamp,
+    ) -> Result<Result<(), Applied>, StoreError> {
+        let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
+        // Whoever pushes it now may yet be told that it was taken.
+        let is_under_way = stored.lease.is_some() && stored.due_ms > Some(at.as_millisecond());
+        if stored.state != "queued" || is_under_way {
+            return Ok(Err(Applied::OtherState));
+        }
+        self.set_delivery(stored.entry, &DeliveryState::Returned)?;
+        Ok(Ok(()))
+    }
+
+    fn retry(
+        &self,
+        message: &MessageId,
+        state: &DeliveryState,
+        at: Timestamp,
+    ) -> Result<Result<(), Applied>, StoreError> {
+        let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
+        if stored.state != "returned" {
+            return Ok(Err(Applied::OtherState));
+        }
+        self.set_delivery(stored.entry, state)?;
+        self.connection
+            .prepare_cached(
+                "/* retry */ UPDATE deliveries SET told = NULL,
+                 since_ms = iif(state = 'queued', ?2, NULL) WHERE entry = ?1",
+            )?
+            .execute(params![integer(stored.entry), at.as_millisecond()])?;
+        Ok(Ok(()))
+    }
+
     fn delivery(&self, message: &MessageId) -> Result<Option<Delivery>, StoreError> {
         let delivery = self
             .connection
             .prepare_cached(
-                "/* delivery */ SELECT m.entry, m.kind, d.state, d.lease FROM messages AS m
+                "/* delivery */ SELECT m.entry, m.kind, d.state, d.lease, d.due_ms FROM messages AS m
                  JOIN deliveries AS d ON d.entry = m.entry WHERE m.id = ?1",
             )?
             .query_row([message], |row| {
@@ -486,20 +548,33 @@ impl Batch<'_> {
                     kind: row.get(1)?,
                     state: row.get(2)?,
                     lease: row.get(3)?,
+                    due_ms: row.get(4)?,
                 })
             })
             .optional()?;
         Ok(delivery)
     }
 
+    /// Ends the lease. What a queued message waits since, and what its sender was told of it, stays
+    /// while it is queued; that it is returned is told by the next entry.
     fn set_delivery(&self, entry: u64, delivery: &DeliveryState) -> Result<(), StoreError> {
         let (state, endpoint, due_ms, attempts) = row::delivery_columns(delivery);
         self.connection
             .prepare_cached(
                 "/* delivery */ UPDATE deliveries SET state = ?2, endpoint = ?3, due_ms = ?4,
-                 attempts = ?5, lease = NULL WHERE entry = ?1",
+                 attempts = ?5, lease = NULL,
+                 since_ms = iif(?2 = 'queued', since_ms, NULL),
+                 told = CASE ?2 WHEN 'queued' THEN told WHEN 'returned' THEN ?6 END
+                 WHERE entry = ?1",
             )?
-            .execute(params![integer(entry), state, endpoint, due_ms, attempts])?;
+            .execute(params![
+                integer(entry),
+                state,
+                endpoint,
+                due_ms,
+                attempts,
+                integer(self.next())
+            ])?;
         Ok(())
     }
 
@@ -592,9 +667,17 @@ impl Batch<'_> {
         self.connection
             .prepare_cached(
                 "/* accept */ INSERT INTO deliveries (entry, recipient, state, endpoint, due_ms,
-                 attempts) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                 attempts, since_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?3 = 'queued', ?7, NULL))",
             )?
-            .execute(params![entry, envelope.recipient, state, endpoint, due_ms, attempts])?;
+            .execute(params![
+                entry,
+                envelope.recipient,
+                state,
+                endpoint,
+                due_ms,
+                attempts,
+                envelope.time.as_millisecond()
+            ])?;
         Ok(())
     }
 
@@ -653,6 +736,7 @@ struct Delivery {
     kind: Kind,
     state: String,
     lease: Option<[u8; 16]>,
+    due_ms: Option<i64>,
 }
 
 fn corrupt(what: &str) -> StoreError {

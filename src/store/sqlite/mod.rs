@@ -20,12 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 
 use super::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    EnrolmentToken, Head, IdempotencyToken, MessageDigest, SealedPayload, Store, StoreError,
-    StoredEntry, StoredMessage,
+    DeadLetter, EnrolmentToken, Head, IdempotencyToken, MessageDigest, Queue, SealedPayload, Store,
+    StoreError, StoredEntry, StoredMessage, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
@@ -271,22 +271,44 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn claim_due(
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Queue>, StoreError> {
+        self.read(move |connection| read::queues(connection, now)).await
+    }
+
+    async fn claim(
         &self,
         now: Timestamp,
         lease_s: u32,
+        queue: &Queue,
+        wanted: Wanted,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
-        // Without a write when nothing is due, which is most of the time.
-        let is_due = |due: Timestamp| due <= now;
-        if !self.next_due().await?.is_some_and(is_due) {
-            return Ok(Vec::new());
-        }
-        self.write(move |connection| claim_due(connection, now, lease_s, limit)).await
+        let queue = queue.clone();
+        self.write(move |connection| claim(connection, now, lease_s, &queue, wanted, limit)).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(read::next_due).await
+    async fn untold(
+        &self,
+        now: Timestamp,
+        queue: &Queue,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let queue = queue.clone();
+        self.read(move |connection| read::untold(connection, now, &queue, before, limit)).await
+    }
+
+    async fn dead_letters(
+        &self,
+        recipient: Option<&AgencyId>,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let recipient = recipient.cloned();
+        self.read(move |connection| read::dead_letters(connection, recipient.as_ref())).await
+    }
+
+    async fn non_delivery(&self, id: &MessageId) -> Result<Logged, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::non_delivery(connection, &id)).await
     }
 
     async fn head(&self) -> Result<Option<Head>, StoreError> {
@@ -383,29 +405,56 @@ impl Store for Sqlite {
     }
 }
 
-fn claim_due(
+fn claim(
     connection: &Connection,
     now: Timestamp,
     lease_s: u32,
+    queue: &Queue,
+    wanted: Wanted,
     rows: usize,
 ) -> Result<Vec<Claim>, StoreError> {
-    let mut select = connection.prepare_cached(
-        "/* claim */ SELECT d.entry, m.id, d.endpoint, d.attempts FROM deliveries AS d
-         JOIN messages AS m ON m.entry = d.entry
-         WHERE d.state = 'queued' AND d.due_ms <= ?1 ORDER BY d.due_ms LIMIT ?2",
-    )?;
-    let due = select
-        .query_map(params![now.as_millisecond(), limit(rows)], |row| {
-            let lease = [0; 16];
-            let (endpoint, attempts) = (row.get(2)?, row.get(3)?);
-            Ok((row::unsigned(row, 0)?, Claim { message: row.get(1)?, endpoint, attempts, lease }))
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let claim = |row: &Row<'_>| {
+        let claim = Claim {
+            message: row.get(1)?,
+            endpoint: row.get(2)?,
+            attempts: row.get(3)?,
+            since: row::time(row, 4)?,
+            lease: [0; 16],
+        };
+        Ok((row::unsigned(row, 0)?, claim))
+    };
+    let (recipient, endpoint) = (&queue.recipient, queue.endpoint);
+    let (now_ms, rows) = (now.as_millisecond(), limit(rows));
+    let wanted = match wanted {
+        Wanted::Due => connection
+            .prepare_cached(
+                "/* claim */ SELECT d.entry, m.id, d.endpoint, d.attempts, d.since_ms
+                 FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+                 WHERE d.state = 'queued' AND d.recipient = ?1 AND d.endpoint = ?2
+                 AND d.due_ms <= ?3 ORDER BY (d.told IS NULL), d.since_ms LIMIT ?4",
+            )?
+            .query_map(params![recipient, endpoint, now_ms, rows], claim)?
+            .collect::<rusqlite::Result<Vec<_>>>()?,
+        Wanted::Waiting { is_told, before } => connection
+            .prepare_cached(
+                "/* claim */ SELECT d.entry, m.id, d.endpoint, d.attempts, d.since_ms
+                 FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+                 WHERE d.state = 'queued' AND d.recipient = ?1 AND d.endpoint = ?2
+                 AND (d.told IS NULL) = ?5 AND d.since_ms <= ?6
+                 AND (d.lease IS NULL OR d.due_ms <= ?3) ORDER BY d.since_ms LIMIT ?4",
+            )?
+            .query_map(
+                params![recipient, endpoint, now_ms, rows, !is_told, before.as_millisecond()],
+                claim,
+            )?
+            .collect::<rusqlite::Result<Vec<_>>>()?,
+    };
     let mut update = connection.prepare_cached(
         "/* claim */ UPDATE deliveries SET lease = ?2, due_ms = ?3 WHERE entry = ?1",
     )?;
-    let until_ms = now.as_millisecond() + i64::from(lease_s) * 1_000;
-    due.into_iter()
+    let until_ms = now_ms + i64::from(lease_s) * 1_000;
+    wanted
+        .into_iter()
         .map(|(entry, mut claim)| {
             SystemRandom::new().fill(&mut claim.lease).map_err(|_| StoreError::Unavailable {
                 reason: "the system gives no random bytes".to_owned(),

@@ -1,7 +1,6 @@
 //! What is read, each in one query or a few on one connection.
 
 use jiff::Timestamp;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::dedupe::Place;
@@ -10,8 +9,8 @@ use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Plan, stored_at};
 use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
 use crate::store::{
-    Applied, Backlog, CertificateDoing, CertificateRecord, EnrolmentToken, Head, IdempotencyToken,
-    MessageDigest, SealedPayload, StoreError, StoredEntry, StoredMessage,
+    Applied, Backlog, CertificateDoing, CertificateRecord, DeadLetter, EnrolmentToken, Head,
+    IdempotencyToken, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry, StoredMessage,
 };
 
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
@@ -293,16 +292,100 @@ pub(super) fn sealed_payload(
     )
 }
 
-pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
-    one(
+pub(super) fn queues(connection: &Connection, now: Timestamp) -> Result<Vec<Queue>, StoreError> {
+    // From one agency's endpoint to the next by the index: a long queue costs no more than a short.
+    all(
         connection,
-        "/* next_due */ SELECT min(due_ms) FROM deliveries WHERE state = 'queued'",
-        [],
-        |row| match row.get_ref(0)? {
-            ValueRef::Null => Ok(None),
-            _ => row::time(row, 0).map(Some),
-        },
+        "/* queues */
+         WITH RECURSIVE agency (recipient) AS (
+             SELECT min(recipient) FROM deliveries WHERE state = 'queued'
+             UNION ALL
+             SELECT (SELECT min(d.recipient) FROM deliveries AS d
+                     WHERE d.state = 'queued' AND d.recipient > a.recipient)
+             FROM agency AS a WHERE a.recipient IS NOT NULL
+         ), queue (recipient, endpoint) AS (
+             SELECT a.recipient, (SELECT min(d.endpoint) FROM deliveries AS d
+                     WHERE d.state = 'queued' AND d.recipient = a.recipient)
+             FROM agency AS a WHERE a.recipient IS NOT NULL
+             UNION ALL
+             SELECT q.recipient, (SELECT min(d.endpoint) FROM deliveries AS d
+                     WHERE d.state = 'queued' AND d.recipient = q.recipient
+                     AND d.endpoint > q.endpoint)
+             FROM queue AS q WHERE q.endpoint IS NOT NULL
+         )
+         SELECT q.recipient, q.endpoint,
+             (SELECT min(d.due_ms) FROM deliveries AS d WHERE d.state = 'queued'
+              AND d.recipient = q.recipient AND d.endpoint = q.endpoint),
+             (SELECT d.since_ms FROM deliveries AS d WHERE d.state = 'queued'
+              AND d.recipient = q.recipient AND d.endpoint = q.endpoint AND (d.told IS NULL) = 1
+              AND (d.lease IS NULL OR d.due_ms <= ?1) ORDER BY d.since_ms LIMIT 1),
+             (SELECT d.since_ms FROM deliveries AS d WHERE d.state = 'queued'
+              AND d.recipient = q.recipient AND d.endpoint = q.endpoint AND (d.told IS NULL) = 0
+              AND (d.lease IS NULL OR d.due_ms <= ?1) ORDER BY d.since_ms LIMIT 1)
+         FROM queue AS q WHERE q.endpoint IS NOT NULL",
+        [now.as_millisecond()],
+        row::queue,
     )
+}
+
+pub(super) fn untold(
+    connection: &Connection,
+    now: Timestamp,
+    queue: &Queue,
+    before: Timestamp,
+    rows: usize,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* untold */ SELECT ",
+            envelope_columns!(),
+            ", d.state, d.endpoint, d.due_ms, d.attempts
+             FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+             WHERE d.state = 'queued' AND d.recipient = ?1 AND d.endpoint = ?2
+             AND (d.told IS NULL) = 1 AND d.since_ms <= ?3 AND (d.lease IS NULL OR d.due_ms <= ?4)
+             ORDER BY d.since_ms LIMIT ?5"
+        ),
+        params![
+            queue.recipient,
+            queue.endpoint,
+            before.as_millisecond(),
+            now.as_millisecond(),
+            limit(rows)
+        ],
+        row::message,
+    )
+}
+
+pub(super) fn dead_letters(
+    connection: &Connection,
+    recipient: Option<&AgencyId>,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* dead_letters */ SELECT ",
+            envelope_columns!(),
+            ", e.fields FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+             LEFT JOIN entries AS e ON e.idx = d.told
+             WHERE d.told IS NOT NULL AND d.state = 'returned'
+             AND (?1 IS NULL OR d.recipient = ?1) ORDER BY d.told"
+        ),
+        params![recipient],
+        row::dead_letter,
+    )
+}
+
+pub(super) fn non_delivery(connection: &Connection, id: &MessageId) -> Result<Logged, StoreError> {
+    let told = one(
+        connection,
+        "/* non_delivery */ SELECT d.told FROM messages AS m
+         JOIN deliveries AS d ON d.entry = m.entry
+         WHERE m.id = ?1 AND d.state = 'returned' AND d.told IS NOT NULL",
+        [id],
+        |row| row::unsigned(row, 0),
+    )?;
+    logged(connection, told)
 }
 
 pub(super) fn head(connection: &Connection) -> Result<Option<Head>, StoreError> {
@@ -354,7 +437,8 @@ pub(super) fn message_digests(
             "/* digests */ SELECT ",
             envelope_columns!(),
             ", p.ciphertext, e.wrapped_key IS NOT NULL, e.recipient, x.hub, x.agency, x.last_entry,
-             x.outcome_ms, x.result IS NOT NULL, x.sealing_recipient, x.state, d.recipient, d.state
+             x.outcome_ms, x.result IS NOT NULL, x.sealing_recipient, x.state, d.recipient, d.state,
+             d.told
              FROM messages AS m
              LEFT JOIN payloads AS p ON p.entry = m.entry
              LEFT JOIN enquiries AS e ON e.id = m.enquiry

@@ -12,8 +12,8 @@ use crate::message::{
     Reference, ResponseResult,
 };
 use crate::store::{
-    Backlog, CertificateDoing, CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Head,
-    MessageDigest, MessageRows, RowFault, StoredEntry, StoredMessage,
+    Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
+    ExchangeRow, Head, MessageDigest, MessageRows, Queue, RowFault, StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -52,6 +52,13 @@ pub(super) fn limit(rows: usize) -> i64 {
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+fn optional_unsigned(row: &Row<'_>, column: usize) -> Result<Option<u64>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => unsigned(row, column).map(Some),
+    }
 }
 
 /// An instant.
@@ -105,6 +112,23 @@ pub(super) fn envelope(row: &Row<'_>) -> Result<(u64, Envelope)> {
 pub(super) fn message(row: &Row<'_>) -> Result<StoredMessage> {
     let (entry, envelope) = envelope(row)?;
     Ok(StoredMessage { envelope, delivery: delivery(row, ENVELOPE_COLUMNS)?, entry })
+}
+
+/// A queue: `recipient, endpoint`, the first `due_ms`, the first `since_ms` untold and told.
+pub(super) fn queue(row: &Row<'_>) -> Result<Queue> {
+    Ok(Queue {
+        recipient: row.get(0)?,
+        endpoint: row.get(1)?,
+        due: time(row, 2)?,
+        untold_since: optional_time(row, 3)?,
+        told_since: optional_time(row, 4)?,
+    })
+}
+
+/// A returned message: the columns of its envelope, then the `fields` of the entry that returned it.
+pub(super) fn dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
+    let (_, envelope) = envelope(row)?;
+    Ok(DeadLetter { envelope, fields: row.get(ENVELOPE_COLUMNS)? })
 }
 
 fn delivery(row: &Row<'_>, first: usize) -> Result<DeliveryState> {
@@ -171,7 +195,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<StoredEntry> {
         salt: row.get(1)?,
         fields: row.get(2)?,
         nodes: nodes.iter().map(|node| Hash::from_bytes(*node)).collect(),
-        previous: row.get::<_, Option<i64>>(4)?.map(|_| unsigned(row, 4)).transpose()?,
+        previous: optional_unsigned(row, 4)?,
     })
 }
 
@@ -182,7 +206,7 @@ pub(super) fn head(row: &Row<'_>) -> Result<Head> {
 
 /// A message's digests: the envelope's columns, then `ciphertext`; whether there is an enquiry with
 /// its key, and its `recipient`; the exchange's `hub, agency, last_entry, outcome_ms`, whether it has
-/// a result, `sealing_recipient, state`; the delivery's `recipient, state`.
+/// a result, `sealing_recipient, state`; the delivery's `recipient, state, told`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
     let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
@@ -227,7 +251,8 @@ fn message_rows(
         state: row.get(at(9))?,
     };
     let delivery = row.get(at(11))?;
-    Ok(Ok(MessageRows { delivery, enquiry_recipient: row.get(at(2))?, exchange }))
+    let told = optional_unsigned(row, at(12))?;
+    Ok(Ok(MessageRows { delivery, told, enquiry_recipient: row.get(at(2))?, exchange }))
 }
 
 /// A certificate: `sha256, serial, agency, issued_ms, not_before_ms, not_after_ms, revoked_ms,
