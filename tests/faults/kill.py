@@ -55,6 +55,8 @@ MOMENTS = {
 }
 # What aiming may take before any moment will do, in seconds.
 AIM = 2.0
+# How old the disk of the control is, in kills: after so many, messages were surely acknowledged.
+STALE_KILLS = 10
 
 
 def main():
@@ -242,7 +244,7 @@ class Run:
         self.gateway.signal(signal.SIGKILL)
         return is_hit
 
-    # As if the disk had not been written to since the kill before last.
+    # As if the disk had not been written to for some kills.
     def let_the_disk_go_stale(self):
         data = self.home.database.parent
         if self.kills.total() == self.arguments.kills // 2 and self.snapshot.exists():
@@ -250,7 +252,7 @@ class Run:
                 (data / name).unlink(missing_ok=True)
                 if (self.snapshot / name).exists():
                     shutil.copy2(self.snapshot / name, data / name)
-        elif self.kills.total() == self.arguments.kills // 2 - 3:
+        elif self.kills.total() == self.arguments.kills // 2 - STALE_KILLS:
             shutil.rmtree(self.snapshot, ignore_errors=True)
             self.snapshot.mkdir()
             for name in ("gateway.db", "gateway.db-wal"):
