@@ -187,6 +187,9 @@ pub struct StoreSettings {
 /// The audit log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogSettings {
+    /// Where the latest checkpoint is kept outside the database, relative to the home folder; none
+    /// when it is not.
+    pub anchor: Option<PathBuf>,
     /// The name the log signs its checkpoints with. Never to be changed once it has signed one.
     pub origin: String,
 }
@@ -637,8 +640,12 @@ fn log(mut section: Section<'_>, domain: &str) -> LogSettings {
             "Write a name like a URL without its scheme, such as \"mash.example.org/log/1\"",
         );
     }
+    let anchor = match section.text("anchor") {
+        Some("off") => None,
+        path => Some(PathBuf::from(path.unwrap_or("keys/log-anchor.txt"))),
+    };
     section.finish();
-    LogSettings { origin }
+    LogSettings { anchor, origin }
 }
 
 fn address(
@@ -720,7 +727,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 48, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 49, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -730,6 +737,7 @@ mod tests {
         assert_eq!(config.listen.enrolment.to_string(), "0.0.0.0:8445");
         assert_eq!(config.listen.local.to_string(), "127.0.0.1:8446");
         assert_eq!(config.tls.min, MinTls::Tls13);
+        assert_eq!(config.log.anchor.as_deref(), Some(Path::new("keys/log-anchor.txt")));
         assert_eq!(config.log.origin, "mash.example.org/log/1");
         assert_eq!(config.paths.at_rest_identities, [Path::new("keys/at-rest-identity.txt")]);
         assert_eq!(config.store.sqlite, Path::new("data/gateway.db"));
@@ -737,6 +745,16 @@ mod tests {
         assert_eq!(config.push.give_up_after_s, 5 * 24 * 60 * 60);
         assert_eq!(config.limits.body_bytes_max, 1024 * 1024);
         assert_eq!(config.certificate_days, 90);
+    }
+
+    #[test]
+    fn the_anchor_is_kept_unless_it_is_turned_off() {
+        let anchor = |text: &str| {
+            Config::parse(&format!("domain = \"a.example\"\n[log]\n{text}")).unwrap().log.anchor
+        };
+        assert_eq!(anchor("anchor = \"off\""), None);
+        assert_eq!(anchor("anchor = \"/media/a.txt\""), Some(PathBuf::from("/media/a.txt")));
+        assert!(anchor("").is_some());
     }
 
     #[test]

@@ -577,7 +577,7 @@ impl From<LedgerError> for Problem {
                 StoreError::Full { .. } => {
                     Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
                 }
-                StoreError::Unavailable { .. } => {
+                StoreError::Newer | StoreError::Unavailable { .. } => {
                     Self::new(ProblemType::Unavailable, "The store cannot be written now.")
                 }
             },
@@ -598,7 +598,7 @@ impl From<StoreError> for Problem {
                 Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
                     .because(error)
             }
-            StoreError::Unavailable { .. } => {
+            StoreError::Newer | StoreError::Unavailable { .. } => {
                 Self::new(ProblemType::Unavailable, "The store cannot be read now.").because(error)
             }
         }

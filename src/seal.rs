@@ -104,6 +104,11 @@ impl Sealer {
         }
     }
 
+    /// Whether an enquiry's key opens with the identities there are.
+    pub fn opens(&self, enquiry: &EnquiryId, wrapped_key: &[u8]) -> Result<(), OpenError> {
+        unwrap_key(&self.identities.0, enquiry, wrapped_key).map(drop)
+    }
+
     /// Seals and opens a probe with each identity: shows that the keys are there and usable.
     pub fn self_test(&self) -> Result<(), OpenError> {
         const PROBE: &[u8] = b"probe";

@@ -25,6 +25,7 @@ use crate::pki::ca::{
 use crate::pki::crl;
 use crate::pki::fingerprint::fingerprint;
 use crate::seal;
+use crate::store::sqlite::Sqlite;
 
 /// Make a new home: authorities, certificates, keys, settings, directory.
 #[derive(Args)]
@@ -251,7 +252,7 @@ pub(super) fn make(
     files.public("certs/log-key.txt", &format!("{}\n", log_key.verifier()));
     files.public("partners.toml", &partners);
     files.public("gateway.toml", &settings);
-    files.write()?;
+    files.write(&config)?;
     let own = |profile, issued: Issued, issuer: &Authority| {
         let Issued { pem, serial, sha256, not_before, not_after, der: _ } = issued;
         let issuer_pem = issuer.certificate_pem();
@@ -346,7 +347,7 @@ impl Files {
         self.files.push((path.to_owned(), Contents::Secret(text)));
     }
 
-    fn write(self) -> Result<(), Failure> {
+    fn write(self, config: &Config) -> Result<(), Failure> {
         let mut folders = std::fs::DirBuilder::new();
         folders.recursive(true).mode(0o700);
         for folder in ["keys", "certs", "data"] {
@@ -355,6 +356,8 @@ impl Files {
             // Also when it was there before.
             std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         }
+        // From here on a database that is not there is one that was lost.
+        Sqlite::create(&self.folder.join(&config.store.sqlite))?;
         for (path, contents) in &self.files {
             let path = self.folder.join(path);
             match contents {

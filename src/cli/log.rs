@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::cert::serial;
 use super::client::{Connection, Gateway};
+use super::sound::has_grown;
 use super::{Context, Exit, Failure, block_on, read_text};
 use crate::audit::checkpoint::{Checkpoint, LogVerifier};
 use crate::audit::growth::{Kept, NotGrown, verify_growth};
-use crate::audit::tree::{Hash, Plan, Tree};
+use crate::audit::tree::{Hash, Tree};
 use crate::audit::verify::{Fault, LogChecker, LogFault};
 use crate::message::{ExchangeId, Reference};
 use crate::store::sqlite::Sqlite;
@@ -159,13 +160,7 @@ pub(super) async fn hold_growth(
         Some(head) => signed_today(head.note, log)?.checkpoint,
         None => Checkpoint { size: 0, root: Tree::empty().root() },
     };
-    let plan = Plan::consistency(kept.checkpoint.size, today.size);
-    // An entry that is not there any more is a proof that cannot be given.
-    let hashes = match store.nodes(plan.wanted()).await {
-        Err(StoreError::Corrupt(_) | StoreError::NotFound) => Vec::new(),
-        read => read?,
-    };
-    verify_growth(&kept.checkpoint, &today, &plan.proof(&hashes)).map_err(not_grown)
+    has_grown(store, &kept.checkpoint, &today).await?.map_err(not_grown)
 }
 
 // That the log the gateway signs today begins with what was kept, by a proof it has to give.

@@ -23,6 +23,7 @@ mod root;
 mod running;
 mod schema;
 pub mod serve;
+mod sound;
 mod store;
 
 use std::fmt;
@@ -33,6 +34,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Home};
+use crate::store::StoreError;
+use sound::Unsound;
 
 /// Runs the command line and returns its exit code.
 pub fn main() -> ExitCode {
@@ -294,9 +297,23 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { error: error.into(), hint: None, exit: Exit::Failed, document: None }
+        let error: anyhow::Error = error.into();
+        let hint = match error.downcast_ref() {
+            Some(StoreError::Corrupt(_)) => Some(KEEP_IT),
+            Some(StoreError::Newer) => Some("this version would misread it"),
+            Some(
+                StoreError::Full { .. } | StoreError::NotFound | StoreError::Unavailable { .. },
+            ) => None,
+            None => error.downcast_ref::<Unsound>().map(Unsound::next),
+        };
+        let exit = if hint.is_some() { Exit::VerificationFailed } else { Exit::Failed };
+        Self { error, hint: hint.map(str::to_owned), exit, document: None }
     }
 }
+
+/// What to do with a database that is damaged.
+const KEEP_IT: &str = "stop the gateway, keep the database as it is, and compare with the last backup \
+                       and with agencies' receipts; store restore puts a backup in its place";
 
 // Commands that talk to a gateway or a store need a runtime; the others do not start one.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
+use super::sound::{self, Sound};
 use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
@@ -41,8 +42,8 @@ use crate::register::{Live, Register};
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
 use crate::store::Store;
-use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFormat, Metrics};
+use crate::worker::anchor::Keeper;
 use crate::worker::deliver::{Deliver, Settings};
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
@@ -134,6 +135,7 @@ pub struct Running {
     reload: mpsc::Sender<Reload>,
     stop: CancellationToken,
     tasks: tokio::task::JoinSet<()>,
+    anchor: Option<Arc<Keeper>>,
     ledger: thread::JoinHandle<()>,
 }
 
@@ -144,19 +146,17 @@ impl Running {
         allow_open_files(&config)?;
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
-        let log_key = log_key(home, &config)?;
+        let Sound { store, log_key, anchor } = sound::open(home, &config).await?;
+        let store: Arc<dyn Store> = store;
+        let sealer = sound::open_keys(home, &config, &*store).await?;
         let log = log_key.verifier();
-        if let Some(head) = store.head().await? {
-            log.open(&head.note).context("the latest checkpoint was not signed by this log key")?;
-        }
         let (ledger, ledger_thread) =
             Ledger::start(Arc::clone(&store), log_key, Arc::clone(&metrics))?;
         let gateway = Arc::new(Gateway::new(Parts {
             domain: config.domain.clone(),
             schemas: Schemas::compiled(),
             directory: directory(home, &config)?,
-            sealer: sealer(home, &config)?,
+            sealer,
             ledger,
             store: Arc::clone(&store),
             log,
@@ -288,6 +288,9 @@ impl Running {
             .ledger()
             .record(&Event::started(env!("CARGO_PKG_VERSION")), at, None, crate::store::Effect::Log)
             .await?;
+        let anchor = anchor.map(|(anchor, kept)| {
+            Arc::new(Keeper::new(anchor, kept, Arc::clone(&store), Arc::clone(&concerns)))
+        });
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(partner_door.serve(partner_listener, api, stop.clone()));
@@ -295,6 +298,10 @@ impl Running {
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
+        if let Some(anchor) = &anchor {
+            anchor.keep().await;
+            tasks.spawn(Arc::clone(anchor).run(stop.clone()));
+        }
         tracing::info!(
             partner_api = %partner_api, enrolment = %enrolment, local = %local,
             "the gateway is listening"
@@ -308,6 +315,7 @@ impl Running {
             reload,
             stop,
             tasks,
+            anchor,
             ledger: ledger_thread,
         })
     }
@@ -351,6 +359,9 @@ impl Running {
             self.gateway.ledger().record(&event, now(), None, crate::store::Effect::Log).await;
         if let Err(error) = recorded {
             tracing::error!(error = %error, "the stop could not be logged");
+        }
+        if let Some(anchor) = self.anchor.take() {
+            anchor.keep().await;
         }
         // The ledger's thread ends when nothing holds the way in to it any more.
         drop((self.gateway, self.deliver));

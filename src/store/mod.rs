@@ -82,6 +82,10 @@ pub trait Store: Send + Sync {
     /// The sealed payload of a message, and its enquiry's wrapped key.
     async fn sealed_payload(&self, id: &MessageId) -> Result<SealedPayload, StoreError>;
 
+    /// The enquiry opened last whose key is still there, and its wrapped key: what the at-rest
+    /// identities must be able to open.
+    async fn newest_enquiry_key(&self) -> Result<Option<(EnquiryId, Vec<u8>)>, StoreError>;
+
     /// The entry that accepted a message, with its proof and checkpoint: what a receipt is made of.
     async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError>;
 
@@ -176,6 +180,9 @@ pub enum StoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A later version of the gateway wrote it, and this one would misread it.
+    #[error("the store was written by a newer version of the gateway; use that version")]
+    Newer,
     /// There is no such thing.
     #[error("not found")]
     NotFound,

@@ -1,7 +1,7 @@
 //! The machine the gateway lives on: keys, disk, clock, and the log as the database has it.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +11,13 @@ use crate::audit::checkpoint::LogVerifier;
 use crate::audit::entry::Fields;
 use crate::cli::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
 use crate::cli::log::verify;
-use crate::cli::read_text;
+use crate::cli::sound::{self, Anchored};
+use crate::cli::{Failure, read_text};
 use crate::config::{Config, Home};
 use crate::message::rfc3339;
+use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
+use crate::worker::anchor::Anchor;
 
 /// Less of a disk than this is too little: a gateway that cannot write accepts nothing.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -90,6 +93,43 @@ pub(super) fn disk(database: &Path, report: &mut Report) {
         Room::NearlyNone => {
             report.act("disk", says);
             report.next("make room or a larger disk: when it is full nothing is accepted");
+        }
+    }
+}
+
+/// What the log is remembered by outside the database.
+pub(super) fn anchor(home: &Home, config: &Config, report: &mut Report) {
+    let Some(anchor) = Anchor::of(home, config) else {
+        report.note("anchor", "there is none: an older database that is put back is not noticed");
+        return report.next("anchor under [log] in gateway.toml");
+    };
+    let disk = |path: PathBuf| Some(std::fs::metadata(path.parent()?).ok()?.dev());
+    if disk(anchor.path().to_owned()) == disk(home.resolve(&config.store.sqlite)) {
+        report.note("anchor", "it is on the database's own disk, and goes back with that disk");
+        report.next("anchor under [log] in gateway.toml: on another disk");
+    } else {
+        report.ok("anchor", "it is on another disk than the database");
+    }
+}
+
+/// What `serve` looks at before anything is signed.
+pub(super) async fn self_check(
+    home: &Home,
+    config: &Config,
+    store: &Sqlite,
+    anchored: anyhow::Result<Anchored>,
+    report: &mut Report,
+) {
+    let checked = match anchored {
+        Ok(anchored) => sound::check(home, config, store, &anchored).await,
+        Err(error) => Err(error),
+    };
+    match checked {
+        Ok(()) => report.ok("self-check", "the log's head, its anchor and the keys fit each other"),
+        Err(error) => {
+            report.act("self-check", format!("the gateway would not start: {error:#}"));
+            let next = Failure::from(error).hint;
+            report.next(next.unwrap_or_else(|| "bring back what is missing".to_owned()));
         }
     }
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::sound::Anchored;
 use super::{Context, Exit, Failure, block_on, serve};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -83,9 +84,12 @@ impl Doctor {
         let (home, path) = (&context.home, context.home.resolve(&config.store.sqlite));
         // Opening it would make one.
         anyhow::ensure!(path.exists(), "{} is not there; is its disk mounted?", path.display());
+        let anchored = Anchored::read(home, config);
         let store = Sqlite::open(&path)?;
         // What is read first and what is read last fit together, also while the gateway writes.
         store.hold_still()?;
+        machine::anchor(home, config, report);
+        machine::self_check(home, config, &store, anchored, report).await;
         agencies::look(home, config, directory, &store, at, report).await?;
         machine::clock(&store, at, report).await?;
         report.ok("database", "it can be read");

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use super::add::next;
 use super::checklist::{Checklist, has_certificate};
 use super::file::no_such_agency;
+use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::{EventName, Fields};
 use crate::cli::connect::{self, Connection};
 use crate::cli::running;
+use crate::cli::sound::{self, Sound};
 use crate::cli::{Context, Exit, Failure, serve};
 use crate::config::Config;
 use crate::directory::{Admission, Directory, Endpoint};
@@ -27,7 +29,6 @@ use crate::message::{
 };
 use crate::problem::Problem;
 use crate::schema::Schemas;
-use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoredEntry};
 use crate::telemetry::Metrics;
 
@@ -45,8 +46,8 @@ impl Test {
         let config = crate::cli::config(&context.home)?;
         let directory = serve::directory(&context.home, &config)?;
         let agency = directory.get(&self.id).ok_or_else(|| no_such_agency(&directory, &self.id))?;
-        let store: Arc<dyn Store> =
-            Arc::new(Sqlite::open(&context.home.resolve(&config.store.sqlite))?);
+        let Sound { store, log_key, .. } = sound::open(&context.home, &config).await?;
+        let store: Arc<dyn Store> = store;
         // It is the running gateway that the agency has to be able to reach.
         if !running::tell(&context.home, &config).await.is_in_use() {
             let message = "no gateway of this home answers on its local door; nothing was sent";
@@ -54,7 +55,7 @@ impl Test {
                 .hint(format!("start it: mash-gateway serve{}", context.at_home())));
         }
         let hub = directory.hub().id.clone();
-        let gateway = gateway(context, &config, directory.clone(), &store)?;
+        let gateway = gateway(context, &config, directory.clone(), &store, log_key).await?;
         let at = now();
         let may_answer = directory.admission(&self.id, at) != Admission::Nothing;
         if may_answer && !has_certificate(&*store, &self.id, at).await? {
@@ -308,20 +309,21 @@ impl Facts {
 }
 
 // The gateway's own way of accepting, beside the one that runs.
-fn gateway(
+async fn gateway(
     context: &Context,
     config: &Config,
     directory: Directory,
     store: &Arc<dyn Store>,
+    log_key: LogKey,
 ) -> Result<Gateway, Failure> {
-    let key = serve::log_key(&context.home, config)?;
-    let log = key.verifier();
-    let (ledger, _) = Ledger::start(Arc::clone(store), key, Arc::new(Metrics::new()))?;
+    let log = log_key.verifier();
+    let sealer = sound::open_keys(&context.home, config, &**store).await?;
+    let (ledger, _) = Ledger::start(Arc::clone(store), log_key, Arc::new(Metrics::new()))?;
     Ok(Gateway::new(Parts {
         domain: config.domain.clone(),
         schemas: Schemas::compiled(),
         directory,
-        sealer: serve::sealer(&context.home, config)?,
+        sealer,
         ledger,
         store: Arc::clone(store),
         log,

@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::log::verify;
-use super::{Context, Exit, Failure, block_on, config, read_text};
+use super::sound::{self, Anchored};
+use super::{Context, Exit, Failure, KEEP_IT, block_on, config, read_text};
 use crate::audit::checkpoint::LogVerifier;
-use crate::store::StoreError;
 use crate::store::sqlite::{Sqlite, copy};
 
 /// The database.
@@ -25,7 +25,8 @@ pub(super) enum StoreCommand {
     Migrate(Migrate),
 }
 
-/// Check the database itself, every stored message and the whole log; exit 3 if anything is damaged
+/// Check the database itself, every stored message, the whole log, and that the keys and the anchor
+/// fit it; exit 3 if anything does not
 #[derive(Args)]
 #[command(after_help = "Example:
   mash-gateway store check --home H
@@ -55,21 +56,25 @@ impl StoreCommand {
 }
 
 async fn check(context: &Context) -> Result<(), Failure> {
-    let path = database(context)?;
-    let store = Sqlite::open(&path).map_err(unreadable)?;
-    store.hold_still().map_err(unreadable)?;
-    let faults = store.faults().await.map_err(unreadable)?;
+    let (home, path) = (&context.home, database(context)?);
+    let config = config(home)?;
+    let anchored = Anchored::read(home, &config)?;
+    let store = Sqlite::open(&path)?;
+    store.hold_still()?;
+    let faults = store.faults().await?;
     if let Some(first) = faults.first() {
         let message = format!("the file is damaged in {} places: {first}", faults.len());
         return Err(damaged(message));
     }
+    sound::check(home, &config, &store, &anchored).await?;
     let verified = verify(&store, &log_key(context)?, None, !context.global.quiet)
         .await
         .map_err(|error| damaged(format!("the log does not verify: {error:#}")))?;
     context.result(
         &json!({ "entries": verified.entries, "messages": verified.messages, "sound": true }),
         format!(
-            "sound: the file, {} messages and all {} entries of the log",
+            "sound: the file, {} messages and all {} entries of the log; the keys and the anchor \
+             fit",
             verified.messages, verified.entries
         ),
     );
@@ -106,19 +111,6 @@ fn log_key(context: &Context) -> Result<LogVerifier, Failure> {
     Ok(LogVerifier::parse(read_text(&context.home.log_key_public())?.trim())?)
 }
 
-// What SQLite cannot make sense of is damaged; what it cannot get at may be well.
-fn unreadable(error: StoreError) -> Failure {
-    match error {
-        StoreError::Corrupt(_) => damaged(error.to_string()),
-        StoreError::Full { .. } | StoreError::NotFound | StoreError::Unavailable { .. } => {
-            error.into()
-        }
-    }
-}
-
 fn damaged(message: String) -> Failure {
-    Failure::new(Exit::VerificationFailed, message).hint(
-        "stop the gateway, keep the database as it is, and compare with the last backup and with \
-         agencies' receipts",
-    )
+    Failure::new(Exit::VerificationFailed, message).hint(KEEP_IT)
 }

@@ -17,6 +17,7 @@ use crate::audit::checkpoint::LogVerifier;
 use crate::audit::growth::Kept;
 use crate::cli::log::{hold_growth, kept, verify};
 use crate::cli::running::ask;
+use crate::cli::sound::Anchored;
 use crate::message::{now, rfc3339};
 use crate::store::Store as _;
 use crate::store::sqlite::{Sqlite, copy};
@@ -29,8 +30,8 @@ use crate::store::sqlite::{Sqlite, copy};
 
 Stop the gateway first. The backup has to begin with all that each --since covers: give the newest
 receipt or checkpoint of every agency that can be asked, for the newest of them shows whether messages
-were accepted after the backup was made. If the database that is replaced can still be read, the backup
-has to have all that is in it, too. The database that is replaced is kept beside the new one.
+were accepted after the backup was made. The backup has to have all that the anchor covers, too, and all
+that is in the database that is replaced, if that can still be read. The database that is replaced is kept beside the new one.
 
 Where the backup is too old nothing is changed, and the exit code is 3.")]
 pub(in crate::cli) struct Restore {
@@ -53,6 +54,10 @@ impl Restore {
         let mut held = Vec::new();
         for file in &self.since {
             held.push((file.display().to_string(), kept(file, &log)?));
+        }
+        let anchored = Anchored::read(&context.home, &config)?;
+        if let Some(kept) = anchored.kept(&log)? {
+            held.push(("the anchor".to_owned(), kept));
         }
         let replaced = replaced(&target, &log).await;
         if let Replaced::Readable(Some(head)) = &replaced {

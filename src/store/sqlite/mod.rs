@@ -57,7 +57,12 @@ struct Writer {
 }
 
 impl Sqlite {
-    /// Opens the store at `path`, making it or bringing it up to date first if need be.
+    /// Makes a new store, with no log yet, at `path`, where nothing may be.
+    pub fn create(path: &Path) -> Result<(), StoreError> {
+        open::create(path)
+    }
+
+    /// Opens the store at `path`, bringing it up to date first if need be.
     ///
     /// Looks at none of its contents: a damaged log can be opened, to be verified.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
@@ -88,6 +93,11 @@ impl Sqlite {
         connection.execute_batch("/* still */ BEGIN; SELECT count(*) FROM sqlite_schema;")?;
         *lock(&self.shared.readers) = vec![connection];
         Ok(())
+    }
+
+    /// The end of holding still: what is read from now on is as it is then.
+    pub fn move_on(&self) {
+        lock(&self.shared.readers).clear();
     }
 
     /// Reads on a thread where waiting for the disk holds up nobody.
@@ -260,6 +270,10 @@ impl Store for Sqlite {
     async fn sealed_payload(&self, id: &MessageId) -> Result<SealedPayload, StoreError> {
         let id = *id;
         self.read(move |connection| read::sealed_payload(connection, &id)).await
+    }
+
+    async fn newest_enquiry_key(&self) -> Result<Option<(EnquiryId, Vec<u8>)>, StoreError> {
+        self.read(read::newest_enquiry_key).await
     }
 
     async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError> {

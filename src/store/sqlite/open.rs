@@ -33,19 +33,30 @@ const MIGRATIONS: [(&str, &str); 3] = [
 /// The version the last migration makes, as the file's header has it.
 pub(super) const VERSION: i64 = 3;
 
-/// Makes the file if there is none, and brings its tables up to date.
+/// Makes the file, which must not exist yet, and its tables.
+pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| cannot_open(path, error.into()))?;
+    patiently(|| make_tables(connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?))
+}
+
+/// Brings the tables of a store that is there up to date. Where there is none, or an empty file, none
+/// is made: a log that is lost must not begin anew unnoticed.
 pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
-    // Only when there is none: closing a file drops the locks this process has on it elsewhere.
-    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => restrict(path)?,
-        Err(error) => return Err(cannot_open(path, error.into())),
-    }
-    // Another process may be doing the same: then the file is busy, or its tables exist by the time
-    // ours are made. Both are over when it has finished.
+    restrict(path)?;
+    patiently(|| migrate(path))
+}
+
+// Another process may be doing the same: then the file is busy, or its tables are up to date by the
+// time we are at it. Both are over when it has finished.
+fn patiently(mut migrate: impl FnMut() -> Result<(), Attempt>) -> Result<(), StoreError> {
     let mut patience = BUSY_TIMEOUT;
     loop {
-        match migrate(path) {
+        match migrate() {
             Err(Attempt::Interrupted(_)) if !patience.is_zero() => {
                 let pause = Duration::from_millis(50);
                 thread::park_timeout(pause);
@@ -82,9 +93,7 @@ pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     match version(connection)? {
         VERSION => Ok(()),
         0 => Err(unavailable("the store has no tables yet")),
-        version if version > VERSION => Err(unavailable(
-            "the store was written by a newer version of the gateway; use that version",
-        )),
+        version if version > VERSION => Err(StoreError::Newer),
         _ => Err(unavailable(
             "the store was written by an older version of the gateway; start this one to bring it \
              up to date",
@@ -99,6 +108,12 @@ enum Attempt {
     Interrupted(StoreError),
 }
 
+impl From<StoreError> for Attempt {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl From<rusqlite::Error> for Attempt {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
@@ -111,15 +126,21 @@ impl From<rusqlite::Error> for Attempt {
 }
 
 fn migrate(path: &Path) -> Result<(), Attempt> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-    let mut connection = connect(path, flags).map_err(Attempt::Failed)?;
-    match version(&connection) {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    match version(&connection)? {
         // The common case does not even look at the migrations.
-        Ok(VERSION) => return Ok(()),
-        Ok(newer) if newer > VERSION => return check(&connection).map_err(Attempt::Failed),
-        Ok(_) => {}
-        Err(error) => return Err(Attempt::Failed(error)),
+        VERSION => Ok(()),
+        0 => {
+            let reason = "the file has no tables: it is no store any more";
+            Err(StoreError::Corrupt(reason.to_owned()).into())
+        }
+        newer if newer > VERSION => Ok(check(&connection)?),
+        _ => make_tables(connection),
     }
+}
+
+// Those that are not there yet.
+fn make_tables(mut connection: Connection) -> Result<(), Attempt> {
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
@@ -156,7 +177,8 @@ fn version(connection: &Connection) -> Result<i64, StoreError> {
         |row| row.get(0),
     )?;
     if application != APPLICATION_ID && tables > 0 {
-        return Err(unavailable("the file is another program's database, not a store"));
+        let reason = "the file is another program's database, not a store";
+        return Err(StoreError::Corrupt(reason.to_owned()));
     }
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }

@@ -388,6 +388,20 @@ pub(super) fn non_delivery(connection: &Connection, id: &MessageId) -> Result<Lo
     logged(connection, told)
 }
 
+pub(super) fn newest_enquiry_key(
+    connection: &Connection,
+) -> Result<Option<(EnquiryId, Vec<u8>)>, StoreError> {
+    // Ids begin with the time they were made at.
+    let newest = connection
+        .prepare_cached(
+            "/* newest */ SELECT id, wrapped_key FROM enquiries WHERE wrapped_key IS NOT NULL
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(newest)
+}
+
 pub(super) fn head(connection: &Connection) -> Result<Option<Head>, StoreError> {
     let head = connection
         .prepare_cached(

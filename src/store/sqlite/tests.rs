@@ -1,6 +1,8 @@
 //! What cannot be seen through the front door: idempotency keys over generations and processes, files
 //! that are not a store, and what came too late by an instant.
 
+use std::path::PathBuf;
+
 use jiff::SignedDuration;
 use tempfile::TempDir;
 
@@ -41,6 +43,7 @@ impl Fixture {
             sealing_recipient: "age1invented".to_owned(),
         };
         let fixture = Self { folder, key: LogKey::generate("test/log").unwrap(), exchange };
+        Sqlite::create(&fixture.path()).unwrap();
         let store = fixture.open();
         let opening = fixture.message(Kind::Rfi, Step::Open(Box::new(fixture.exchange.clone())));
         let enquiry = NewEnquiry {
@@ -56,7 +59,11 @@ impl Fixture {
 
     /// The store as another process would have it.
     fn open(&self) -> Sqlite {
-        Sqlite::open_with(&self.folder.path().join("store.db"), GENERATION).unwrap()
+        Sqlite::open_with(&self.path(), GENERATION).unwrap()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("store.db")
     }
 
     fn message(&self, kind: Kind, step: Step) -> NewMessage {
@@ -190,22 +197,33 @@ async fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
     std::fs::write(&letter, "Dear all, this is not a database, however long it is.".repeat(40))
         .unwrap();
     let before = std::fs::read(&letter).unwrap();
-    assert!(Sqlite::open(&letter).is_err());
+    assert!(matches!(Sqlite::open(&letter), Err(StoreError::Corrupt(_))));
+    assert!(Sqlite::create(&letter).is_err());
     assert_eq!(std::fs::read(&letter).unwrap(), before);
+
+    // What is lost is not made anew: neither a file that is gone nor one that was emptied.
+    let gone = folder.path().join("gone.db");
+    assert!(matches!(Sqlite::open(&gone), Err(StoreError::Unavailable { .. })));
+    assert!(!gone.exists());
+    let emptied = folder.path().join("emptied.db");
+    std::fs::write(&emptied, "").unwrap();
+    assert!(matches!(Sqlite::open(&emptied), Err(StoreError::Corrupt(_))));
+    assert_eq!(std::fs::read(&emptied).unwrap(), b"");
 
     let others = folder.path().join("others.db");
     let connection = Connection::open(&others).unwrap();
     connection.execute_batch("CREATE TABLE theirs (a)").unwrap();
     drop(connection);
-    assert!(Sqlite::open(&others).is_err());
+    assert!(matches!(Sqlite::open(&others), Err(StoreError::Corrupt(_))));
 
     // One of ours, from a later version than this program knows.
     let newer = folder.path().join("newer.db");
+    Sqlite::create(&newer).unwrap();
     drop(Sqlite::open(&newer).unwrap());
     let connection = Connection::open(&newer).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
-    assert!(Sqlite::open(&newer).is_err());
+    assert!(matches!(Sqlite::open(&newer), Err(StoreError::Newer)));
 }
 
 /// What was asked for while it was good, and entered when it no longer is: refused, and not logged.
