@@ -244,10 +244,12 @@ class Run:
         self.gateway.signal(signal.SIGKILL)
         return is_hit
 
-    # As if the disk had not been written to for some kills.
+    # As if the disk had not been written to for some kills. The anchor would tell at the next start, and
+    # is taken away, so that it is the agencies' ledger that finds it out.
     def let_the_disk_go_stale(self):
         data = self.home.database.parent
         if self.kills.total() == self.arguments.kills // 2 and self.snapshot.exists():
+            (self.home.folder / "keys" / "log-anchor.txt").unlink(missing_ok=True)
             for name in ("gateway.db", "gateway.db-wal", "gateway.db-shm"):
                 (data / name).unlink(missing_ok=True)
                 if (self.snapshot / name).exists():

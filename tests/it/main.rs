@@ -34,5 +34,6 @@ mod receipt;
 mod revocation;
 mod rotation;
 mod sealing;
+mod start;
 mod store;
 mod zoo;

@@ -123,6 +123,9 @@ async fn an_older_backup_is_not_put_back_whoever_holds_the_proof() {
     let old = gateway.folder().join("old.receipt");
     refused(&restore(&gateway, &folder, &[&old, &newest]), 3, "newest.receipt proves");
     assert!(!names(&gateway.home().join("data")).contains(&"gateway.db".to_owned()));
+    // So does the anchor, which remembers it here.
+    refused(&restore(&gateway, &folder, &[&old]), 3, "the anchor proves");
+    std::fs::remove_file(gateway.home().join("keys/log-anchor.txt")).unwrap();
     // And without anybody's word it is not done.
     refused(&restore(&gateway, &folder, &[]), 2, "--since FILE");
     let restored = restore(&gateway, &folder, &[&old]);
