@@ -180,6 +180,8 @@ pub struct PushSettings {
 /// The database.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoreSettings {
+    /// In how long everything stored is looked at again.
+    pub scrub_cycle_s: u32,
     /// The SQLite file, relative to the home folder.
     pub sqlite: PathBuf,
 }
@@ -623,8 +625,9 @@ fn push(mut section: Section<'_>) -> PushSettings {
 
 fn store(mut section: Section<'_>) -> StoreSettings {
     let sqlite = PathBuf::from(section.text("sqlite").unwrap_or("data/gateway.db"));
+    let scrub_cycle_s = number(&mut section, "scrub_cycle_s", 1..=86_400, 86_400);
     section.finish();
-    StoreSettings { sqlite }
+    StoreSettings { scrub_cycle_s, sqlite }
 }
 
 fn log(mut section: Section<'_>, domain: &str) -> LogSettings {
@@ -727,7 +730,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 49, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 50, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -809,6 +812,7 @@ mod tests {
                 if token::IS_BUILT { "belong together" } else { "build that can use tokens" },
                 if token::IS_BUILT { "pkcs11_pin_file" } else { "--features pkcs11" },
             ),
+            ("[store]\nscrub_cycle_s = 0", 3, "store.scrub_cycle_s", "range", "1 to 86400"),
             ("[log]\norigin = \"a b\"", 3, "log.origin", "space", "without its scheme"),
             ("certificate_days = 1000", 2, "certificate_days", "range", "1 to 398"),
         ];

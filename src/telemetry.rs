@@ -92,6 +92,7 @@ pub struct Metrics {
     circuits: Family<AgencyLabels, Gauge>,
     connections: Gauge,
     connections_cut: Family<CutLabels, Counter>,
+    damaged: Gauge,
     deliveries: Family<DeliveryLabels, Counter>,
     enrolments: Family<EnrolmentLabels, Counter>,
     expiring: Family<ExpiringLabels, Gauge>,
@@ -106,6 +107,7 @@ pub struct Metrics {
     queued: Gauge,
     returned: Family<AgencyLabels, Counter>,
     revocation_lists: Family<AuthorityLabels, Gauge>,
+    scrubbed: Counter,
     submissions: Family<SubmissionLabels, Counter>,
 }
 
@@ -123,6 +125,7 @@ impl Metrics {
             circuits: Family::default(),
             connections: Gauge::default(),
             connections_cut: Family::default(),
+            damaged: Gauge::default(),
             deliveries: Family::default(),
             enrolments: Family::default(),
             expiring: Family::default(),
@@ -139,6 +142,7 @@ impl Metrics {
             queued: Gauge::default(),
             returned: Family::default(),
             revocation_lists: Family::default(),
+            scrubbed: Counter::default(),
             submissions: Family::default(),
         };
         // What has not happened yet shows as nought, so that its first time is seen as an increase.
@@ -279,6 +283,12 @@ impl Metrics {
         }
     }
 
+    /// So many entries more were held against what is stored; so many are known to be damaged.
+    pub fn scrubbed(&self, entries: u64, damaged: usize) {
+        self.scrubbed.inc_by(entries);
+        set(&self.damaged, damaged as u64);
+    }
+
     /// A submission ended so.
     pub fn submission(&self, kind: Kind, outcome: SubmissionOutcome) {
         self.submissions.get_or_create(&SubmissionLabels::new(kind, outcome)).inc();
@@ -309,6 +319,12 @@ impl Metrics {
             "connections_cut",
             "Open connections cut, by reason",
             self.connections_cut.clone(),
+        );
+        registry.register_with_unit(
+            "damaged",
+            "Entries of the log of which what is stored is not what was logged",
+            unit("entries"),
+            self.damaged.clone(),
         );
         registry.register(
             "deliveries",
@@ -383,6 +399,12 @@ impl Metrics {
             "When the next revocation lists must be there, in Unix time",
             Unit::Seconds,
             self.revocation_lists.clone(),
+        );
+        registry.register_with_unit(
+            "scrubbed",
+            "Entries of the log that were held again against what is stored",
+            unit("entries"),
+            self.scrubbed.clone(),
         );
         registry.register(
             "submissions",

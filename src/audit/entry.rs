@@ -32,6 +32,8 @@ pub enum EventName {
     CertificateRevoked,
     /// The recipient fetched the message.
     Collected,
+    /// What is stored under an entry was found not to be what was logged.
+    DamageFound,
     /// The sender can see that delivery takes longer than it should.
     Delayed,
     /// The recipient's endpoint took the message.
@@ -62,6 +64,10 @@ pub enum EventName {
     Started,
     /// The gateway stopped in order.
     Stopped,
+    /// The database is being copied.
+    StoreBackedUp,
+    /// A copy was put in the place of the database.
+    StoreRestored,
 }
 
 impl EventName {
@@ -75,6 +81,7 @@ impl EventName {
             Self::CertificateIssued => "certificate-issued",
             Self::CertificateRevoked => "certificate-revoked",
             Self::Collected => "collected",
+            Self::DamageFound => "damage-found",
             Self::Delayed => "delayed",
             Self::Delivered => "delivered",
             Self::EnrolmentApproved => "enrolment-approved",
@@ -90,6 +97,8 @@ impl EventName {
             Self::Saved => "saved",
             Self::Started => "started",
             Self::Stopped => "stopped",
+            Self::StoreBackedUp => "store-backed-up",
+            Self::StoreRestored => "store-restored",
         }
     }
 }
@@ -427,6 +436,27 @@ impl Event {
     /// The gateway stopped in order. A start without this before it follows a crash.
     pub fn stopped(version: &str) -> Self {
         Self::of(EventName::Stopped).with("version", version)
+    }
+
+    /// What is stored under this entry, its own text or hashes or the message it accepted, is not what
+    /// was logged.
+    pub fn damage_found(entry: u64, message: Option<&str>) -> Self {
+        let event = Self::of(EventName::DamageFound).with("entry", entry);
+        match message {
+            Some(message) => event.with("message", message),
+            None => event,
+        }
+    }
+
+    /// The database is being copied. Said before the copy is made, so that each copy has, as its last
+    /// entry, the one that tells of it.
+    pub fn store_backed_up() -> Self {
+        Self::of(EventName::StoreBackedUp)
+    }
+
+    /// A copy of the database that was made then, with so many entries, was put in its place.
+    pub fn store_restored(made: Timestamp, entries: u64) -> Self {
+        Self::of(EventName::StoreRestored).with("entries", entries).with("made", rfc3339(made))
     }
 
     /// The canonical fields: compact JSON, keys sorted, as RFC 8785 writes it. Every text in it is

@@ -6,6 +6,7 @@ mod credentials;
 pub mod entry;
 pub mod growth;
 pub mod receipt;
+pub mod scrub;
 mod standing;
 pub mod tree;
 pub mod verify;

@@ -107,24 +107,15 @@ impl LogChecker {
         if entry.index != expected {
             return Err(LogFault { entry: expected, fault: Fault::Missing });
         }
-        let wrong = |fault| Err(LogFault { entry: entry.index, fault });
-        let Some(leaf) = entry.nodes.first() else { return wrong(Fault::Nodes) };
-        match (&entry.salt, &entry.fields) {
-            (Some(salt), Some(fields)) => {
-                if commitment(salt, fields) != *leaf {
-                    return wrong(Fault::Commitment);
-                }
-            }
-            _ => return wrong(Fault::Half),
-        }
+        let named = |fault| LogFault { entry: entry.index, fault };
+        let Some(leaf) = entry.nodes.first() else { return Err(named(Fault::Nodes)) };
+        let fields = read_back(entry).map_err(named)?;
         let extension = self.tree.extend(&[*leaf]);
         if extension.nodes(0) != entry.nodes {
-            return wrong(Fault::Nodes);
+            return Err(named(Fault::Nodes));
         }
         self.tree = extension.tree().clone();
-        let fields = entry.fields.as_deref().and_then(Fields::parse);
-        let folded = fields.map(|fields| self.standing.entry(entry, &fields));
-        folded.unwrap_or(Err(Fault::Commitment)).or_else(wrong)
+        self.standing.entry(entry, &fields).map_err(named)
     }
 
     /// The message that an entry accepted, as its row and ciphertext are now; none when there is no
@@ -134,57 +125,10 @@ impl LogChecker {
         entry: &StoredEntry,
         message: Option<&MessageDigest>,
     ) -> Result<(), LogFault> {
-        let wrong = |fault| Err(LogFault { entry: entry.index, fault });
+        let named = |fault| LogFault { entry: entry.index, fault };
         let fields = entry.fields.as_deref().and_then(Fields::parse);
-        let accepted = fields
-            .as_ref()
-            .filter(|fields| fields.get("event") == Some(EventName::Accepted.as_str()));
-        let (fields, message) = match (accepted, message) {
-            (None, None) => return Ok(()),
-            (None, Some(_)) => return wrong(Fault::NotAccepted),
-            (Some(_), None) => return wrong(Fault::MessageMissing),
-            (Some(fields), Some(message)) => (fields, message),
-        };
-        let envelope = &message.envelope;
-        let in_reply_to = envelope.in_reply_to.map(|id| id.to_string());
-        let compared = [
-            ("id", Some(message.id.to_string()), fields.get("message")),
-            ("kind", Some(envelope.kind.as_str().to_owned()), fields.get("kind")),
-            ("sender", Some(envelope.sender.to_string()), fields.get("sender")),
-            ("recipient", Some(envelope.recipient.to_string()), fields.get("recipient")),
-            ("exchange", Some(envelope.exchange.to_string()), fields.get("exchange")),
-            ("enquiry", Some(envelope.enquiry.to_string()), fields.get("enquiry")),
-            ("reference", Some(envelope.reference.to_string()), fields.get("reference")),
-            ("priority", Some(envelope.priority.as_str().to_owned()), fields.get("priority")),
-            ("time", Some(rfc3339(envelope.time)), fields.get("time")),
-            ("digest", Some(hex(&envelope.digest)), fields.get("digest")),
-            ("in-reply-to", in_reply_to, fields.get("inReplyTo")),
-        ];
-        for (name, stored, logged) in &compared {
-            if stored.as_deref() != *logged {
-                return wrong(Fault::Message(name));
-            }
-        }
-        if fields.number("sizeBytes") != Some(envelope.size_bytes) {
-            return wrong(Fault::Message("size"));
-        }
-        let custody = if envelope.is_sealed_to_agency { Some("agency") } else { None };
-        let hints = [
-            ("custody", custody, fields.get("custody")),
-            ("handling", envelope.handling.as_deref(), fields.get("handling")),
-        ];
-        for (name, stored, logged) in hints {
-            if stored != logged {
-                return wrong(Fault::Message(name));
-            }
-        }
-        if let Err(fault) = self.standing.message(message) {
-            return wrong(fault);
-        }
-        match message.ciphertext_sha256 {
-            Some(digest) if digest != envelope.digest => wrong(Fault::Message("sealed payload")),
-            _ => Ok(()),
-        }
+        compare(fields.as_ref(), message).map_err(named)?;
+        message.map_or(Ok(()), |message| self.standing.message(message)).map_err(named)
     }
 
     /// The next checkpoint, once every entry it covers has been seen.
@@ -219,6 +163,71 @@ impl LogChecker {
             return Err(LogFault { entry: self.signed, fault: Fault::Unsigned });
         }
         self.standing.finish(self.tree.size(), certificates, tokens)
+    }
+}
+
+/// The fields of an entry, if salt and text are what was committed to.
+pub(super) fn read_back(entry: &StoredEntry) -> Result<Fields, Fault> {
+    let leaf = entry.nodes.first().ok_or(Fault::Nodes)?;
+    let (Some(salt), Some(text)) = (&entry.salt, &entry.fields) else { return Err(Fault::Half) };
+    if commitment(salt, text) != *leaf {
+        return Err(Fault::Commitment);
+    }
+    Fields::parse(text).ok_or(Fault::Commitment)
+}
+
+/// Holds the message whose row names an entry, if one does, against the fields of that entry.
+pub(super) fn compare(
+    fields: Option<&Fields>,
+    message: Option<&MessageDigest>,
+) -> Result<(), Fault> {
+    let accepted =
+        fields.filter(|fields| fields.get("event") == Some(EventName::Accepted.as_str()));
+    let (fields, message) = match (accepted, message) {
+        (None, None) => return Ok(()),
+        (None, Some(_)) => return Err(Fault::NotAccepted),
+        (Some(_), None) => return Err(Fault::MessageMissing),
+        (Some(fields), Some(message)) => (fields, message),
+    };
+    let envelope = &message.envelope;
+    let in_reply_to = envelope.in_reply_to.map(|id| id.to_string());
+    let compared = [
+        ("id", Some(message.id.to_string()), fields.get("message")),
+        ("kind", Some(envelope.kind.as_str().to_owned()), fields.get("kind")),
+        ("sender", Some(envelope.sender.to_string()), fields.get("sender")),
+        ("recipient", Some(envelope.recipient.to_string()), fields.get("recipient")),
+        ("exchange", Some(envelope.exchange.to_string()), fields.get("exchange")),
+        ("enquiry", Some(envelope.enquiry.to_string()), fields.get("enquiry")),
+        ("reference", Some(envelope.reference.to_string()), fields.get("reference")),
+        ("priority", Some(envelope.priority.as_str().to_owned()), fields.get("priority")),
+        ("time", Some(rfc3339(envelope.time)), fields.get("time")),
+        ("digest", Some(hex(&envelope.digest)), fields.get("digest")),
+        ("in-reply-to", in_reply_to, fields.get("inReplyTo")),
+    ];
+    for (name, stored, logged) in &compared {
+        if stored.as_deref() != *logged {
+            return Err(Fault::Message(name));
+        }
+    }
+    if fields.number("sizeBytes") != Some(envelope.size_bytes) {
+        return Err(Fault::Message("size"));
+    }
+    let custody = if envelope.is_sealed_to_agency { Some("agency") } else { None };
+    let hints = [
+        ("custody", custody, fields.get("custody")),
+        ("handling", envelope.handling.as_deref(), fields.get("handling")),
+    ];
+    for (name, stored, logged) in hints {
+        if stored != logged {
+            return Err(Fault::Message(name));
+        }
+    }
+    if let Err(fault) = message.rows {
+        return Err(Fault::Row(fault));
+    }
+    match message.ciphertext_sha256 {
+        Some(digest) if digest != envelope.digest => Err(Fault::Message("sealed payload")),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use jiff::SignedDuration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
@@ -45,6 +46,7 @@ use crate::store::Store;
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::anchor::Keeper;
 use crate::worker::deliver::{Deliver, Settings};
+use crate::worker::scrub::Scrub;
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
 
@@ -291,12 +293,19 @@ impl Running {
         let anchor = anchor.map(|(anchor, kept)| {
             Arc::new(Keeper::new(anchor, kept, Arc::clone(&store), Arc::clone(&concerns)))
         });
+        let scrub = Scrub::new(
+            Arc::clone(&gateway),
+            Arc::clone(&metrics),
+            Arc::clone(&concerns),
+            SignedDuration::from_secs(config.store.scrub_cycle_s.into()),
+        );
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(partner_door.serve(partner_listener, api, stop.clone()));
         tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
+        tasks.spawn(scrub.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         if let Some(anchor) = &anchor {
             anchor.keep().await;

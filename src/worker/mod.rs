@@ -4,4 +4,5 @@ pub mod anchor;
 pub mod circuit;
 pub mod deliver;
 pub mod expiry;
+pub mod scrub;
 pub mod trust;

@@ -42,14 +42,14 @@ fn to_nobody() -> TestGateway {
 }
 
 /// What `serve` makes of a home, without doors and without a clock.
-struct Told {
-    gateway: Arc<Gateway>,
+pub(crate) struct Told {
+    pub(crate) gateway: Arc<Gateway>,
     deliver: Arc<Deliver>,
     concerns: Arc<Concerns>,
 }
 
 impl Told {
-    fn of(gateway: &TestGateway) -> Self {
+    pub(crate) fn of(gateway: &TestGateway) -> Self {
         let home = Home::new(gateway.home()).unwrap();
         let read = |name: &str| std::fs::read_to_string(home.resolve(name)).unwrap();
         let config = Config::parse(&read("gateway.toml")).unwrap();

@@ -33,6 +33,7 @@ mod readme;
 mod receipt;
 mod revocation;
 mod rotation;
+mod scrub;
 mod sealing;
 mod start;
 mod store;

@@ -92,11 +92,16 @@ async fn a_backup_is_made_while_messages_come_in_and_put_back_with_all_that_was_
     let newest = one_more(&gateway, "newest.receipt").await;
     gateway.stop();
     let folder = backup(&gateway, "whole");
-    let before = sqlite(&gateway.database(), "SELECT count(*) FROM entries");
+    let count = || sqlite(&gateway.database(), "SELECT count(*) FROM entries").parse::<u64>();
+    let before = count().unwrap();
     std::fs::remove_file(gateway.database()).unwrap();
     let restored = restore(&gateway, &folder, &[&newest]);
     assert!(restored.status.success(), "{}", text(&restored.stderr));
-    assert_eq!(sqlite(&gateway.database(), "SELECT count(*) FROM entries"), before);
+    // That it was copied is in the copy, and that it was put back in what is put back.
+    assert_eq!(count().unwrap(), before + 1);
+    let logged: Vec<_> = gateway.entries().iter().map(|fields| fields["event"].clone()).collect();
+    let tail = &logged[logged.len() - 2..];
+    assert_eq!(tail, ["store-backed-up", "store-restored"]);
     assert_eq!(sqlite(&gateway.database(), "PRAGMA journal_mode"), "wal");
     gateway.serve();
     assert_eq!(first_answer(&gateway, &body).await, answered, "the first receipt, to the byte");

@@ -7,12 +7,15 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::Timestamp;
 use ring::digest::{Context as Digest, SHA256};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Context, Exit, Failure, damaged, database, log_key, open, read_text};
+use super::{Context, Exit, Failure, config, damaged, database, log_key, open, read_text, record};
+use crate::audit::entry::Event;
 use crate::cli::log::{progress, verify};
+use crate::cli::sound::{self, Sound};
 use crate::config::write_synced;
 use crate::message::{hex, now, rfc3339};
 use crate::store::Store as _;
@@ -33,12 +36,15 @@ pub(in crate::cli) struct Backup {
 
 impl Backup {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let (store, log) = (open(&database(context)?)?, log_key(context)?);
+        let (home, log) = (&context.home, log_key(context)?);
+        database(context)?;
+        let Sound { store, log_key, .. } = sound::open(home, &config(home)?).await?;
         let folder = self.folder;
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| {
             let message = format!("{} cannot be made: {error}", folder.display());
             Failure::new(Exit::Failed, message).hint("name a folder that is not there yet")
         })?;
+        record(store.clone(), log_key, &Event::store_backed_up()).await?;
         let file = folder.join(DATABASE);
         let bar = if context.global.quiet {
             indicatif::ProgressBar::hidden()
@@ -124,6 +130,14 @@ impl Manifest {
             return Err(Failure::new(Exit::Failed, message).hint("use that version"));
         }
         Ok(manifest)
+    }
+
+    /// When it was made.
+    pub(super) fn made(&self) -> Result<Timestamp, Failure> {
+        self.made.parse().map_err(|_| {
+            let message = format!("{MANIFEST} is damaged: {:?} is no time", self.made);
+            Failure::new(Exit::VerificationFailed, message)
+        })
     }
 }
 

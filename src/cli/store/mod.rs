@@ -13,8 +13,13 @@ use serde_json::json;
 use super::log::verify;
 use super::sound::{self, Anchored};
 use super::{Context, Exit, Failure, KEEP_IT, block_on, config, read_text};
-use crate::audit::checkpoint::LogVerifier;
+use crate::audit::checkpoint::{LogKey, LogVerifier};
+use crate::audit::entry::Event;
+use crate::ledger::Ledger;
+use crate::message::now;
 use crate::store::sqlite::{Sqlite, copy};
+use crate::store::{Effect, Store};
+use crate::telemetry::Metrics;
 
 /// The database.
 #[derive(Subcommand)]
@@ -105,6 +110,17 @@ fn database(context: &Context) -> Result<PathBuf, Failure> {
 
 fn open(path: &Path) -> Result<Arc<Sqlite>, Failure> {
     Ok(Arc::new(Sqlite::open(path)?))
+}
+
+// Logs it in this store, beside a gateway that runs.
+async fn record(store: Arc<dyn Store>, log_key: LogKey, event: &Event) -> Result<(), Failure> {
+    let (ledger, thread) = Ledger::start(store, log_key, Arc::new(Metrics::new()))?;
+    let recorded = ledger.record(event, now(), None, Effect::Log).await;
+    drop(ledger);
+    // With it the store is closed, if nobody else has it open: whole, in one file.
+    let _ = thread.join();
+    recorded?;
+    Ok(())
 }
 
 fn log_key(context: &Context) -> Result<LogVerifier, Failure> {

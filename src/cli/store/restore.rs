@@ -12,11 +12,13 @@ use hyper::Method;
 use serde_json::json;
 
 use super::backup::{DATABASE, Manifest, digest};
-use super::{Context, Exit, Failure, config, damaged, log_key, open};
+use super::{Context, Exit, Failure, config, damaged, log_key, open, record};
 use crate::audit::checkpoint::LogVerifier;
+use crate::audit::entry::Event;
 use crate::audit::growth::Kept;
 use crate::cli::log::{hold_growth, kept, verify};
 use crate::cli::running::ask;
+use crate::cli::serve;
 use crate::cli::sound::Anchored;
 use crate::message::{now, rfc3339};
 use crate::store::Store as _;
@@ -47,6 +49,12 @@ impl Restore {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let config = config(&context.home)?;
         let (target, log) = (context.home.resolve(&config.store.sqlite), log_key(context)?);
+        let signing = serve::log_key(&context.home, &config)?;
+        if signing.verifier() != log {
+            let message = "the log's key in keys/ is not that of certs/log-key.txt";
+            return Err(Failure::new(Exit::VerificationFailed, message)
+                .hint("bring both from the same backup"));
+        }
         if ask(&config, Method::GET, "/livez", Duration::from_secs(5)).await.is_ok() {
             let message = format!("a gateway answers on {}", config.listen.local);
             return Err(Failure::new(Exit::Failed, message).hint("stop it first"));
@@ -83,6 +91,9 @@ impl Restore {
             .and_then(|entries| copy::fold(&fresh).map(|()| entries).map_err(Into::into))
             .map_err(|failure| discard(&fresh, failure))?;
         let aside = replace(&target, &fresh, &replaced)?;
+        // Not before it is the database: what is signed is never taken back.
+        let event = Event::store_restored(manifest.made()?, entries);
+        record(open(&target)?, signing, &event).await?;
         let note = match &aside {
             Some(aside) => format!("What it replaced is kept: {}", aside.display()),
             None => "There was nothing to replace.".to_owned(),
