@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
+use rustix::io::Errno;
 
 use super::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
@@ -519,6 +520,7 @@ impl From<rusqlite::Error> for StoreError {
             | E::InvalidColumnType(..)
             | E::Utf8Error(..) => Self::Corrupt(error.to_string()),
             E::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DatabaseCorrupt if is_read_error() => unavailable(error),
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                     Self::Corrupt(error.to_string())
                 }
@@ -536,6 +538,16 @@ fn is_disk_full() -> bool {
     io::Error::last_os_error().kind() == io::ErrorKind::StorageFull
 }
 
+// SQLite calls a page that the disk did not give a damaged one. The system's reason stands until
+// something else fails: that is seen to, so that it is not believed of real damage later.
+fn is_read_error() -> bool {
+    let is_read_error = io::Error::last_os_error().raw_os_error() == Some(Errno::IO.raw_os_error());
+    if is_read_error {
+        let _ = std::fs::metadata("");
+    }
+    is_read_error
+}
+
 fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable {
         reason: "the database did not do what it was asked".to_owned(),
@@ -551,10 +563,15 @@ fn is_io_error(error: &StoreError) -> bool {
 }
 
 fn is_io(error: &rusqlite::Error) -> bool {
-    // What was opened while the disk could only be read stays so.
+    // What was opened while the disk could only be read stays so; damage may be a page not read.
     matches!(
         error.sqlite_error_code(),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure)
+        Some(
+            ErrorCode::CannotOpen
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+        )
     )
 }
 
