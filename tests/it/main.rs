@@ -35,4 +35,5 @@ mod revocation;
 mod rotation;
 mod sealing;
 mod store;
+mod write_points;
 mod zoo;

@@ -6,7 +6,9 @@
 pub(crate) mod authority;
 pub(crate) mod case;
 pub(crate) mod endpoint;
+pub(crate) mod faulty_store;
 pub(crate) mod openapi;
+pub(crate) mod told;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
