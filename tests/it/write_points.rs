@@ -177,9 +177,14 @@ impl Case {
                 let [token] = &known[..] else { panic!("one token was made") };
                 register.approve(token, at).await.map(|_| ()).map_err(said)
             }
-            WritePoint::BarAgency | WritePoint::RevokeCertificate => {
+            WritePoint::BarAgency => {
                 let revoked = register.revoke_agency(&trust, Reason::Superseded, at).await;
                 revoked.map(|_| ()).map_err(said)
+            }
+            WritePoint::RevokeCertificate => {
+                let mut chosen = running.store().certificates().await.unwrap();
+                chosen.retain(|known| known.agency == trust);
+                register.revoke(&chosen, Reason::Superseded, at).await.map_err(said)
             }
             WritePoint::BindToken | WritePoint::Enrol => self.enrol(running, at).await,
             WritePoint::Claim | WritePoint::Delay | WritePoint::Settle => {
@@ -456,7 +461,10 @@ enum Again {
 
 fn again(point: WritePoint) -> Again {
     match point {
-        WritePoint::BarAgency | WritePoint::Collect | WritePoint::RevokeCertificate => Again::Entry,
+        WritePoint::ApproveToken
+        | WritePoint::BarAgency
+        | WritePoint::Collect
+        | WritePoint::RevokeCertificate => Again::Entry,
         WritePoint::IssueCertificate | WritePoint::Log | WritePoint::MakeToken => Again::Another,
         _ => Again::Nothing,
     }

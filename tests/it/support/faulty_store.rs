@@ -307,8 +307,11 @@ impl Store for FaultyStore {
         };
         if fault == Fault::RolledBack {
             changes.extend(impossible());
-            // It fails by itself.
-            self.inner.append(changes, key).await?;
+            let failed = self.inner.append(changes, key).await;
+            if failed.is_err() {
+                self.plan.fail(fault).await;
+            }
+            return failed;
         } else if let Some(store) = self.durable(fault) {
             let applied = store.append(changes, key).await?;
             *self.plan.kept.lock().unwrap() = applied.iter().find_map(|applied| match applied {
