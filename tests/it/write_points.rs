@@ -518,6 +518,33 @@ async fn a_store_that_breaks_a_promise_is_found() {
     }
 }
 
+/// The file goes back to an earlier state while the gateway runs: what it remembers is not in the file.
+#[tokio::test]
+async fn a_gateway_does_not_go_on_from_a_log_that_lost_its_end() {
+    let gateway = TestGateway::made(&case::partners(&[]));
+    let home = told::copy(&gateway.home());
+    let running = Told::of(home.path());
+    let body = case::dispatch(&[TRUST]).to_string();
+    let ask = |key: String| {
+        let (running, body) = (&running, &body);
+        async move { running.submit(HUB, &key, Target::Rfis, body, now()).await }
+    };
+    ask(KEY.to_owned()).await.ok().unwrap();
+    let sql = "DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints)";
+    let database = home.path().join("data/gateway.db");
+    let cut = std::process::Command::new("sqlite3").arg(&database).arg(sql).status().unwrap();
+    assert!(cut.success());
+    let signed = running.store().checkpoints(0, usize::MAX >> 1).await.unwrap().len();
+    for other in ["1058", "2058"] {
+        let refused = ask(KEY.replace("8057", other)).await.err().unwrap();
+        assert_eq!(refused.kind.facts().code, "unavailable");
+    }
+    assert!(running.gateway.ledger().is_halted());
+    let after = running.store().checkpoints(0, usize::MAX >> 1).await.unwrap().len();
+    assert_eq!(after, signed, "nothing is signed on");
+    running.end().await;
+}
+
 #[test]
 fn every_method_that_writes_has_a_write_point() {
     let text = include_str!("../../src/store/sqlite/mod.rs");

@@ -118,8 +118,6 @@ impl Fault {
 pub(crate) enum Defect {
     /// It answers before what it answers is durable, and then it never is.
     AnswersTooEarly,
-    /// It takes what an endpoint did not take for delivered.
-    BelievesFailures,
     /// What it accepted is on no list and in no queue.
     DropsDeliveries,
     /// It does not remember under which key it accepted what.
@@ -131,7 +129,7 @@ pub(crate) enum Defect {
 /// The fault that is to come, and what became of it.
 #[derive(Default)]
 pub(crate) struct Plan {
-    armed: Mutex<Option<(Option<WritePoint>, Fault)>>,
+    armed: Mutex<Option<(WritePoint, Fault)>>,
     fired: Mutex<Option<Fault>>,
     kept: Mutex<Option<String>>,
     struck: Notify,
@@ -141,12 +139,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// The next write at this point goes wrong so.
     pub(crate) fn arm(&self, point: WritePoint, fault: Fault) {
-        *self.armed.lock().unwrap() = Some((Some(point), fault));
-    }
-
-    /// The next write at any point where it can goes wrong so.
-    pub(crate) fn arm_next(&self, fault: Fault) {
-        *self.armed.lock().unwrap() = Some((None, fault));
+        *self.armed.lock().unwrap() = Some((point, fault));
     }
 
     /// The fault that happened since this was last asked. One that did not is not to come any more.
@@ -174,10 +167,7 @@ impl Plan {
         self.armed
             .lock()
             .unwrap()
-            .take_if(|(armed, fault)| match armed {
-                Some(armed) => points.contains(armed),
-                None => points.iter().all(|point| fault.strikes(*point)),
-            })
+            .take_if(|(armed, _)| points.contains(armed))
             .map(|(_, fault)| fault)
     }
 
@@ -242,13 +232,6 @@ impl FaultyStore {
                             super::TRUST
                         };
                         message.envelope.recipient = other.parse().unwrap();
-                    }
-                }
-                (Some(Defect::BelievesFailures), Change::Record(record)) => {
-                    if let Effect::Settle(_, state @ DeliveryState::Queued { .. }) =
-                        &mut record.effect
-                    {
-                        *state = DeliveryState::Delivered;
                     }
                 }
                 _ => {}

@@ -42,7 +42,7 @@ impl Told {
 
     /// Of this home, with the store that `open` makes of its database.
     pub(crate) fn on(home: &Path, open: impl FnOnce(&Path) -> Arc<dyn Store>) -> Self {
-        let home = Home::new(home.to_owned()).unwrap();
+        let home = Home::new(home).unwrap();
         let read = |name: &str| std::fs::read_to_string(home.resolve(name)).unwrap();
         let config = Config::parse(&read("gateway.toml")).unwrap();
         let store = open(&home.resolve(&config.store.sqlite));
