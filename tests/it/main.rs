@@ -23,6 +23,7 @@ mod enrolment;
 mod exchange;
 mod expiry;
 mod growth;
+mod idempotency;
 mod identity;
 mod limits;
 mod log;

@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use mash_gateway::audit::checkpoint::LogVerifier;
 use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant};
 use mash_gateway::audit::receipt::verify_answer;
 use mash_gateway::message::{ExchangeId, Kind, MessageId, Target, now};
@@ -387,22 +386,12 @@ impl Effects {
     /// Of a home's store, which must be whole: its log verifies, there is one root for each size, in it and
     /// in every answer anybody holds, and no name is given twice.
     async fn of(home: &Path, answers: &[String]) -> Result<Self, String> {
-        let running = Told::of(home);
-        let effects = Self::read(running.store(), running.gateway.log(), answers).await;
-        running.end().await;
-        effects
-    }
-
-    async fn read(
-        store: &dyn Store,
-        log: &LogVerifier,
-        answers: &[String],
-    ) -> Result<Self, String> {
-        told::verify(store, log).await?;
+        let (store, log) = told::store(home);
+        told::verify(&store, &log).await?;
         let heads = store.checkpoints(0, usize::MAX >> 1).await.unwrap();
         let heads: BTreeMap<_, _> = heads.into_iter().map(|head| (head.size, head.root)).collect();
         for answer in answers {
-            for proven in verify_answer(answer, log).map_err(said)? {
+            for proven in verify_answer(answer, &log).map_err(said)? {
                 let said = log.open(&proven.checkpoint).unwrap();
                 if heads.get(&said.size) != Some(&said.root) {
                     return Err(format!("another root for {} entries was signed", said.size));

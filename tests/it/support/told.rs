@@ -106,6 +106,15 @@ impl Told {
     }
 }
 
+/// The store of a home in which nothing runs, and its log's public key.
+pub(crate) fn store(home: &Path) -> (Sqlite, LogVerifier) {
+    let home = Home::new(home).unwrap();
+    let read = |name: &str| std::fs::read_to_string(home.resolve(name)).unwrap();
+    let config = Config::parse(&read("gateway.toml")).unwrap();
+    let key = LogKey::from_pem(&config.log.origin, &read("keys/log-key.pem")).unwrap();
+    (Sqlite::open(&home.resolve(&config.store.sqlite)).unwrap(), key.verifier())
+}
+
 /// A copy of a home, in memory: many are made, and what a disk does is tried elsewhere.
 pub(crate) fn copy(home: &Path) -> TempDir {
     let memory = Path::new("/dev/shm");
