@@ -184,6 +184,8 @@ pub struct StoreSettings {
     pub scrub_cycle_s: u32,
     /// The SQLite file, relative to the home folder.
     pub sqlite: PathBuf,
+    /// While less than this is free on its disk, nothing new is accepted.
+    pub free_bytes_min: u64,
 }
 
 /// The audit log.
@@ -625,9 +627,10 @@ fn push(mut section: Section<'_>) -> PushSettings {
 
 fn store(mut section: Section<'_>) -> StoreSettings {
     let sqlite = PathBuf::from(section.text("sqlite").unwrap_or("data/gateway.db"));
+    let free_bytes_min = number(&mut section, "free_bytes_min", 0..=1 << 50, 1 << 30);
     let scrub_cycle_s = number(&mut section, "scrub_cycle_s", 1..=86_400, 86_400);
     section.finish();
-    StoreSettings { scrub_cycle_s, sqlite }
+    StoreSettings { scrub_cycle_s, sqlite, free_bytes_min }
 }
 
 fn log(mut section: Section<'_>, domain: &str) -> LogSettings {
@@ -730,7 +733,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 50, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 51, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -744,6 +747,7 @@ mod tests {
         assert_eq!(config.log.origin, "mash.example.org/log/1");
         assert_eq!(config.paths.at_rest_identities, [Path::new("keys/at-rest-identity.txt")]);
         assert_eq!(config.store.sqlite, Path::new("data/gateway.db"));
+        assert_eq!(config.store.free_bytes_min, 1024 * 1024 * 1024);
         assert!(!config.push.allow_loopback);
         assert_eq!(config.push.give_up_after_s, 5 * 24 * 60 * 60);
         assert_eq!(config.limits.body_bytes_max, 1024 * 1024);

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
-use super::sound::{self, Sound};
+use super::sound::{self, Signing};
 use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
@@ -43,8 +43,10 @@ use crate::register::{Live, Register};
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
 use crate::store::Store;
+use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::anchor::Keeper;
+use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
 use crate::worker::scrub::Scrub;
 pub(super) use crate::worker::trust::directory;
@@ -148,8 +150,10 @@ impl Running {
         allow_open_files(&config)?;
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
-        let Sound { store, log_key, anchor } = sound::open(home, &config).await?;
-        let store: Arc<dyn Store> = store;
+        let Signing { log_key, anchor } = sound::signing(home, &config).await?;
+        let database = home.resolve(&config.store.sqlite);
+        let store: Arc<dyn Store> =
+            Arc::new(Sqlite::open_keeping(&database, config.store.free_bytes_min)?);
         let sealer = sound::open_keys(home, &config, &*store).await?;
         let log = log_key.verifier();
         let (ledger, ledger_thread) =
@@ -278,6 +282,11 @@ impl Running {
             Arc::clone(&metrics),
             Arc::clone(&concerns),
         ));
+        let backlog = backlog::Watch {
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            concerns: Arc::clone(&concerns),
+        };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
         let local_listener = listen(config.listen.local).await?;
@@ -305,6 +314,7 @@ impl Running {
         tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
+        tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(scrub.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         if let Some(anchor) = &anchor {

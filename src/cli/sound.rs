@@ -17,24 +17,22 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
 use crate::worker::anchor::Anchor;
 
-/// A home's store and the key of its log, which fit each other.
-pub(super) struct Sound {
-    pub(super) store: Arc<Sqlite>,
+/// What is needed to write to the log of a home in which everything fits.
+pub(super) struct Signing {
     pub(super) log_key: LogKey,
     /// The anchor, if there is to be one, and what it covers so far.
     pub(super) anchor: Option<(Anchor, Option<Checkpoint>)>,
 }
 
-/// Opens the store to write to it, if the log in it is the one that was signed last.
-pub(super) async fn open(home: &Home, config: &Config) -> anyhow::Result<Sound> {
+/// Reads the log's key, if the log in the store is the one that was signed last with it.
+pub(super) async fn signing(home: &Home, config: &Config) -> anyhow::Result<Signing> {
     let log_key = log_key(home, config)?;
     let anchored = Anchored::read(home, config)?;
     let store = open_store(&home.resolve(&config.store.sqlite))?;
     store.hold_still()?;
     let kept = check_log(&store, &log_key.verifier(), config, &anchored).await?;
-    store.move_on();
     let anchor = anchored.anchor.map(|anchor| (anchor, kept));
-    Ok(Sound { store: Arc::new(store), log_key, anchor })
+    Ok(Signing { log_key, anchor })
 }
 
 /// Opens the at-rest keys, if they open what is sealed in this store.
@@ -50,7 +48,7 @@ pub(super) async fn open_keys(
     Ok(sealer)
 }
 
-/// Everything that [`open`] and [`open_keys`] look at, in a store that holds still.
+/// Everything that [`signing`] and [`open_keys`] look at, in a store that holds still.
 pub(super) async fn check(
     home: &Home,
     config: &Config,

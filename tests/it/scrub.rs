@@ -9,7 +9,7 @@ use mash_gateway::telemetry::Metrics;
 use mash_gateway::worker::scrub::Scrub;
 use serde_json::Value;
 
-use crate::days::Told;
+use crate::support::told::Told;
 use crate::support::{HUB, POLICE, SURGERY, TRUST, TestGateway, case, eventually, text};
 
 /// What Debian's sqlite3 says to this, beside whoever has the database open.
@@ -129,7 +129,7 @@ async fn everything_stored_is_looked_at_within_a_day_a_little_at_a_time() {
         if !damage.is_empty() {
             sqlite(&home, &format!("PRAGMA foreign_keys = OFF; {damage}"));
         }
-        let told = Told::of(&home);
+        let told = Told::of(&home.home());
         let (metrics, concerns) = (Arc::new(Metrics::new()), Arc::new(Concerns::default()));
         let cycle = SignedDuration::from_hours(24);
         let gateway = Arc::clone(&told.gateway);
@@ -164,7 +164,7 @@ async fn everything_stored_is_looked_at_within_a_day_a_little_at_a_time() {
         scrub.step(begun + SignedDuration::from_hours(24 * 40)).await;
         let all = looked(&metrics.render()) - reached;
         assert!((size..=size + 1).contains(&all), "{all} of {size}");
-        drop((scrub, told));
+        drop((scrub, told.end().await));
         for ending in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(home.home().join(format!("data/gateway.db{ending}")));
         }

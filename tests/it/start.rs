@@ -112,7 +112,7 @@ async fn a_database_that_is_no_longer_there_or_no_longer_one_is_not_made_anew() 
     sqlite(&database, "PRAGMA user_version = 99");
     refused(&gateway, 3, "written by a newer version");
     nothing_is_signed(&gateway, "written by a newer version");
-    sqlite(&database, "PRAGMA user_version = 3; PRAGMA application_id = 7");
+    sqlite(&database, "PRAGMA user_version = 1; PRAGMA application_id = 7");
     refused(&gateway, 3, "another program's database");
 
     std::fs::write(&database, whole).unwrap();

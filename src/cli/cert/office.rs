@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::audit::entry::Grant;
 use crate::cli::connect;
 use crate::cli::running::{self, Told};
-use crate::cli::sound::{self, Sound};
+use crate::cli::sound::{self, Signing};
 use crate::cli::{Context, Exit, Failure, serve};
 use crate::config::{Config, write_synced};
 use crate::directory::{Directory, Partner};
@@ -21,6 +21,7 @@ use crate::message::{AgencyId, now};
 use crate::pki::ca::{CSR_BYTES_MAX, Profile};
 use crate::register::{Register, RegisterError};
 use crate::store::Store;
+use crate::store::sqlite::Sqlite;
 use crate::telemetry::Metrics;
 
 /// Where certificates are issued from.
@@ -45,8 +46,8 @@ impl<'a> Office<'a> {
     pub(in crate::cli) async fn open_as_it_is(context: &'a Context) -> Result<Self, Failure> {
         let home = &context.home;
         let config = crate::cli::config(home)?;
-        let Sound { store, log_key, .. } = sound::open(home, &config).await?;
-        let store: Arc<dyn Store> = store;
+        let Signing { log_key, .. } = sound::signing(home, &config).await?;
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
         let (ledger, _) = Ledger::start(Arc::clone(&store), log_key, Arc::new(Metrics::new()))?;
         let issuer = Access::for_command(home, &config).await;
         let directory = serve::directory(home, &config).ok();

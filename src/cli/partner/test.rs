@@ -17,7 +17,7 @@ use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::{EventName, Fields};
 use crate::cli::connect::{self, Connection};
 use crate::cli::running;
-use crate::cli::sound::{self, Sound};
+use crate::cli::sound::{self, Signing};
 use crate::cli::{Context, Exit, Failure, serve};
 use crate::config::Config;
 use crate::directory::{Admission, Directory, Endpoint};
@@ -29,6 +29,7 @@ use crate::message::{
 };
 use crate::problem::Problem;
 use crate::schema::Schemas;
+use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoredEntry};
 use crate::telemetry::Metrics;
 
@@ -46,8 +47,10 @@ impl Test {
         let config = crate::cli::config(&context.home)?;
         let directory = serve::directory(&context.home, &config)?;
         let agency = directory.get(&self.id).ok_or_else(|| no_such_agency(&directory, &self.id))?;
-        let Sound { store, log_key, .. } = sound::open(&context.home, &config).await?;
-        let store: Arc<dyn Store> = store;
+        let Signing { log_key, .. } = sound::signing(&context.home, &config).await?;
+        let database = context.home.resolve(&config.store.sqlite);
+        let store: Arc<dyn Store> =
+            Arc::new(Sqlite::open_keeping(&database, config.store.free_bytes_min)?);
         // It is the running gateway that the agency has to be able to reach.
         if !running::tell(&context.home, &config).await.is_in_use() {
             let message = "no gateway of this home answers on its local door; nothing was sent";

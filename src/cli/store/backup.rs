@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{Context, Exit, Failure, config, damaged, database, log_key, open, read_text, record};
 use crate::audit::entry::Event;
 use crate::cli::log::{progress, verify};
-use crate::cli::sound::{self, Sound};
+use crate::cli::sound::{self, Signing};
 use crate::config::write_synced;
 use crate::message::{hex, now, rfc3339};
 use crate::store::Store as _;
@@ -37,8 +37,9 @@ pub(in crate::cli) struct Backup {
 impl Backup {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let (home, log) = (&context.home, log_key(context)?);
-        database(context)?;
-        let Sound { store, log_key, .. } = sound::open(home, &config(home)?).await?;
+        let path = database(context)?;
+        let Signing { log_key, .. } = sound::signing(home, &config(home)?).await?;
+        let store = open(&path)?;
         let folder = self.folder;
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| {
             let message = format!("{} cannot be made: {error}", folder.display());
