@@ -1,6 +1,7 @@
 //! Workers: what the gateway does unasked. Each can be killed at any instruction.
 
 pub mod anchor;
+pub mod backlog;
 pub mod circuit;
 pub mod deliver;
 pub mod expiry;
