@@ -280,7 +280,7 @@ impl Running {
         let backlog = backlog::Watch {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
-            Arc::clone(&concerns),
+            concerns: Arc::clone(&concerns),
         };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
