@@ -58,7 +58,7 @@ pub(super) struct Reconcile {
 
 /// What is not the same on both sides.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Kinds {
+enum GapKind {
     MissingAtGateway,
     DigestDiffers,
     UnknownSent,
@@ -69,7 +69,7 @@ enum Kinds {
 
 /// One message that is not the same on both sides.
 struct Gap {
-    kind: Kinds,
+    kind: GapKind,
     id: MessageId,
     /// The line shown for it.
     line: String,
@@ -141,7 +141,7 @@ async fn compare(
         }
         let digest = own.digest.map(|digest| hex(&digest));
         found.gaps.push(Gap {
-            kind: Kinds::MissingAtGateway,
+            kind: GapKind::MissingAtGateway,
             id,
             line: format!("{id}  {}", own.place),
             json: json!({ "digest": digest, "place": own.place }),
@@ -165,10 +165,10 @@ impl Found {
             let is_test = [Kind::Test, Kind::TestReply].map(Kind::as_str);
             if !is_test.contains(&text(message, "kind")) {
                 let kind = match (is_sent, text(message, "state")) {
-                    (true, _) => Kinds::UnknownSent,
-                    (false, "held" | "returned") => Kinds::NotCollected,
-                    (false, "queued") => Kinds::OnItsWay,
-                    (false, _) => Kinds::NotKept,
+                    (true, _) => GapKind::UnknownSent,
+                    (false, "held" | "returned") => GapKind::NotCollected,
+                    (false, "queued") => GapKind::OnItsWay,
+                    (false, _) => GapKind::NotKept,
                 };
                 self.gap(kind, id, message, "");
             }
@@ -178,7 +178,7 @@ impl Found {
             parse_digest(text(message, "contentDigest")).ok_or_else(|| unexpected("a digest"))?;
         match own.digest {
             Some(digest) if digest != theirs => {
-                self.gap(Kinds::DigestDiffers, id, message, &own.place);
+                self.gap(GapKind::DigestDiffers, id, message, &own.place);
                 return Ok(());
             }
             Some(_) => {}
@@ -191,7 +191,7 @@ impl Found {
         Ok(())
     }
 
-    fn gap(&mut self, kind: Kinds, id: MessageId, message: &Value, place: &str) {
+    fn gap(&mut self, kind: GapKind, id: MessageId, message: &Value, place: &str) {
         let which_way = if text(message, "direction") == "sent" { "to" } else { "from" };
         let mut line = format!(
             "{id}  {} {which_way} {}  {}  {}  {}",
@@ -264,7 +264,7 @@ impl Found {
     }
 }
 
-impl Kinds {
+impl GapKind {
     // Never changes its meaning: programs go by it.
     fn code(self) -> &'static str {
         match self {

@@ -267,3 +267,56 @@ async fn what_is_no_longer_good_when_it_is_entered_grants_nothing() {
     }
     assert_eq!(store.certificates().await.unwrap().len(), 2);
 }
+
+/// A page of what one agency sent and was sent costs the same, however much there is of everybody's.
+#[tokio::test]
+async fn a_page_of_correspondence_reads_no_more_than_the_page() {
+    let (fixture, store) = Fixture::new().await;
+    // Of an agency that says little among many, and of one that says all of it.
+    let connection = Connection::open(fixture.folder.path().join("store.db")).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF; BEGIN;
+             CREATE TEMP TABLE copies AS
+                 WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 100000)
+                 SELECT m.*, n.n FROM messages AS m, n;
+             UPDATE copies SET entry = n, id = randomblob(16), key_hash = NULL, body_mac = NULL,
+                 submission_count = NULL, time_ms = time_ms + n,
+                 recipient = CASE n % 1000 WHEN 0 THEN 'police' ELSE 'busy' END;
+             ALTER TABLE copies DROP COLUMN n;
+             INSERT INTO messages SELECT * FROM copies;
+             INSERT INTO deliveries (entry, recipient, state)
+                 SELECT entry, recipient, 'saved' FROM copies;
+             COMMIT;",
+        )
+        .unwrap();
+    let begin = fixture.exchange.opened_at;
+    let after = |ms| begin + SignedDuration::from_millis(ms);
+    let whole = Period { from: begin, to: after(1_000_000) };
+    let late = Period { from: after(90_000), to: after(1_000_000) };
+    for (agency, period, rows) in [
+        ("police", whole, 100),
+        ("police", late, 10),
+        ("busy", whole, 100),
+        ("busy", late, 100),
+        ("mash", late, 100),
+        ("nobody", whole, 0),
+    ] {
+        let agency = AgencyId::parse(agency).unwrap();
+        let page = store.correspondence(&agency, period, None, 100).await.unwrap();
+        assert!(page.len() >= rows && page.len() <= 100, "{agency}: {}", page.len());
+        // The page after it, from its cursor: counted by the database itself, not timed.
+        let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counter = std::sync::Arc::clone(&steps);
+        let reader = open::reader(&fixture.folder.path().join("store.db")).unwrap();
+        let count = move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            false
+        };
+        reader.progress_handler(100, Some(count)).unwrap();
+        let last = page.last().map(|message| message.envelope.id);
+        read::correspondence(&reader, &agency, period, last, 100).unwrap();
+        let steps = steps.load(std::sync::atomic::Ordering::Relaxed) * 100;
+        assert!(steps < 50_000, "{agency}: {steps} steps of the database's machine");
+    }
+}
