@@ -777,7 +777,7 @@ fn instant(text: &str, days: i64) -> Option<Timestamp> {
         }
         Err(_) => return None,
     };
-    Timestamp::from_millisecond(at.as_millisecond()).ok()
+    Timestamp::from_millisecond(at.as_millisecond()).ok().filter(|at| *at >= Timestamp::UNIX_EPOCH)
 }
 
 /// These bytes in lower-case hex.
@@ -832,9 +832,15 @@ mod tests {
         let there = (Some("2026-11-01T05:30:00+05:30"), Some("2026-11-30T19:00:00-05:00"));
         assert_eq!(parse(there.0, there.1), is(first, last));
         assert_eq!(parse(None, None), is("1970-01-01T00:00:00.000Z", "2026-11-25T12:00:00.000Z"));
-        for wrong in
-            ["", "2026-11-31", "2026-11-01T09:00:00", "yesterday", "1700000000", "26-11-01"]
-        {
+        for wrong in [
+            "",
+            "2026-11-31",
+            "2026-11-01T09:00:00",
+            "yesterday",
+            "1700000000",
+            "26-11-01",
+            "1969-01-01",
+        ] {
             assert_eq!(parse(Some(wrong), None), Err(InvalidPeriod::From), "{wrong}");
             assert_eq!(parse(None, Some(wrong)), Err(InvalidPeriod::To), "{wrong}");
         }
