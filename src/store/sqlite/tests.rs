@@ -1,6 +1,8 @@
 //! What cannot be seen through the front door: idempotency keys over generations and processes, files
 //! that are not a store, and what came too late by an instant.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use jiff::SignedDuration;
 use tempfile::TempDir;
 
@@ -306,17 +308,17 @@ async fn a_page_of_correspondence_reads_no_more_than_the_page() {
         let page = store.correspondence(&agency, period, None, 100).await.unwrap();
         assert!(page.len() >= rows && page.len() <= 100, "{agency}: {}", page.len());
         // The page after it, from its cursor: counted by the database itself, not timed.
-        let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let counter = std::sync::Arc::clone(&steps);
+        let steps = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&steps);
         let reader = open::reader(&fixture.folder.path().join("store.db")).unwrap();
         let count = move || {
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            counter.fetch_add(1, Ordering::Relaxed);
             false
         };
         reader.progress_handler(100, Some(count)).unwrap();
         let last = page.last().map(|message| message.envelope.id);
         read::correspondence(&reader, &agency, period, last, 100).unwrap();
-        let steps = steps.load(std::sync::atomic::Ordering::Relaxed) * 100;
+        let steps = steps.load(Ordering::Relaxed) * 100;
         assert!(steps < 50_000, "{agency}: {steps} steps of the database's machine");
     }
 }
