@@ -252,30 +252,32 @@ pub(super) fn correspondence(
             begin.max(last)
         }
     };
-    // One index for each side; each is read no further than the page goes. Nobody writes to itself.
     all(
         connection,
-        concat!(
-            "/* correspondence */
-             SELECT * FROM (SELECT ",
-            envelope_columns!(),
-            ", d.state, d.endpoint, d.due_ms, d.attempts
-             FROM messages AS m JOIN deliveries AS d ON d.entry = m.entry
-             WHERE m.sender = ?1 AND (m.time_ms, m.entry) > (?2, ?3) AND m.time_ms < ?4
-             ORDER BY m.time_ms, m.entry LIMIT ?5)
-             UNION ALL
-             SELECT * FROM (SELECT ",
-            envelope_columns!(),
-            ", d.state, d.endpoint, d.due_ms, d.attempts
-             FROM messages AS m JOIN deliveries AS d ON d.entry = m.entry
-             WHERE m.recipient = ?1 AND (m.time_ms, m.entry) > (?2, ?3) AND m.time_ms < ?4
-             ORDER BY m.time_ms, m.entry LIMIT ?5)
-             ORDER BY time_ms, entry LIMIT ?5"
-        ),
+        CORRESPONDENCE,
         params![agency, begin.0, begin.1, period.to.as_millisecond(), limit(rows)],
         row::message,
     )
 }
+
+/// One index for each side, read no further than the page goes. Nobody writes to itself.
+pub(super) const CORRESPONDENCE: &str = concat!(
+    "/* correspondence */
+     SELECT * FROM (SELECT ",
+    envelope_columns!(),
+    ", d.state, d.endpoint, d.due_ms, d.attempts
+     FROM messages AS m JOIN deliveries AS d ON d.entry = m.entry
+     WHERE m.sender = ?1 AND (m.time_ms, m.entry) > (?2, ?3) AND m.time_ms < ?4
+     ORDER BY m.time_ms, m.entry LIMIT ?5)
+     UNION ALL
+     SELECT * FROM (SELECT ",
+    envelope_columns!(),
+    ", d.state, d.endpoint, d.due_ms, d.attempts
+     FROM messages AS m JOIN deliveries AS d ON d.entry = m.entry
+     WHERE m.recipient = ?1 AND (m.time_ms, m.entry) > (?2, ?3) AND m.time_ms < ?4
+     ORDER BY m.time_ms, m.entry LIMIT ?5)
+     ORDER BY time_ms, entry LIMIT ?5"
+);
 
 pub(super) fn waiting(
     connection: &Connection,
