@@ -22,8 +22,8 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Role, Submission,
-    Target, Untimely,
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference, Role,
+    Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
@@ -254,6 +254,17 @@ impl Gateway {
         limit: usize,
     ) -> Result<Vec<StoredMessage>, Problem> {
         Ok(self.store.inbox(recipient, only, after, limit).await?)
+    }
+
+    /// The messages that the reader sent and was sent in this period, by the time of acceptance.
+    pub async fn messages(
+        &self,
+        reader: &AgencyId,
+        period: Period,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, Problem> {
+        Ok(self.store.correspondence(reader, period, after, limit).await?)
     }
 
     /// How many messages wait for `recipient`: of the kind `only`, or all.

@@ -125,6 +125,17 @@ uuid_id! {
     /// One thing said.
     MessageId, "message id"
 }
+
+impl MessageId {
+    /// When it was made, which for a message is when it was accepted. None when it is no UUID v7, and
+    /// so not one of ours.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let made = self.0.get_timestamp().filter(|_| self.0.get_version_num() == 7)?;
+        let (seconds, nanoseconds) = made.to_unix();
+        let ms = i64::try_from(seconds).ok()?.checked_mul(1_000)?;
+        Timestamp::from_millisecond(ms.checked_add(i64::from(nanoseconds / 1_000_000))?).ok()
+    }
+}
 uuid_id! {
     /// The sender's own name for one submission, so that sending it again does nothing more.
     IdempotencyKey, "idempotency key"
@@ -714,6 +725,73 @@ pub fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
+/// From an instant on, until just before another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Period {
+    /// The first instant in it.
+    pub from: Timestamp,
+    /// The first instant after it.
+    pub to: Timestamp,
+}
+
+impl Period {
+    /// The period as people write it. Each end is an instant (RFC 3339, with its offset) or a date,
+    /// which is the whole day in UTC: the period begins with that day, or ends with it. Without
+    /// `from` it has no beginning; without `to` it ends `now`.
+    pub fn parse(
+        from: Option<&str>,
+        to: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Self, InvalidPeriod> {
+        let from = match from {
+            None => Timestamp::UNIX_EPOCH,
+            Some(text) => instant(text, 0).ok_or(InvalidPeriod::From)?,
+        };
+        let to = match to {
+            None => now,
+            Some(text) => instant(text, 1).ok_or(InvalidPeriod::To)?,
+        };
+        if from < to { Ok(Self { from, to }) } else { Err(InvalidPeriod::Empty) }
+    }
+
+    /// Whether an instant is in it.
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.to
+    }
+}
+
+/// Text that is not the period it should be. Never repeats the text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidPeriod {
+    /// It ends before it begins.
+    #[error("the period ends before it begins")]
+    Empty,
+    /// Its beginning is neither a date nor an instant.
+    #[error(
+        "from is neither a date (2026-11-01) nor a time with its offset (2026-11-01T09:00:00Z)"
+    )]
+    From,
+    /// Its end is neither a date nor an instant.
+    #[error("to is neither a date (2026-11-30) nor a time with its offset (2026-11-30T17:00:00Z)")]
+    To,
+}
+
+// An instant, or the beginning of the day that is so many days after this date.
+fn instant(text: &str, days: i64) -> Option<Timestamp> {
+    let at = match text.parse::<Timestamp>() {
+        Ok(at) => at,
+        // Dates are ten characters; what the library also takes, a time of day without its offset,
+        // is no instant.
+        Err(_) if text.len() == 10 => {
+            let date: jiff::civil::Date = text.parse().ok()?;
+            let day = date.checked_add(jiff::Span::new().days(days)).ok()?;
+            day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
+        }
+        Err(_) => return None,
+    };
+    Timestamp::from_millisecond(at.as_millisecond()).ok().filter(|at| *at >= Timestamp::UNIX_EPOCH)
+}
+
 /// These bytes in lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -743,6 +821,51 @@ mod tests {
             }
         }
         assert!(Reference::parse("TESTS-2026-000123-A").is_err());
+    }
+
+    #[test]
+    fn an_id_says_when_it_was_made() {
+        let at = now();
+        assert_eq!(MessageId::new(at).made_at(), Some(at));
+        let other: MessageId = "0e8400e2-9b1d-41d4-a716-446655440000".parse().unwrap();
+        assert_eq!(other.made_at(), None);
+    }
+
+    #[test]
+    fn a_period_is_said_in_days_or_to_the_instant() {
+        let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
+        let parse = |from, to| {
+            Period::parse(from, to, now).map(|period| (rfc3339(period.from), rfc3339(period.to)))
+        };
+        let is = |from: &str, to: &str| Ok((from.to_owned(), to.to_owned()));
+        let (first, last) = ("2026-11-01T00:00:00.000Z", "2026-12-01T00:00:00.000Z");
+        assert_eq!(parse(Some("2026-11-01"), Some("2026-11-30")), is(first, last));
+        // The same instants, as clocks elsewhere show them.
+        let there = (Some("2026-11-01T05:30:00+05:30"), Some("2026-11-30T19:00:00-05:00"));
+        assert_eq!(parse(there.0, there.1), is(first, last));
+        assert_eq!(parse(None, None), is("1970-01-01T00:00:00.000Z", "2026-11-25T12:00:00.000Z"));
+        for wrong in [
+            "",
+            "2026-11-31",
+            "2026-11-01T09:00:00",
+            "yesterday",
+            "1700000000",
+            "26-11-01",
+            "1969-01-01",
+        ] {
+            assert_eq!(parse(Some(wrong), None), Err(InvalidPeriod::From), "{wrong}");
+            assert_eq!(parse(None, Some(wrong)), Err(InvalidPeriod::To), "{wrong}");
+        }
+        assert_eq!(parse(Some("2026-11-02"), Some("2026-11-01")), Err(InvalidPeriod::Empty));
+        let day = Period::parse(Some("2026-11-01"), Some("2026-11-01"), now).unwrap();
+        for (at, is_in) in [
+            ("2026-10-31T23:59:59.999Z", false),
+            ("2026-11-01T00:00:00Z", true),
+            ("2026-11-01T23:59:59.999Z", true),
+            ("2026-11-02T00:00:00Z", false),
+        ] {
+            assert_eq!(day.contains(at.parse().unwrap()), is_in, "{at}");
+        }
     }
 
     #[test]

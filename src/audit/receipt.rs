@@ -162,28 +162,35 @@ pub fn answer(messages: &[Logged]) -> String {
 /// Checks a receipt or a notice of non-delivery, or the whole 202 answer that holds receipts: each must verify, and the answer
 /// must be exactly what is made from them (newlines that a program added or took away at the end are allowed).
 pub fn verify_answer(text: &str, log: &LogVerifier) -> Result<Vec<Proven>, ReceiptError> {
-    if text.starts_with(HEADER) {
-        // `jq -r` adds a newline at the end, and an editor or a mail program may take one away.
-        let text = format!("{}\n", text.trim_end_matches('\n'));
-        return Ok(vec![Logged::parse(&text)?.verify(log)?]);
-    }
-    let body: Value = serde_json::from_str(text).map_err(|_| ReceiptError::Form)?;
-    let rows = match body["exchanges"].as_array() {
-        Some(rows) => rows.iter().collect(),
-        None => vec![&body],
-    };
-    let messages = rows
-        .iter()
-        .map(|row| Logged::parse(row["receipt"].as_str().ok_or(ReceiptError::Form)?))
-        .collect::<Result<Vec<_>, _>>()?;
+    let messages = parse_answer(text)?;
     let proven: Vec<Proven> =
         messages.iter().map(|logged| logged.verify(log)).collect::<Result<_, _>>()?;
+    if text.starts_with(HEADER) {
+        return Ok(proven);
+    }
     // A 202 says that all of it was accepted, and nothing else.
     let is_accepted = proven.iter().all(|proven| is(&proven.fields, EventName::Accepted));
     if !is_accepted || text.strip_suffix('\n').unwrap_or(text) != answer(&messages) {
         return Err(ReceiptError::Answer);
     }
     Ok(proven)
+}
+
+/// Reads a receipt, or the receipts in a whole 202 answer. Nothing is verified by it.
+pub fn parse_answer(text: &str) -> Result<Vec<Logged>, ReceiptError> {
+    if text.starts_with(HEADER) {
+        // `jq -r` adds a newline at the end, and an editor or a mail program may take one away.
+        let text = format!("{}\n", text.trim_end_matches('\n'));
+        return Ok(vec![Logged::parse(&text)?]);
+    }
+    let body: Value = serde_json::from_str(text).map_err(|_| ReceiptError::Form)?;
+    let rows = match body["exchanges"].as_array() {
+        Some(rows) => rows.iter().collect(),
+        None => vec![&body],
+    };
+    rows.iter()
+        .map(|row| Logged::parse(row["receipt"].as_str().ok_or(ReceiptError::Form)?))
+        .collect()
 }
 
 fn row(logged: &Logged) -> (Fields, Map<String, Value>) {

@@ -19,6 +19,7 @@ mod log;
 mod open;
 mod partner;
 mod receipt;
+mod reconcile;
 mod root;
 mod running;
 mod schema;
@@ -147,6 +148,7 @@ enum Command {
     /// Receipts, checked offline
     #[command(subcommand)]
     Receipt(receipt::Receipt),
+    Reconcile(reconcile::Reconcile),
     /// Messages that went back to their sender: list them, deliver them again, give one up
     #[command(subcommand)]
     DeadLetter(dead_letter::DeadLetter),
@@ -188,6 +190,7 @@ impl Command {
             Self::Outcome(command) => command.run(context),
             Self::Partner(command) => command.run(context),
             Self::Receipt(command) => command.run(context),
+            Self::Reconcile(command) => command.run(context),
             Self::Respond(command) => command.run(context, crate::message::Kind::Response),
             Self::Rfi(command) => command.run(context),
             Self::Root(command) => command.run(context),

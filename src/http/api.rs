@@ -34,7 +34,7 @@ use crate::http::refusals::Refusals;
 
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
-    Reference, Submission, Target, now, rfc3339, sha256,
+    Period, Reference, Submission, Target, now, rfc3339, sha256,
 };
 use crate::pki::identity::{Peer, Registry, Standing};
 use crate::problem::{Problem, ProblemType};
@@ -77,6 +77,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/exchanges", may(&api, Action::ReadExchanges, get(exchanges)))
         .route("/v1/exchanges/{id}", may(&api, Action::ReadExchanges, get(exchange)))
         .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
+        .route("/v1/messages", may(&api, Action::ReadReceipts, get(messages)))
         .route("/v1/messages/{id}", may(&api, Action::Collect, get(collect)))
         .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
         .route("/v1/messages/{id}/non-delivery", may(&api, Action::ReadReceipts, get(non_delivery)))
@@ -539,6 +540,28 @@ async fn inbox(
     Ok(response)
 }
 
+async fn messages(
+    State(api): State<Api>,
+    sender: Sender,
+    Query(page): Query<MessagePage>,
+) -> Result<Response, Problem> {
+    let period = Period::parse(page.from.as_deref(), page.to.as_deref(), sender.at)
+        .map_err(|error| Problem::new(ProblemType::InvalidParameter, format!("{error}.")))?;
+    let after = page.after.as_deref().map(parse).transpose()?;
+    let limit = api.page(page.limit);
+    let messages = api.gateway.messages(sender.agency(), period, after, limit).await?;
+    // The period as it was understood: the pages that follow are of the same one.
+    let here = format!("/v1/messages?from={}&to={}", rfc3339(period.from), rfc3339(period.to));
+    let last = messages.last().map(|message| message.envelope.id);
+    let next = next_link(&here, "after", last, &messages, limit);
+    let views: Vec<_> =
+        messages.iter().map(|message| correspondence_view(message, sender.agency())).collect();
+    let list = json!({
+        "from": rfc3339(period.from), "messages": views, "to": rfc3339(period.to),
+    });
+    Ok(with_link(json_response(&list), next))
+}
+
 async fn collect(
     State(api): State<Api>,
     sender: Sender,
@@ -747,6 +770,26 @@ fn message_view(message: &StoredMessage) -> Value {
     })
 }
 
+fn correspondence_view(message: &StoredMessage, reader: &AgencyId) -> Value {
+    let envelope = &message.envelope;
+    let (direction, other) = if envelope.sender == *reader {
+        ("sent", &envelope.recipient)
+    } else {
+        ("received", &envelope.sender)
+    };
+    json!({
+        "agency": other,
+        "contentDigest": event::content_digest(&envelope.digest),
+        "direction": direction,
+        "exchange": envelope.exchange,
+        "id": envelope.id,
+        "kind": envelope.kind,
+        "reference": envelope.reference,
+        "state": message.delivery.as_str(),
+        "time": rfc3339(envelope.time),
+    })
+}
+
 #[derive(Deserialize)]
 struct ExchangePage {
     before: Option<String>,
@@ -757,6 +800,14 @@ struct ExchangePage {
 struct InboxPage {
     after: Option<String>,
     limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct MessagePage {
+    after: Option<String>,
+    from: Option<String>,
+    limit: Option<usize>,
+    to: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -933,7 +984,8 @@ fn next_link<T: std::fmt::Display, I>(
     limit: usize,
 ) -> Option<String> {
     let last = last.filter(|_| page.len() == limit)?;
-    Some(format!("<{path}?{parameter}={last}&limit={limit}>; rel=\"next\""))
+    let separator = if path.contains('?') { '&' } else { '?' };
+    Some(format!("<{path}{separator}{parameter}={last}&limit={limit}>; rel=\"next\""))
 }
 
 fn with_link(mut response: Response, link: Option<String>) -> Response {

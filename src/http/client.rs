@@ -222,6 +222,15 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+impl Response {
+    /// Where the next page is, on the same host, if there is one (RFC 8288).
+    pub fn next(&self) -> Option<String> {
+        let link = self.headers.get(hyper::header::LINK)?.to_str().ok()?;
+        let (target, rest) = link.strip_prefix('<')?.split_once('>')?;
+        (rest.contains("rel=\"next\"") && target.starts_with('/')).then(|| target.to_owned())
+    }
+}
+
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {

@@ -15,8 +15,8 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Reference,
-    Said, Untimely,
+    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Period,
+    Reference, Said, Untimely,
 };
 
 /// The gateway's memory.
@@ -65,6 +65,16 @@ pub trait Store: Send + Sync {
         &self,
         recipient: &AgencyId,
         only: Option<Kind>,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// Messages that `agency` sent or was sent in this period, by the time they were accepted; after
+    /// `after`, at most `limit`. Reads no more than the page, however many there are.
+    async fn correspondence(
+        &self,
+        agency: &AgencyId,
+        period: Period,
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError>;

@@ -19,7 +19,7 @@ fn action(operation: &str) -> Action {
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,
         "getExchange" | "listExchanges" => Action::ReadExchanges,
         "getOpenapi" | "getSchema" | "listSchemas" => Action::ReadContract,
-        "getNonDelivery" | "getReceipt" => Action::ReadReceipts,
+        "getNonDelivery" | "getReceipt" | "listMessages" => Action::ReadReceipts,
         "listInbox" => Action::ReadInbox,
         "sendOutcome" => Action::SendOutcome,
         "sendRfi" => Action::SendRfi,

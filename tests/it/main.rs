@@ -32,6 +32,7 @@ mod onboarding;
 mod pkcs11;
 mod readme;
 mod receipt;
+mod reconcile;
 mod revocation;
 mod rotation;
 mod scrub;

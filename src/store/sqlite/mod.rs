@@ -33,7 +33,9 @@ use super::{
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
-use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
+use crate::message::{
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference,
+};
 use dedupe::Keys;
 use recover::Open;
 pub use room::room;
@@ -280,6 +282,18 @@ impl Store for Sqlite {
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let recipient = recipient.clone();
         self.read(move |connection| read::inbox(connection, &recipient, only, after, limit)).await
+    }
+
+    async fn correspondence(
+        &self,
+        agency: &AgencyId,
+        period: Period,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let agency = agency.clone();
+        self.read(move |connection| read::correspondence(connection, &agency, period, after, limit))
+            .await
     }
 
     async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError> {

@@ -24,10 +24,11 @@ const STATEMENTS: usize = 64;
 const APPLICATION_ID: i64 = 0x4d41_5348;
 
 /// In order; never changed once released.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("V1__initial", include_str!("../../../migrations/sqlite/V1__initial.sql")),
     ("V2__enrolment", include_str!("../../../migrations/sqlite/V2__enrolment.sql")),
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
+    ("V6__correspondence", include_str!("../../../migrations/sqlite/V6__correspondence.sql")),
     ("V7__undelivered", include_str!("../../../migrations/sqlite/V7__undelivered.sql")),
 ];
 

@@ -7,7 +7,9 @@ use super::dedupe::Place;
 use super::row::{self, envelope_columns, exchange_columns, integer, limit};
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Plan, stored_at};
-use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
+use crate::message::{
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference,
+};
 use crate::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, DeadLetter, EnrolmentToken, Head,
     IdempotencyToken, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry, StoredMessage,
@@ -227,6 +229,55 @@ pub(super) fn inbox(
         row::message,
     )
 }
+
+pub(super) fn correspondence(
+    connection: &Connection,
+    agency: &AgencyId,
+    period: Period,
+    after: Option<MessageId>,
+    rows: usize,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    // Times of neighbours may be the same, and then the order is the entries'.
+    let begin = (period.from.as_millisecond(), -1);
+    let begin = match after {
+        None => begin,
+        Some(id) => {
+            let last = one(
+                connection,
+                "/* correspondence */ SELECT time_ms, entry FROM messages
+                 WHERE id = ?1 AND ?2 IN (sender, recipient)",
+                params![id, agency],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+            begin.max(last)
+        }
+    };
+    all(
+        connection,
+        CORRESPONDENCE,
+        params![agency, begin.0, begin.1, period.to.as_millisecond(), limit(rows)],
+        row::message,
+    )
+}
+
+/// One index for each side, read no further than the page goes. Nobody writes to itself.
+pub(super) const CORRESPONDENCE: &str = concat!(
+    "/* correspondence */
+     SELECT * FROM (SELECT ",
+    envelope_columns!(),
+    ", d.state, d.endpoint, d.due_ms, d.attempts
+     FROM messages AS m JOIN deliveries AS d ON d.entry = m.entry
+     WHERE m.sender = ?1 AND (m.time_ms, m.entry) > (?2, ?3) AND m.time_ms < ?4
+     ORDER BY m.time_ms, m.entry LIMIT ?5)
+     UNION ALL
+     SELECT * FROM (SELECT ",
+    envelope_columns!(),
+    ", d.state, d.endpoint, d.due_ms, d.attempts
+     FROM messages AS m JOIN deliveries AS d ON d.entry = m.entry
+     WHERE m.recipient = ?1 AND (m.time_ms, m.entry) > (?2, ?3) AND m.time_ms < ?4
+     ORDER BY m.time_ms, m.entry LIMIT ?5)
+     ORDER BY time_ms, entry LIMIT ?5"
+);
 
 pub(super) fn waiting(
     connection: &Connection,

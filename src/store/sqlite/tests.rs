@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use rusqlite::StatementStatus;
 use tempfile::TempDir;
 
 use super::*;
@@ -307,6 +308,71 @@ async fn what_is_no_longer_good_when_it_is_entered_grants_nothing() {
     }
     assert_eq!(store.certificates().await.unwrap().len(), 2);
 }
+
+/// A page of what one agency sent and was sent costs the same, however much there is of everybody's.
+#[tokio::test]
+async fn a_page_of_correspondence_reads_no_more_than_the_page() {
+    let (fixture, store) = Fixture::new().await;
+    // Of an agency that says little among many, and of one that says all of it.
+    let connection = Connection::open(fixture.folder.path().join("store.db")).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF; BEGIN;
+             CREATE TEMP TABLE copies AS
+                 WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 100000)
+                 SELECT m.*, n.n FROM messages AS m, n;
+             UPDATE copies SET entry = n, id = randomblob(16), key_hash = NULL, body_mac = NULL,
+                 submission_count = NULL, time_ms = time_ms + n,
+                 recipient = CASE n % 1000 WHEN 0 THEN 'police' ELSE 'busy' END;
+             ALTER TABLE copies DROP COLUMN n;
+             INSERT INTO messages SELECT * FROM copies;
+             INSERT INTO deliveries (entry, recipient, state)
+                 SELECT entry, recipient, 'saved' FROM copies;
+             COMMIT;",
+        )
+        .unwrap();
+    let begin = fixture.exchange.opened_at;
+    let after = |ms| begin + SignedDuration::from_millis(ms);
+    let whole = Period { from: begin, to: after(1_000_000) };
+    let late = Period { from: after(90_000), to: after(1_000_000) };
+    for (agency, period, rows) in [
+        ("police", whole, 100),
+        ("police", late, 10),
+        ("busy", whole, 100),
+        ("busy", late, 100),
+        ("mash", late, 100),
+        ("nobody", whole, 0),
+    ] {
+        let agency = AgencyId::parse(agency).unwrap();
+        let page = store.correspondence(&agency, period, None, 100).await.unwrap();
+        assert!(page.len() >= rows && page.len() <= 100, "{agency}: {}", page.len());
+        let last = page.last().map(|message| message.envelope.id);
+        let next = store.correspondence(&agency, period, last, 100).await;
+        assert!(next.unwrap().iter().all(|message| Some(message.envelope.id) != last));
+        let (count, steps) = read_page(&connection, &agency, period);
+        assert!(count >= rows && count <= 100, "{agency}: {count}");
+        assert!(steps < STEPS_MAX, "{agency}: {steps} steps of the database's machine");
+    }
+    // It is seen when everybody's are read.
+    connection.execute_batch("DROP INDEX messages_by_recipient").unwrap();
+    let (_, steps) = read_page(&connection, &AgencyId::parse("police").unwrap(), late);
+    assert!(steps > STEPS_MAX, "{steps} steps of the database's machine");
+}
+
+/// How many rows a page has, and in how many steps the database read it: counted, not timed.
+fn read_page(connection: &Connection, agency: &AgencyId, period: Period) -> (usize, i32) {
+    let mut page = connection.prepare(read::CORRESPONDENCE).unwrap();
+    let (from, to) = (period.from.as_millisecond(), period.to.as_millisecond());
+    let mut rows = page.query(params![agency, from, -1, to, 100]).unwrap();
+    let mut count = 0;
+    while rows.next().unwrap().is_some() {
+        count += 1;
+    }
+    drop(rows);
+    (count, page.get_status(StatementStatus::VmStep))
+}
+
+const STEPS_MAX: i32 = 50_000;
 
 #[tokio::test]
 async fn without_room_only_what_is_new_is_refused() {

@@ -13,7 +13,7 @@ use mash_gateway::audit::entry::{Event, NewEntry};
 use mash_gateway::audit::receipt::{self, Logged};
 use mash_gateway::audit::tree::Hash;
 use mash_gateway::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Said,
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference, Said,
 };
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
@@ -406,6 +406,16 @@ impl Store for FaultyStore {
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         self.inner.inbox(recipient, only, after, limit).await
+    }
+
+    async fn correspondence(
+        &self,
+        agency: &AgencyId,
+        period: Period,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.inner.correspondence(agency, period, after, limit).await
     }
 
     async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError> {
