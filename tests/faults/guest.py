@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 
-from ground import ADDRESS, PATIENCE, REPOSITORY, binary, until
+from ground import ADDRESS, REPOSITORY, binary
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Where tests/run unpacks Debian's kernel.
@@ -21,8 +21,8 @@ GUEST = "10.0.2.15"
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "dm-flakey", "xfs")
 DISK = "512M"
 SYSTEM_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-# So long a boot may take without KVM on a busy machine, in seconds.
-BOOT_PATIENCE = 180
+# How long anything may take in a guest without KVM, on a busy machine, in seconds.
+GUEST_PATIENCE = 180
 
 
 class Image:
@@ -30,8 +30,7 @@ class Image:
 
     def __init__(self, folder, home, preload):
         self._root = folder / "image"
-        (kernel,) = (KERNEL / "boot").glob("vmlinuz-*")
-        self.kernel = kernel
+        (self.kernel,) = (KERNEL / "boot").glob("vmlinuz-*")
         for name in ("bin", "dev", "mnt", "proc", "run", "sys", "tmp"):
             (self._root / name).mkdir(parents=True)
         shutil.copy(HERE / "guest_init.sh", self._root / "init")
@@ -41,16 +40,19 @@ class Image:
         shutil.copy(tool("busybox"), self._root / "bin" / "busybox")
         (self._root / "bin" / "sh").symlink_to("busybox")
         shutil.copy(tool("dmsetup"), self._root / "bin" / "dmsetup")
+        # A library that the gateway can be started with.
         run("gcc", "-shared", "-fPIC", "-Wall", "-o", self._root / "preload.so", preload)
-        self._add_libraries(program, tool("dmsetup"))
-        self._add_modules(kernel.name.removeprefix("vmlinuz-"))
+        self._add_libraries(program, tool("busybox"), tool("dmsetup"))
+        self._add_modules(self.kernel.name.removeprefix("vmlinuz-"))
         shutil.copytree(home, self._root / "seed" / home.name)
         self.memory = folder / "image.cpio"
         self._pack()
 
     def _add_libraries(self, *programs):
         for program in programs:
-            for path in re.findall(r"(?:=> )?(/\S+) \(0x", run("ldd", program)):
+            listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+            # One that is linked statically has none, which ldd takes for a failure.
+            for path in re.findall(r"(/\S+) \(0x", listed.stdout):
                 to = self._root / path.removeprefix("/")
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, to)
@@ -94,13 +96,13 @@ class Guest:
     """A virtual machine, from its start until it is ended."""
 
     def __init__(self, image, folder, file_system, home, accelerator):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
         disk = folder / "disk.img"
-        disk.unlink(missing_ok=True)
         run("truncate", "-s", DISK, disk)
         run(tool(f"mkfs.{file_system}"), "-q", disk)
         self._console = folder / "console.log"
-        commands = folder / "command"
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(GUEST_PATIENCE)
         port = home.ports["partner_api"]
         with open(folder / "qemu.log", "wb") as log:
             self.process = subprocess.Popen(
@@ -113,51 +115,48 @@ class Guest:
                     *("-drive", f"file={disk},if=virtio,format=raw,cache=writeback"),
                     *("-nic", f"user,model=virtio,hostfwd=tcp:{ADDRESS}:{port}-{GUEST}:{port}"),
                     *("-device", "virtio-serial"),
-                    *("-chardev", f"socket,id=command,path={commands},server=on,wait=off"),
+                    *("-chardev", f"socket,id=command,fd={theirs.fileno()}"),
                     *("-device", "virtserialport,chardev=command,name=command"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=[theirs.fileno()],
             )
-        self._socket = socket.socket(socket.AF_UNIX)
+        theirs.close()
         try:
-            if not until(lambda: commands.exists() or self.process.poll() is not None):
-                raise RuntimeError("QEMU has not started")
-            self._socket.connect(str(commands))
-            self._read(BOOT_PATIENCE)
-            self.must(f"set_up {file_system}", BOOT_PATIENCE)
+            self._read()
+            self.must(f"set_up {file_system}")
         except BaseException:
             self.__exit__()
             raise
 
-    def run(self, command, patience=PATIENCE):
-        """Carries out a command in the guest (guest_init.sh has its own), and gives its exit code and what it printed."""
-        self._socket.sendall(command.encode() + b"\n")
-        return self._read(patience)
+    def run(self, command):
+        """Carries out a command in the guest, and gives its exit code and what it printed.
 
-    def must(self, command, patience=PATIENCE):
+        It is words and no shell, so nothing in it is quoted or expanded; guest_init.sh has some of its own.
+        """
+        self._socket.sendall(command.encode() + b"\n")
+        return self._read()
+
+    def must(self, command):
         """The same for one that must succeed; gives what it printed."""
-        code, printed = self.run(command, patience)
+        code, printed = self.run(command)
         if code != 0:
             raise RuntimeError(f"in the guest: {command}: exit {code}\n{printed[-4000:]}")
         return printed
 
-    def console(self):
-        """What its kernel has said."""
-        return self._console.read_text("utf-8", "replace")
-
     def __enter__(self):
         return self
 
+    # Should this process be killed, the guest sees its port closed, and ends as well.
     def __exit__(self, *_):
         self._socket.close()
         self.process.kill()
         self.process.wait()
 
     # What a command printed ends with \001, its exit code, and a new line.
-    def _read(self, patience):
-        self._socket.settimeout(patience)
+    def _read(self):
         taken = bytearray()
         try:
             while not (end := re.search(rb"\001(\d+)\n\Z", taken[-8:])):
@@ -166,7 +165,8 @@ class Guest:
                     raise OSError("it has ended")
                 taken += more
         except OSError as error:
-            raise RuntimeError(f"the guest does not answer: {error}\n{self.console()[-4000:]}") from error
+            console = self._console.read_text("utf-8", "replace")
+            raise RuntimeError(f"the guest does not answer: {error}\n{console[-4000:]}") from error
         return int(end[1]), taken.rpartition(b"\001")[0].decode("utf-8", "replace")
 
 

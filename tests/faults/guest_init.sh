@@ -22,13 +22,8 @@ start() {
         kill -0 $!
         usleep 20000
     done
-    # Not yet in force: the next resume is what does that.
+    # For the next cut: it comes into force when the disk is next resumed.
     dmsetup load disk /run/dropping
-}
-
-# witness NUMBER: what no power cut leaves.
-witness() {
-    echo "what is not synced" >"/mnt/unsynced-$1"
 }
 
 # cut NUMBER frozen|running: the power fails, and comes back. power.py says why it is done in this order.
@@ -38,6 +33,9 @@ cut() {
         kill -STOP "$gateway"
         while grep -L '^State:.T' /proc/"$gateway"/task/*/status | grep -q .; do :; done
     fi
+    # What no power cut leaves there.
+    echo "not synced" >"/mnt/unsynced-$1"
+    # Without --nolockfs everything in memory would be written first.
     dmsetup suspend --nolockfs --noflush disk
     dmsetup resume disk
     killall -9 mash-gateway
@@ -78,7 +76,7 @@ port=/dev/$(basename "$(dirname "$port")")
 # It can be opened only once.
 exec <>"$port" >&0
 printf '\001%d\n' 0
-while read -r line; do
-    (set -e; $line) </dev/null 2>&1
+while read -r words; do
+    (set -e; $words) </dev/null 2>&1
     printf '\001%d\n' "$?"
 done

@@ -1,5 +1,6 @@
-// For the control of power.py, by LD_PRELOAD: a sync of a write-ahead log says that it was done, and is
-// not. That is what SQLite's `synchronous=NORMAL` leaves out at a commit; the gateway has no such setting.
+// For the control of power.py, by LD_PRELOAD: a sync of a write-ahead log is said to be done, and is not.
+// synchronous=NORMAL leaves it out at each commit; this does at a checkpoint too. The gateway has no such
+// setting, so it is taken from it from outside.
 #define _GNU_SOURCE
 #include <limits.h>
 #include <stdio.h>
