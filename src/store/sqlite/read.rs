@@ -10,7 +10,8 @@ use crate::audit::tree::{Hash, Plan, stored_at};
 use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
 use crate::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, DeadLetter, EnrolmentToken, Head,
-    IdempotencyToken, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry, StoredMessage,
+    IdempotencyToken, Mailbox, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry,
+    StoredMessage,
 };
 
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
@@ -258,6 +259,15 @@ pub(super) fn backlog(connection: &Connection) -> Result<Vec<Backlog>, StoreErro
          WHERE b.state != 'collected' ORDER BY b.recipient, b.state",
         [],
         row::backlog,
+    )
+}
+
+pub(super) fn mailboxes(connection: &Connection) -> Result<Vec<Mailbox>, StoreError> {
+    all(
+        connection,
+        "/* mailboxes */ SELECT recipient, messages, bytes FROM mailboxes ORDER BY recipient",
+        [],
+        row::mailbox,
     )
 }
 
