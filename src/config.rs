@@ -802,7 +802,7 @@ mod tests {
                 "[limits]\nbody_bytes_max = 2097152\nbodies_bytes_max = 1048576",
                 4,
                 "limits.bodies_bytes_max",
-                "never",
+                "ever be read",
                 "many times",
             ),
             ("[limits]\nstall_timeout_s = 30", 3, "limits.stall_timeout_s", "not longer", "twice"),
