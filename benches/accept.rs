@@ -237,7 +237,7 @@ fn change(exchange: &Exchange) -> Change {
                 mash_gateway::message::ResponseResult::Partial,
             )),
         }],
-        room: MailboxLimits { messages_max: u64::MAX, bytes_max: u64::MAX },
+        mailbox: MailboxLimits { messages_max: u64::MAX, bytes_max: u64::MAX },
     }))
 }
 

@@ -94,8 +94,8 @@ impl Gateway {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
-                let (room, certificate) = (self.mailbox, certificate.as_deref());
-                let accepted = self.ledger.accept(sealed, room, desk, certificate, now);
+                let (mailbox, certificate) = (self.mailbox, certificate.as_deref());
+                let accepted = self.ledger.accept(sealed, mailbox, desk, certificate, now);
                 let applied = accepted.await?;
                 if is_pushed {
                     self.push_queued.notify_one();
@@ -440,6 +440,11 @@ impl Gateway {
         if self.ledger.is_halted() {
             return Err(LedgerError::Halted.into());
         }
+        let room = self.store.room().await?;
+        if room.is_used_up() {
+            // And nothing is written only to see whether it can be.
+            return Err(Problem::new(ProblemType::StorageFull, format!("{room}.")));
+        }
         self.store.probe(now).await?;
         self.sealer.self_test()?;
         if let Some(head) = self.store.head().await? {
@@ -468,6 +473,7 @@ impl Gateway {
             Applied::Accepted(_)
             | Applied::KeyReused
             | Applied::MailboxFull(_)
+            | Applied::NoRoom
             | Applied::NotFound
             | Applied::OtherState
             | Applied::Replayed(_)
@@ -492,6 +498,7 @@ fn answer(applied: Applied) -> Result<String, Problem> {
             ProblemType::MailboxFull,
             format!("As much waits for {recipient} as may. Nothing was sent to anybody."),
         )),
+        Applied::NoRoom => Err(no_room()),
         Applied::Untimely(untimely) => Err(untimely.into()),
         Applied::NotCollected | Applied::NotFound | Applied::OtherState | Applied::Recorded(_) => {
             Err(not_found())
@@ -505,6 +512,10 @@ fn code_word(body: &[u8]) -> Option<String> {
 
 fn not_found() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
+}
+
+fn no_room() -> Problem {
+    Problem::new(ProblemType::StorageFull, "There is no room to store this safely.")
 }
 
 fn out_of_range() -> Problem {
@@ -584,9 +595,7 @@ impl From<LedgerError> for Problem {
                 StoreError::Corrupt(_) | StoreError::NotFound => {
                     Self::new(ProblemType::Unavailable, "The log could not be written.")
                 }
-                StoreError::Full { .. } => {
-                    Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
-                }
+                StoreError::Full { .. } => no_room(),
                 StoreError::Unavailable { .. } => {
                     Self::new(ProblemType::Unavailable, "The store cannot be written now.")
                 }
@@ -604,10 +613,7 @@ impl From<StoreError> for Problem {
                 Self::new(ProblemType::Internal, "What is stored contradicts itself.")
                     .because(error)
             }
-            StoreError::Full { .. } => {
-                Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
-                    .because(error)
-            }
+            StoreError::Full { .. } => no_room().because(error),
             StoreError::Unavailable { .. } => {
                 Self::new(ProblemType::Unavailable, "The store cannot be read now.").because(error)
             }

@@ -62,11 +62,11 @@ impl Ledger {
     }
 
     /// Accepts a sealed submission durably. `desk` is the role of the person who sent it, if one did;
-    /// `certificate` is the serial it came with; `room` is how much may wait for each recipient.
+    /// `certificate` is the serial it came with; `mailbox` is how much may wait for each recipient.
     pub async fn accept(
         &self,
         sealed: Sealed,
-        room: MailboxLimits,
+        mailbox: MailboxLimits,
         desk: Option<Role>,
         certificate: Option<&str>,
         at: Timestamp,
@@ -91,7 +91,7 @@ impl Ledger {
                 }
             })
             .collect();
-        let accept = Accept { token: sealed.token, enquiry: sealed.enquiry, messages, room };
+        let accept = Accept { token: sealed.token, enquiry: sealed.enquiry, messages, mailbox };
         self.write(Change::Accept(Box::new(accept))).await
     }
 

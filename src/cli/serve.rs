@@ -147,7 +147,9 @@ impl Running {
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
         metrics.problems_known(ProblemType::ALL.into_iter().map(|kind| kind.facts().code));
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
+        let database = home.resolve(&config.store.sqlite);
+        let store: Arc<dyn Store> =
+            Arc::new(Sqlite::open_keeping(&database, config.store.free_bytes_min)?);
         let log_key = log_key(home, &config)?;
         let log = log_key.verifier();
         if let Some(head) = store.head().await? {

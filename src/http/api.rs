@@ -291,20 +291,39 @@ fn note(
     if problem.kind == ProblemType::MailboxFull {
         api.metrics.limit_reached(Limit::Mailbox);
     }
-    let agency_id = agency.map(AgencyId::as_str);
+    let (agency_id, method) = (agency.map(AgencyId::as_str), method_name(method));
     if facts.status >= 500 {
         tracing::error!(
-            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
-            problem.internal = problem.internal.as_deref(), "a request failed"
+            instance,
+            problem.code = facts.code,
+            agency.id = agency_id,
+            method,
+            route,
+            problem.internal = problem.internal.as_deref(),
+            "a request failed"
         );
     } else {
         let rules: Vec<_> = problem.errors.iter().map(|error| error.code.as_str()).collect();
         tracing::info!(
-            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
+            instance, problem.code = facts.code, agency.id = agency_id, method, route,
             problem.rules = ?rules, reason = problem.reason, "a request was refused"
         );
         let event = Event::refused(agency, facts.code, instance, route).because(problem.reason);
         api.refusals.note(&api.gateway, agency, facts.code, &event, at);
+    }
+}
+
+// One that HTTP has, or none: whatever else is there is the caller's text.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::DELETE => "DELETE",
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "other",
     }
 }
 

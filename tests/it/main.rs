@@ -12,6 +12,7 @@ mod support;
 mod access;
 mod architecture;
 mod bad_input;
+mod canary;
 mod cli;
 mod csr;
 mod days;
@@ -29,6 +30,7 @@ mod liars;
 mod limits;
 mod log;
 mod onboarding;
+mod others;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod readme;

@@ -42,6 +42,8 @@ pub(crate) struct TestGateway {
     process: Option<Child>,
     /// How far off the clock is that commands and the gateway go by, as faketime has it.
     clock: Option<&'static str>,
+    /// What is logged, if not what is by default: `trace`.
+    pub(crate) log_filter: Option<&'static str>,
     /// Where agencies reach it.
     pub(crate) url: String,
     /// Its enrolment door.
@@ -86,6 +88,7 @@ impl TestGateway {
             folder,
             process: None,
             clock,
+            log_filter: None,
             url: String::new(),
             enrolment: String::new(),
             local: String::new(),
@@ -224,6 +227,9 @@ impl TestGateway {
             command.env("LD_PRELOAD", library).env("FAKETIME", clock);
         }
         command.args(arguments).arg("--home").arg(self.home()).current_dir(self.folder.path());
+        if let Some(filter) = self.log_filter {
+            command.env("MASH_GATEWAY_LOG", filter);
+        }
         // Read by nobody but a token module, which a home of its own names.
         command.env("SOFTHSM2_CONF", self.folder.path().join("softhsm2.conf"));
         command
