@@ -58,7 +58,7 @@ impl Fixture {
             token: token(0, 0),
             enquiry: Some(enquiry),
             messages: vec![opening],
-            room: ROOM,
+            mailbox: MAILBOX,
         };
         let applied = store.append(vec![Change::Accept(Box::new(accept))], &fixture.key).await;
         assert!(matches!(applied.unwrap()[..], [Applied::Accepted(_)]));
@@ -119,7 +119,7 @@ impl Fixture {
             token,
             enquiry: None,
             messages: vec![message],
-            room: ROOM,
+            mailbox: MAILBOX,
         }))
     }
 
