@@ -12,6 +12,7 @@
 #[expect(dead_code, reason = "the tests' harness does more than a benchmark needs")]
 mod support;
 
+#[expect(dead_code, reason = "shared with the other benchmarks")]
 mod load;
 
 use std::io::{BufRead as _, BufReader};
@@ -33,7 +34,7 @@ use mash_gateway::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use mash_gateway::schema::Schemas;
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
-    Accept, Change, DeliveryState, IdempotencyToken, NewMessage, Step, Store as _,
+    Accept, Change, DeliveryState, IdempotencyToken, MailboxLimits, NewMessage, Step, Store as _,
 };
 use serde_json::Value;
 use support::{POLICE, TestGateway};
@@ -236,6 +237,7 @@ fn change(exchange: &Exchange) -> Change {
                 mash_gateway::message::ResponseResult::Partial,
             )),
         }],
+        mailbox: MailboxLimits { messages_max: u64::MAX, bytes_max: u64::MAX },
     }))
 }
 

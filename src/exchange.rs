@@ -29,8 +29,8 @@ use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
-    Applied, DeliveryState, Effect, Head, IdempotencyToken, Store, StoreError, StoredEntry,
-    StoredMessage,
+    Applied, DeliveryState, Effect, Head, IdempotencyToken, MailboxLimits, Store, StoreError,
+    StoredEntry, StoredMessage,
 };
 
 /// The gateway, without its doors.
@@ -42,6 +42,7 @@ pub struct Gateway {
     ledger: Ledger,
     store: Arc<dyn Store>,
     log: LogVerifier,
+    mailbox: MailboxLimits,
     push_queued: Notify,
     collections: DefaultKeyedRateLimiter<MessageId>,
 }
@@ -62,6 +63,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The log's public key.
     pub log: LogVerifier,
+    /// How much may wait for each agency.
+    pub mailbox: MailboxLimits,
 }
 
 impl Gateway {
@@ -75,6 +78,7 @@ impl Gateway {
             ledger: parts.ledger,
             store: parts.store,
             log: parts.log,
+            mailbox: parts.mailbox,
             push_queued: Notify::new(),
             collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
         }
@@ -90,7 +94,8 @@ impl Gateway {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
-                let accepted = self.ledger.accept(sealed, desk, certificate.as_deref(), now);
+                let (mailbox, certificate) = (self.mailbox, certificate.as_deref());
+                let accepted = self.ledger.accept(sealed, mailbox, desk, certificate, now);
                 let applied = accepted.await?;
                 if is_pushed {
                     self.push_queued.notify_one();
@@ -478,6 +483,7 @@ impl Gateway {
             )),
             Applied::Accepted(_)
             | Applied::KeyReused
+            | Applied::MailboxFull(_)
             | Applied::NoRoom
             | Applied::NotFound
             | Applied::OtherState
@@ -498,6 +504,10 @@ fn answer(applied: Applied) -> Result<String, Problem> {
         Applied::KeyReused => Err(Problem::new(
             ProblemType::IdempotencyKeyReused,
             "A submission with this key and another body, or to another path, was accepted before.",
+        )),
+        Applied::MailboxFull(recipient) => Err(Problem::new(
+            ProblemType::MailboxFull,
+            format!("As much waits for {recipient} as may. Nothing was sent to anybody."),
         )),
         Applied::NoRoom => Err(no_room()),
         Applied::Untimely(untimely) => Err(untimely.into()),

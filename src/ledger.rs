@@ -16,7 +16,9 @@ use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::{Event, NewEntry};
 use crate::message::{ExchangeId, Role};
 use crate::seal::Sealed;
-use crate::store::{Accept, Applied, Change, Effect, NewMessage, Record, Step, Store, StoreError};
+use crate::store::{
+    Accept, Applied, Change, Effect, MailboxLimits, NewMessage, Record, Step, Store, StoreError,
+};
 use crate::telemetry::Metrics;
 
 /// The one way in to the log. Cheap to clone.
@@ -60,10 +62,11 @@ impl Ledger {
     }
 
     /// Accepts a sealed submission durably. `desk` is the role of the person who sent it, if one did;
-    /// `certificate` is the serial it came with.
+    /// `certificate` is the serial it came with; `mailbox` is how much may wait for each recipient.
     pub async fn accept(
         &self,
         sealed: Sealed,
+        mailbox: MailboxLimits,
         desk: Option<Role>,
         certificate: Option<&str>,
         at: Timestamp,
@@ -88,7 +91,7 @@ impl Ledger {
                 }
             })
             .collect();
-        let accept = Accept { token: sealed.token, enquiry: sealed.enquiry, messages };
+        let accept = Accept { token: sealed.token, enquiry: sealed.enquiry, messages, mailbox };
         self.write(Change::Accept(Box::new(accept))).await
     }
 

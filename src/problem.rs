@@ -118,6 +118,8 @@ pub enum ProblemType {
     Internal,
     /// A parameter in the path or query is not what it should be.
     InvalidParameter,
+    /// As much waits for a recipient as may.
+    MailboxFull,
     /// Where the request ends, or whom it is for, could be understood in two ways.
     MalformedRequest,
     /// The route exists, not for this method.
@@ -168,7 +170,7 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
         Self::BodyTooLarge,
@@ -183,6 +185,7 @@ impl ProblemType {
         Self::IdempotencyKeyReused,
         Self::Internal,
         Self::InvalidParameter,
+        Self::MailboxFull,
         Self::MalformedRequest,
         Self::MethodNotAllowed,
         Self::NotCollected,
@@ -329,6 +332,14 @@ impl ProblemType {
                 "A parameter is not what it should be",
                 SENDER,
                 "Compare the request with GET /openapi.json.",
+                None,
+            ),
+            Self::MailboxFull => fact(
+                "mailbox-full",
+                409,
+                "The recipient's mailbox is full",
+                "the recipient's contact officer",
+                "Ring them: what waits is to be collected and saved. Then send again, with the same key.",
                 None,
             ),
             Self::MalformedRequest => fact(

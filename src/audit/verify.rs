@@ -9,7 +9,9 @@ use super::entry::{EventName, Fields, commitment};
 use super::standing::Standing;
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
-use crate::store::{CertificateRecord, EnrolmentToken, Head, MessageDigest, RowFault, StoredEntry};
+use crate::store::{
+    CertificateRecord, EnrolmentToken, Head, Mailbox, MessageDigest, RowFault, StoredEntry,
+};
 
 /// Checks a log as it is read, oldest entry first.
 #[derive(Debug)]
@@ -49,6 +51,9 @@ pub enum Fault {
     /// A certificate was issued for a token or a predecessor that was not good for it then.
     #[error("what it was issued for did not entitle to it, by the entries before")]
     Grant,
+    /// A mailbox would be refused or filled by a count that is wrong.
+    #[error("what waits for the agency it is for is not what its mailbox is said to hold")]
+    Mailbox,
     /// Messages would be sealed to somebody else.
     #[error("its enquiry is not sealed to whom was logged")]
     SealingRecipient,
@@ -153,16 +158,18 @@ impl LogChecker {
     }
 
     /// The end: every entry must be covered by a checkpoint, and everything must stand as the
-    /// entries together say. `certificates` and `tokens` are the whole register.
+    /// entries together say. `certificates` and `tokens` are the whole register, `mailboxes` what waits
+    /// for each agency.
     pub fn finish(
         &self,
         certificates: &[CertificateRecord],
         tokens: &[EnrolmentToken],
+        mailboxes: &[Mailbox],
     ) -> Result<(), LogFault> {
         if self.signed < self.tree.size() {
             return Err(LogFault { entry: self.signed, fault: Fault::Unsigned });
         }
-        self.standing.finish(self.tree.size(), certificates, tokens)
+        self.standing.finish(self.tree.size(), certificates, tokens, mailboxes)
     }
 }
 
@@ -275,7 +282,7 @@ mod tests {
         for head in heads {
             checker.checkpoint(head)?;
         }
-        checker.finish(&[], &[])
+        checker.finish(&[], &[], &[])
     }
 
     fn fault(entry: u64, fault: Fault) -> Result<(), LogFault> {

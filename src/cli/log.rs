@@ -285,7 +285,8 @@ pub(super) async fn verify(
     }
     let certificates = store.certificates().await.map_err(unreadable)?;
     let tokens = store.tokens().await.map_err(unreadable)?;
-    checker.finish(&certificates, &tokens)?;
+    let mailboxes = store.mailboxes().await.map_err(unreadable)?;
+    checker.finish(&certificates, &tokens, &mailboxes)?;
     bar.finish_and_clear();
     Ok(Verified { entries: from, messages })
 }

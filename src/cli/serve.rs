@@ -39,11 +39,12 @@ use crate::issuer::Access;
 use crate::ledger::Ledger;
 use crate::message::now;
 use crate::pki::ca::Domain;
+use crate::problem::ProblemType;
 use crate::register::{Live, Register};
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
-use crate::store::Store;
 use crate::store::sqlite::Sqlite;
+use crate::store::{MailboxLimits, Store};
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::anchor::Keeper;
 use crate::worker::backlog;
@@ -151,6 +152,7 @@ impl Running {
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
         let Signing { log_key, anchor } = sound::signing(home, &config).await?;
+        metrics.problems_known(ProblemType::ALL.into_iter().map(|kind| kind.facts().code));
         let database = home.resolve(&config.store.sqlite);
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open_keeping(&database, config.store.free_bytes_min)?);
@@ -166,6 +168,7 @@ impl Running {
             ledger,
             store: Arc::clone(&store),
             log,
+            mailbox: mailbox_limits(&config),
         }));
         let register = Register::new(
             Arc::clone(&store),
@@ -197,8 +200,12 @@ impl Running {
             presence: Arc::clone(&presence),
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
-            room: Arc::new(Semaphore::new(ROOM_BYTES / api::ROOM_UNIT as usize)),
+            room: Arc::new(Semaphore::new(usize::try_from(
+                config.limits.bodies_bytes_max.div_ceil(api::ROOM_UNIT),
+            )?)),
             rate: Arc::new(Rate::new(config.limits.requests_per_agency_per_minute)),
+            in_hand: Arc::default(),
+            in_hand_max: config.limits.requests_at_once_per_agency_max as usize,
             body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
             request_timeout: seconds(config.limits.request_timeout_s),
             page_max: config.limits.inbox_page_max as usize,
@@ -286,6 +293,7 @@ impl Running {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
             concerns: Arc::clone(&concerns),
+            room: mailbox_limits(&config),
         };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
@@ -457,6 +465,12 @@ pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     Ok(Sealer::new(identities, &config.recovery_recipients)?)
 }
 
+/// How much may wait for each agency, by a home's settings.
+pub(super) fn mailbox_limits(config: &Config) -> MailboxLimits {
+    let limits = &config.limits;
+    MailboxLimits { messages_max: limits.mailbox_messages_max, bytes_max: limits.mailbox_bytes_max }
+}
+
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; the address is under [listen] in gateway.toml")
@@ -470,9 +484,6 @@ fn read(path: &std::path::Path) -> anyhow::Result<String> {
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
-
-/// Memory for the bodies being read at one time, of all agencies together.
-const ROOM_BYTES: usize = 256 << 20;
 
 /// What is open besides connections: the database, the issuer, the local door, threads.
 const OPEN_FILES_RESERVE: u64 = 256;

@@ -31,7 +31,7 @@ use crate::http::connection::Guest;
 use crate::http::presence::Presence;
 use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
-
+use crate::http::share::Shares;
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
     Period, Reference, Submission, Target, now, rfc3339, sha256,
@@ -40,7 +40,7 @@ use crate::pki::identity::{Peer, Registry, Standing};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Schemas;
 use crate::store::{StoredEntry, StoredMessage};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Limit, Metrics};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -61,6 +61,10 @@ pub struct Api {
     pub room: Arc<Semaphore>,
     /// How often each agency may ask.
     pub rate: Arc<Rate>,
+    /// The requests of each agency that are in hand.
+    pub in_hand: Arc<Shares<AgencyId>>,
+    /// How many that may be.
+    pub in_hand_max: usize,
     /// The longest a request may take, from its header to its answer.
     pub request_timeout: Duration,
     /// The most items on one page.
@@ -128,13 +132,26 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let peer = identify(&api, guest.as_ref(), at);
     let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
     let allowed = agency.as_ref().map(|agency| api.rate.take(agency));
+    // Until it is answered.
+    let place = agency.as_ref().map(|agency| api.in_hand.enter(agency.clone(), api.in_hand_max));
     let sender = peer
         .and_then(
             |peer| if is_cross_site(request.headers()) { Err(cross_site()) } else { Ok(peer) },
         )
         .and_then(|peer| match &allowed {
-            Some(Err(wait_s)) => Err(too_many(*wait_s)),
+            Some(Err(wait_s)) => {
+                api.metrics.limit_reached(Limit::RequestsPerMinute);
+                Err(too_many(format!("Your agency may ask again in {wait_s} s.")))
+            }
             Some(Ok(_)) | None => Ok(peer),
+        })
+        .and_then(|peer| match &place {
+            Some(None) => {
+                api.metrics.limit_reached(Limit::RequestsAtOnce);
+                let detail = "Your agency has as many requests in hand as it may.";
+                Err(too_many(detail.to_owned()))
+            }
+            Some(Some(_)) | None => Ok(peer),
         });
     let is_known = sender.is_ok();
     let sender = sender.and_then(|peer| admit(&api, peer, &request, at));
@@ -160,7 +177,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
         }
         Err(problem) => {
             let mut response = problem.into_response();
-            if !is_known && !matches!(allowed, Some(Err(_))) {
+            if !is_known && !matches!((&allowed, &place), (Some(Err(_)), _) | (_, Some(None))) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -194,8 +211,7 @@ fn cross_site() -> Problem {
     Problem::new(ProblemType::CrossSite, detail)
 }
 
-fn too_many(wait_s: u32) -> Problem {
-    let detail = format!("Your agency may ask again in {wait_s} s.");
+fn too_many(detail: String) -> Problem {
     Problem::new(ProblemType::TooManyRequests, detail)
 }
 
@@ -273,20 +289,42 @@ fn note(
 ) {
     let facts = problem.kind.facts();
     api.metrics.problem(facts.code);
-    let agency_id = agency.map(AgencyId::as_str);
+    if problem.kind == ProblemType::MailboxFull {
+        api.metrics.limit_reached(Limit::Mailbox);
+    }
+    let (agency_id, method) = (agency.map(AgencyId::as_str), method_name(method));
     if facts.status >= 500 {
         tracing::error!(
-            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
-            problem.internal = problem.internal.as_deref(), "a request failed"
+            instance,
+            problem.code = facts.code,
+            agency.id = agency_id,
+            method,
+            route,
+            problem.internal = problem.internal.as_deref(),
+            "a request failed"
         );
     } else {
         let rules: Vec<_> = problem.errors.iter().map(|error| error.code.as_str()).collect();
         tracing::info!(
-            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
+            instance, problem.code = facts.code, agency.id = agency_id, method, route,
             problem.rules = ?rules, reason = problem.reason, "a request was refused"
         );
         let event = Event::refused(agency, facts.code, instance, route).because(problem.reason);
         api.refusals.note(&api.gateway, agency, facts.code, &event, at);
+    }
+}
+
+// One that HTTP has, or none: whatever else is there is the caller's text.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::DELETE => "DELETE",
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "other",
     }
 }
 
@@ -434,6 +472,7 @@ async fn submit(
     let most = body.size_hint().upper().unwrap_or(u64::MAX).min(api.body_bytes_max as u64);
     let room = u32::try_from(most.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
     let _room = api.room.try_acquire_many(room).map_err(|_| {
+        api.metrics.limit_reached(Limit::BodiesAtOnce);
         Problem::new(ProblemType::Busy, "As many bodies as fit are being read already.")
     })?;
     let body = read(body, api.body_bytes_max).await?;

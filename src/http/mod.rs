@@ -14,4 +14,5 @@ pub mod presence;
 pub mod rate;
 pub mod refusals;
 pub mod server;
+pub mod share;
 mod work;

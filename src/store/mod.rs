@@ -88,6 +88,9 @@ pub trait Store: Send + Sync {
     /// What is on its way, of each recipient and state: held (and never collected), queued, returned.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
+    /// How much waits for each agency, of those that anything ever was sent to.
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>, StoreError>;
+
     /// One message's envelope and where its delivery stands.
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError>;
 
@@ -263,6 +266,38 @@ pub struct Accept {
     pub enquiry: Option<NewEnquiry>,
     /// The messages: one, or one per agency asked.
     pub messages: Vec<NewMessage>,
+    /// How much may wait for each agency they are for.
+    pub mailbox: MailboxLimits,
+}
+
+/// How much may wait for one agency before the hub is told to ring it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MailboxLimits {
+    /// Messages.
+    pub messages_max: u64,
+    /// Their bytes, as they were sent.
+    pub bytes_max: u64,
+}
+
+/// What waits for one agency: all that was neither delivered nor saved.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mailbox {
+    /// The agency.
+    pub recipient: AgencyId,
+    /// How many messages.
+    pub messages: u64,
+    /// Their bytes, as they were sent.
+    pub bytes: u64,
+}
+
+impl MailboxLimits {
+    /// How full a mailbox is, in hundredths, by whichever limit is nearer.
+    pub fn percent(&self, mailbox: &Mailbox) -> u64 {
+        let of = |part: u64, whole: u64| {
+            u64::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(u64::MAX)
+        };
+        of(mailbox.messages, self.messages_max).max(of(mailbox.bytes, self.bytes_max))
+    }
 }
 
 /// A submission's fingerprint. Neither the key nor anything of the body can be read from it.
@@ -412,6 +447,8 @@ pub enum Applied {
     Recorded(Logged),
     /// Not applied, nothing kept: the same idempotency key came with another body before.
     KeyReused,
+    /// Not applied, nothing kept: as much waits for this agency as may.
+    MailboxFull(AgencyId),
     /// Not applied, nothing kept: the message has not been collected.
     NotCollected,
     /// Not applied, nothing kept: there is no room for new messages.
@@ -459,6 +496,11 @@ impl DeliveryState {
             Self::Returned => "returned",
             Self::Saved => "saved",
         }
+    }
+
+    /// Whether a message in the state of this name still takes room in its recipient's mailbox.
+    pub fn waits(name: &str) -> bool {
+        matches!(name, "collected" | "held" | "queued" | "returned")
     }
 }
 

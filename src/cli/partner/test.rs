@@ -330,6 +330,7 @@ async fn gateway(
         ledger,
         store: Arc::clone(store),
         log,
+        mailbox: serve::mailbox_limits(config),
     }))
 }
 

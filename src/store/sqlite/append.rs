@@ -16,11 +16,12 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
 use crate::message::{
-    Exchange, ExchangeId, ExchangeState, Kind, MessageId, ResponseResult, Said, Untimely,
+    AgencyId, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Party, ResponseResult, Said,
+    Untimely,
 };
 use crate::store::{
-    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken, NewEnquiry,
-    NewMessage, Record, Step, StoreError,
+    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
+    MailboxLimits, NewEnquiry, NewMessage, Record, Step, StoreError,
 };
 
 impl Shared {
@@ -252,7 +253,7 @@ impl Batch<'_> {
     }
 
     fn accept(&mut self, accept: Accept) -> Result<Verdict, StoreError> {
-        let Accept { token, enquiry, messages } = accept;
+        let Accept { token, enquiry, messages, mailbox } = accept;
         if let Some((place, body_mac)) = self.keys.get(&token.key_hash) {
             return Ok(if *body_mac == token.body_mac {
                 Verdict::Repeated(self.positions(*place))
@@ -286,6 +287,9 @@ impl Batch<'_> {
                     Err(refused) => return Ok(Verdict::Known(refused)),
                 },
             }
+        }
+        if let Some(full) = self.full_mailbox(&messages, mailbox)? {
+            return Ok(Verdict::Known(Applied::MailboxFull(full)));
         }
         if let Some(enquiry) = &enquiry {
             self.insert_enquiry(enquiry, &messages)?;
@@ -463,6 +467,42 @@ impl Batch<'_> {
         first..first + count
     }
 
+    /// The first agency whose mailbox has no room for what the hub sends it. What is said to the hub is
+    /// always taken: nobody's answer is refused because the hub has not emptied its mailbox.
+    fn full_mailbox(
+        &self,
+        messages: &[NewMessage],
+        limits: MailboxLimits,
+    ) -> Result<Option<AgencyId>, StoreError> {
+        let mut waiting: HashMap<&AgencyId, (u64, u64)> = HashMap::new();
+        let from_hub = |message: &&NewMessage| message.envelope.kind.sender() == Party::Hub;
+        for NewMessage { envelope, .. } in messages.iter().filter(from_hub) {
+            let recipient = &envelope.recipient;
+            let (count, bytes) = match waiting.get(recipient) {
+                Some(known) => *known,
+                None => self.mailbox(recipient)?,
+            };
+            let after = (count + 1, bytes + envelope.size_bytes);
+            if after.0 > limits.messages_max || after.1 > limits.bytes_max {
+                return Ok(Some(recipient.clone()));
+            }
+            waiting.insert(recipient, after);
+        }
+        Ok(None)
+    }
+
+    /// How many messages wait for an agency, and how many bytes they have.
+    fn mailbox(&self, recipient: &AgencyId) -> Result<(u64, u64), StoreError> {
+        let waiting = self
+            .connection
+            .prepare_cached(
+                "/* accept */ SELECT messages, bytes FROM mailboxes WHERE recipient = ?1",
+            )?
+            .query_row([recipient], |row| Ok((row::unsigned(row, 0)?, row::unsigned(row, 1)?)))
+            .optional()?;
+        Ok(waiting.unwrap_or_default())
+    }
+
     /// How an exchange stands once this is said in it, or why it cannot be said.
     fn say(
         &self,
@@ -535,7 +575,7 @@ impl Batch<'_> {
         let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
         // Whoever collects what was to be pushed has it: the push is off.
         if matches!(stored.state.as_str(), "held" | "queued" | "returned") {
-            self.set_delivery(stored.entry, &DeliveryState::Collected)?;
+            self.set_delivery(&stored, &DeliveryState::Collected)?;
         }
         Ok(Ok(stored.kind.opens_exchange()))
     }
@@ -544,7 +584,7 @@ impl Batch<'_> {
         let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
         match stored.state.as_str() {
             "collected" | "delivered" => {
-                self.set_delivery(stored.entry, &DeliveryState::Saved)?;
+                self.set_delivery(&stored, &DeliveryState::Saved)?;
                 Ok(Ok(()))
             }
             "saved" => Ok(Ok(())),
@@ -561,7 +601,7 @@ impl Batch<'_> {
     ) -> Result<Result<bool, Applied>, StoreError> {
         let stored = self.delivery(message)?.filter(|stored| stored.lease == Some(*lease));
         let Some(stored) = stored else { return Ok(Err(Applied::NotFound)) };
-        self.set_delivery(stored.entry, state)?;
+        self.set_delivery(&stored, state)?;
         Ok(Ok(stored.kind.opens_exchange() && *state == DeliveryState::Delivered))
     }
 
@@ -576,7 +616,7 @@ impl Batch<'_> {
         if stored.state != "queued" || is_under_way {
             return Ok(Err(Applied::OtherState));
         }
-        self.set_delivery(stored.entry, &DeliveryState::Returned)?;
+        self.set_delivery(&stored, &DeliveryState::Returned)?;
         Ok(Ok(()))
     }
 
@@ -590,7 +630,7 @@ impl Batch<'_> {
         if stored.state != "returned" {
             return Ok(Err(Applied::OtherState));
         }
-        self.set_delivery(stored.entry, state)?;
+        self.set_delivery(&stored, state)?;
         self.connection
             .prepare_cached(
                 "/* retry */ UPDATE deliveries SET told = NULL,
@@ -604,7 +644,8 @@ impl Batch<'_> {
         let delivery = self
             .connection
             .prepare_cached(
-                "/* delivery */ SELECT m.entry, m.kind, d.state, d.lease, d.due_ms FROM messages AS m
+                "/* delivery */ SELECT m.entry, m.kind, d.state, d.lease, d.due_ms, m.recipient,
+                 m.size_bytes FROM messages AS m
                  JOIN deliveries AS d ON d.entry = m.entry WHERE m.id = ?1",
             )?
             .query_row([message], |row| {
@@ -614,6 +655,8 @@ impl Batch<'_> {
                     state: row.get(2)?,
                     lease: row.get(3)?,
                     due_ms: row.get(4)?,
+                    recipient: row.get(5)?,
+                    size_bytes: row.get(6)?,
                 })
             })
             .optional()?;
@@ -622,7 +665,16 @@ impl Batch<'_> {
 
     /// Ends the lease. What a queued message waits since, and what its sender was told of it, stays
     /// while it is queued; that it is returned is told by the next entry.
-    fn set_delivery(&self, entry: u64, delivery: &DeliveryState) -> Result<(), StoreError> {
+    fn set_delivery(&self, stored: &Delivery, delivery: &DeliveryState) -> Result<(), StoreError> {
+        // Nothing comes back to a mailbox that has left it.
+        if DeliveryState::waits(&stored.state) && !DeliveryState::waits(delivery.as_str()) {
+            self.connection
+                .prepare_cached(
+                    "/* delivery */ UPDATE mailboxes SET messages = messages - 1, bytes = bytes - ?2
+                     WHERE recipient = ?1",
+                )?
+                .execute(params![stored.recipient, stored.size_bytes])?;
+        }
         let (state, endpoint, due_ms, attempts) = row::delivery_columns(delivery);
         self.connection
             .prepare_cached(
@@ -633,7 +685,7 @@ impl Batch<'_> {
                  WHERE entry = ?1",
             )?
             .execute(params![
-                integer(entry),
+                integer(stored.entry),
                 state,
                 endpoint,
                 due_ms,
@@ -745,6 +797,12 @@ impl Batch<'_> {
                 envelope.time.as_millisecond(),
                 envelope.exchange
             ])?;
+        self.connection
+            .prepare_cached(
+                "/* accept */ INSERT INTO mailboxes (recipient, messages, bytes) VALUES (?1, 1, ?2)
+                 ON CONFLICT (recipient) DO UPDATE SET messages = messages + 1, bytes = bytes + ?2",
+            )?
+            .execute(params![envelope.recipient, integer(envelope.size_bytes)])?;
         Ok(())
     }
 
@@ -804,6 +862,8 @@ struct Delivery {
     state: String,
     lease: Option<[u8; 16]>,
     due_ms: Option<i64>,
+    recipient: AgencyId,
+    size_bytes: i64,
 }
 
 fn corrupt(what: &str) -> StoreError {

@@ -27,8 +27,8 @@ use rustix::io::Errno;
 
 use super::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    DeadLetter, EnrolmentToken, Head, IdempotencyToken, MessageDigest, Queue, Room, SealedPayload,
-    Store, StoreError, StoredEntry, StoredMessage, Wanted,
+    DeadLetter, EnrolmentToken, Head, IdempotencyToken, Mailbox, MessageDigest, Queue, Room,
+    SealedPayload, Store, StoreError, StoredEntry, StoredMessage, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
@@ -308,6 +308,10 @@ impl Store for Sqlite {
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         self.read(read::backlog).await
+    }
+
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>, StoreError> {
+        self.read(read::mailboxes).await
     }
 
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {

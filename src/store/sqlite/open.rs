@@ -30,10 +30,11 @@ const MIGRATIONS: [(&str, &str); 5] = [
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
     ("V6__correspondence", include_str!("../../../migrations/sqlite/V6__correspondence.sql")),
     ("V7__undelivered", include_str!("../../../migrations/sqlite/V7__undelivered.sql")),
+    ("V8__mailboxes", include_str!("../../../migrations/sqlite/V8__mailboxes.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Makes the file, which must not exist yet, and its tables.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {

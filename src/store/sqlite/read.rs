@@ -12,7 +12,8 @@ use crate::message::{
 };
 use crate::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, DeadLetter, EnrolmentToken, Head,
-    IdempotencyToken, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry, StoredMessage,
+    IdempotencyToken, Mailbox, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry,
+    StoredMessage,
 };
 
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
@@ -309,6 +310,15 @@ pub(super) fn backlog(connection: &Connection) -> Result<Vec<Backlog>, StoreErro
          WHERE b.state != 'collected' ORDER BY b.recipient, b.state",
         [],
         row::backlog,
+    )
+}
+
+pub(super) fn mailboxes(connection: &Connection) -> Result<Vec<Mailbox>, StoreError> {
+    all(
+        connection,
+        "/* mailboxes */ SELECT recipient, messages, bytes FROM mailboxes ORDER BY recipient",
+        [],
+        row::mailbox,
     )
 }
 

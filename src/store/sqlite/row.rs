@@ -13,7 +13,8 @@ use crate::message::{
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
-    ExchangeRow, Head, MessageDigest, MessageRows, Queue, RowFault, StoredEntry, StoredMessage,
+    ExchangeRow, Head, Mailbox, MessageDigest, MessageRows, Queue, RowFault, StoredEntry,
+    StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -289,12 +290,18 @@ pub(super) fn certificate(row: &Row<'_>) -> Result<CertificateRecord> {
     })
 }
 
-/// What a certificate did: `event, count, first time, last time`.
+/// What waits for an agency: `recipient, messages, bytes`.
+pub(super) fn mailbox(row: &Row<'_>) -> Result<Mailbox> {
+    Ok(Mailbox { recipient: row.get(0)?, messages: unsigned(row, 1)?, bytes: unsigned(row, 2)? })
+}
+
+/// What is on its way to an agency: `recipient, state, count`, and when the oldest was accepted.
 pub(super) fn backlog(row: &Row<'_>) -> Result<Backlog> {
     let (recipient, state) = (row.get(0)?, row.get(1)?);
     Ok(Backlog { recipient, state, count: unsigned(row, 2)?, oldest: time(row, 3)? })
 }
 
+/// What a certificate did: `event, count, first time, last time`.
 pub(super) fn doing(row: &Row<'_>) -> Result<CertificateDoing> {
     let instant = |column: usize| {
         let text: String = row.get(column)?;

@@ -18,9 +18,9 @@ use mash_gateway::message::{
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken, MessageDigest,
-    Queue, Record, Room, SealedPayload, Step, Store, StoreError, StoredEntry, StoredMessage,
-    Wanted,
+    DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken, Mailbox,
+    MessageDigest, Queue, Record, Room, SealedPayload, Step, Store, StoreError, StoredEntry,
+    StoredMessage, Wanted,
 };
 use tokio::sync::Notify;
 
@@ -428,6 +428,10 @@ impl Store for FaultyStore {
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
         self.inner.backlog().await
+    }
+
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>, StoreError> {
+        self.inner.mailboxes().await
     }
 
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {

@@ -19,8 +19,8 @@ use mash_gateway::problem::Problem;
 use mash_gateway::register::Register;
 use mash_gateway::schema::Schemas;
 use mash_gateway::seal::{Identities, Sealer};
-use mash_gateway::store::Store;
 use mash_gateway::store::sqlite::Sqlite;
+use mash_gateway::store::{MailboxLimits, Store};
 use mash_gateway::telemetry::Metrics;
 use mash_gateway::worker::deliver::{Deliver, Settings};
 use tempfile::TempDir;
@@ -65,6 +65,10 @@ impl Told {
             ledger,
             store,
             log,
+            mailbox: MailboxLimits {
+                messages_max: config.limits.mailbox_messages_max,
+                bytes_max: config.limits.mailbox_bytes_max,
+            },
         }));
         let concerns = Arc::new(Concerns::default());
         let settings = Settings::of(&home, &config);
@@ -156,5 +160,6 @@ pub(crate) async fn verify(store: &dyn Store, log: &LogVerifier) -> Result<(), S
         checker.checkpoint(&head).map_err(said)?;
     }
     let certificates = store.certificates().await.unwrap();
-    checker.finish(&certificates, &store.tokens().await.unwrap()).map_err(said)
+    let (tokens, mailboxes) = (store.tokens().await.unwrap(), store.mailboxes().await.unwrap());
+    checker.finish(&certificates, &tokens, &mailboxes).map_err(said)
 }
