@@ -155,6 +155,7 @@ impl Running {
         }
         let (ledger, ledger_thread) =
             Ledger::start(Arc::clone(&store), log_key, Arc::clone(&metrics))?;
+        ledger.learn_latest(&*store).await?;
         let gateway = Arc::new(Gateway::new(Parts {
             domain: config.domain.clone(),
             schemas: Schemas::compiled(),
