@@ -95,7 +95,7 @@ pub(super) async fn clock(
             report.act("clock", says);
             report.next("set the clock, and keep it set (chrony or systemd-timesyncd)");
         }
-        None => report.ok("clock", format!("it is {}, after all that is logged", rfc3339(at))),
+        None => report.ok("clock", format!("it is {}, after what was logged last", rfc3339(at))),
     }
     Ok(())
 }
