@@ -20,7 +20,7 @@ use crate::directory::Directory;
 use crate::directory::permission::{self, Action};
 use crate::directory::route::{RecipientProblem, RouteError, reference_year, references_wanted};
 use crate::event::{self, Payload};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{self, Ledger, LedgerError};
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference, Role,
     Submission, Target, Untimely,
@@ -443,6 +443,11 @@ impl Gateway {
     /// Told whenever something is queued to be pushed.
     pub fn push_queued(&self) -> &Notify {
         &self.push_queued
+    }
+
+    /// What there is to say of the clock: that it is behind what is in the log.
+    pub fn clock_concern(&self, now: Timestamp) -> Option<String> {
+        ledger::behind(self.ledger.latest()?, now)
     }
 
     /// Goes the real path once: writes, syncs and reads back; seals and opens; checks that the log

@@ -6,15 +6,15 @@
 //! accepted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::checkpoint::LogKey;
-use crate::audit::entry::{Event, NewEntry};
-use crate::message::{ExchangeId, Role};
+use crate::audit::entry::{Event, Fields, NewEntry};
+use crate::message::{ExchangeId, Role, rfc3339};
 use crate::seal::Sealed;
 use crate::store::{
     Accept, Applied, Change, Effect, MailboxLimits, NewMessage, Record, Step, Store, StoreError,
@@ -26,6 +26,7 @@ use crate::telemetry::Metrics;
 pub struct Ledger {
     queue: mpsc::Sender<Pending>,
     halted: Arc<AtomicBool>,
+    latest_ms: Arc<AtomicI64>,
 }
 
 /// Why a change was not logged. Nothing of it was kept.
@@ -58,7 +59,20 @@ impl Ledger {
         let handle = thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || runtime.block_on(writer.run(waiting)))?;
-        Ok((Self { queue, halted }, handle))
+        Ok((Self { queue, halted, latest_ms: Arc::new(AtomicI64::new(i64::MIN)) }, handle))
+    }
+
+    /// Learns the latest time that is in the log, of its last entries.
+    pub async fn learn_latest(&self, store: &dyn Store) -> Result<(), StoreError> {
+        if let Some(latest) = latest(store).await? {
+            self.latest_ms.fetch_max(latest.as_millisecond(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The latest time of all that was logged: what comes now is later, if the clock is right.
+    pub fn latest(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.latest_ms.load(Ordering::Relaxed)).ok()
     }
 
     /// Accepts a sealed submission durably. `desk` is the role of the person who sent it, if one did;
@@ -83,7 +97,7 @@ impl Ledger {
                 };
                 let event = event.done_with(certificate);
                 NewMessage {
-                    entry: NewEntry::new(&event, at),
+                    entry: self.entry(&event, at),
                     envelope: message.envelope,
                     ciphertext: message.ciphertext,
                     delivery: message.delivery,
@@ -103,7 +117,7 @@ impl Ledger {
         exchange: Option<ExchangeId>,
         effect: Effect,
     ) -> Result<Applied, LedgerError> {
-        let entry = NewEntry::new(event, at);
+        let entry = self.entry(event, at);
         self.write(Change::Record(Box::new(Record { entry, exchange, effect }))).await
     }
 
@@ -113,7 +127,7 @@ impl Ledger {
         if self.queue.capacity() < QUEUE_MAX / 2 {
             return false;
         }
-        let entry = NewEntry::new(event, at);
+        let entry = self.entry(event, at);
         let record = Record { entry, exchange: None, effect: Effect::Log };
         let pending = Pending { change: Change::Record(Box::new(record)), reply: None };
         self.queue.try_send(pending).is_ok()
@@ -122,6 +136,11 @@ impl Ledger {
     /// Whether nothing more is accepted: the store contradicted itself, or the thread has ended.
     pub fn is_halted(&self) -> bool {
         self.halted.load(Ordering::Acquire) || self.queue.is_closed()
+    }
+
+    fn entry(&self, event: &Event, at: Timestamp) -> NewEntry {
+        self.latest_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
+        NewEntry::new(event, at)
     }
 
     async fn write(&self, change: Change) -> Result<Applied, LedgerError> {
@@ -134,6 +153,20 @@ impl Ledger {
             .map_err(|_| LedgerError::Full)?;
         answer.await.unwrap_or(Err(LedgerError::Halted))
     }
+}
+
+/// The latest time in the log, of its last entries.
+pub async fn latest(store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
+    let Some(head) = store.head().await? else { return Ok(None) };
+    let entries = store.entries(head.size.saturating_sub(LATEST_OF), LATEST_OF as usize).await?;
+    let fields = entries.iter().filter_map(|entry| Fields::parse(entry.fields.as_deref()?));
+    Ok(fields.filter_map(|fields| fields.get("time")?.parse::<Timestamp>().ok()).max())
+}
+
+/// What there is to say of a clock that is behind what is in the log: somebody set it.
+pub fn behind(latest: Timestamp, now: Timestamp) -> Option<String> {
+    let is_behind = now + CLOCK_TOLERANCE < latest;
+    is_behind.then(|| format!("it is {} here, and {} in the log", rfc3339(now), rfc3339(latest)))
 }
 
 struct Pending {
@@ -212,6 +245,12 @@ impl LedgerError {
         }
     }
 }
+
+/// Entries carry the time at which what they tell of began: a little back and forth is no fault.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
+
+/// Entries that are looked at for the latest time: neighbours' times may cross.
+const LATEST_OF: u64 = 256;
 
 /// Enough for every connection to have one in flight; beyond it callers are told to come back.
 const QUEUE_MAX: usize = 4_096;

@@ -160,6 +160,7 @@ impl Running {
         let log = log_key.verifier();
         let (ledger, ledger_thread) =
             Ledger::start(Arc::clone(&store), log_key, Arc::clone(&metrics))?;
+        ledger.learn_latest(&*store).await?;
         let gateway = Arc::new(Gateway::new(Parts {
             domain: config.domain.clone(),
             schemas: Schemas::compiled(),

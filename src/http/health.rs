@@ -94,6 +94,7 @@ async fn ours_only(request: Request, next: Next) -> Response {
 }
 
 async fn ready(State(local): State<Local>) -> Response {
+    local.concerns.set("clock", local.gateway.clock_concern(now()));
     if let Ok(room) = local.gateway.store().room().await {
         local.concerns.set("disk", room.is_little().then(|| room.to_string()));
     }

@@ -8,7 +8,7 @@ pub mod sqlite;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::NewEntry;
@@ -118,6 +118,10 @@ pub trait Store: Send + Sync {
         wanted: Wanted,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError>;
+
+    /// The clock was set, by so much, to `now`: the times of what is queued are moved along, so that
+    /// nothing waits longer for it, and nothing is given up sooner. Nobody may have anything under way.
+    async fn move_waits(&self, now: Timestamp, by: SignedDuration) -> Result<(), StoreError>;
 
     /// Messages of one queue that wait since `before` or longer, of which the sender was not told and
     /// which nobody has under way, at most `limit`.

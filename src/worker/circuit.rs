@@ -90,6 +90,13 @@ impl Circuits {
         self.lock().get(endpoint)?.not_before
     }
 
+    /// The clock was set, by so much: nobody waits longer or shorter for it.
+    pub fn move_waits(&self, by: SignedDuration) {
+        for circuit in self.lock().values_mut() {
+            circuit.not_before = circuit.not_before.and_then(|at| at.checked_add(by).ok());
+        }
+    }
+
     /// How the last attempt at this endpoint failed, if nothing has succeeded since.
     pub fn failing(&self, endpoint: &Endpoint) -> Option<(Fault, &'static str)> {
         self.lock().get(endpoint).filter(|circuit| circuit.failures > 0)?.last

@@ -111,18 +111,25 @@ impl Deliver {
     /// finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut attempts = JoinSet::new();
+        // What was logged last was before now, unless the clock was set back while nothing ran.
+        let latest = self.gateway.ledger().latest().map_or_else(now, |latest| latest.max(now()));
+        let mut clock = Clock::new(latest);
         while !stop.is_cancelled() {
+            if let Err(problem) = self.follow(&mut clock, &mut attempts).await {
+                report(&problem, "what waits could not be moved to the clock as it was set");
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(AFTER_ERROR) => {}
+                }
+                continue;
+            }
             let at = now();
             let pause = match self.begin(at, &mut attempts).await {
                 Ok(next) => next.map_or(IDLE, |next| {
                     Duration::try_from(next.duration_since(at)).unwrap_or(Duration::ZERO).min(IDLE)
                 }),
                 Err(problem) => {
-                    tracing::error!(
-                        problem.code = problem.kind.facts().code,
-                        problem.internal = problem.internal.as_deref(),
-                        "due pushes could not be claimed"
-                    );
+                    report(&problem, "due pushes could not be claimed");
                     AFTER_ERROR
                 }
             };
@@ -136,6 +143,29 @@ impl Deliver {
         while let Some(ended) = attempts.join_next().await {
             settled(ended);
         }
+    }
+
+    // When the clock was set, whoever waits goes on waiting as long as before: what was to be tried
+    // again in a minute is, and nothing is given up that has not had its days.
+    async fn follow(&self, clock: &mut Clock, attempts: &mut Attempts) -> Result<(), Problem> {
+        if clock.step(now()).is_none() {
+            return Ok(());
+        }
+        // What is under way is settled by the clock it began with.
+        while let Some(ended) = attempts.join_next().await {
+            settled(ended);
+        }
+        let at = now();
+        if let Some(by) = clock.step(at) {
+            self.gateway.store().move_waits(at, by).await?;
+            self.circuits.move_waits(by);
+            tracing::warn!(
+                seconds = by.as_secs(),
+                "the clock was set; what waits was moved with it"
+            );
+        }
+        clock.follow(at);
+        Ok(())
     }
 
     /// Does all that is due at `at`, to its end: pushes, tells senders of delays, gives up. Returns
@@ -580,14 +610,47 @@ impl Deliver {
     }
 }
 
+/// The wall clock beside one that nobody sets.
+struct Clock {
+    wall: Timestamp,
+    steady: Instant,
+}
+
+impl Clock {
+    fn new(wall: Timestamp) -> Self {
+        Self { wall, steady: Instant::now() }
+    }
+
+    /// By how much the wall clock was set since, if it was; what it is corrected by is no setting.
+    fn step(&mut self, wall: Timestamp) -> Option<SignedDuration> {
+        let steady = SignedDuration::try_from(self.steady.elapsed()).unwrap_or_default();
+        let by = wall.duration_since(self.wall) - steady;
+        if by.abs() < STEP_MIN {
+            self.follow(wall);
+            return None;
+        }
+        Some(by)
+    }
+
+    fn follow(&mut self, wall: Timestamp) {
+        *self = Self::new(wall);
+    }
+}
+
+fn report(problem: &Problem, what: &'static str) {
+    tracing::error!(
+        problem.code = problem.kind.facts().code,
+        problem.internal = problem.internal.as_deref(),
+        "{what}"
+    );
+}
+
 fn settled(ended: Result<Result<(), Problem>, JoinError>) {
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(problem)) => tracing::error!(
-            problem.code = problem.kind.facts().code,
-            problem.internal = problem.internal.as_deref(),
-            "an attempt could not be settled; its lease will run out"
-        ),
+        Ok(Err(problem)) => {
+            report(&problem, "an attempt could not be settled; its lease will run out");
+        }
         Err(error) => tracing::error!(error = %error, "an attempt panicked"),
     }
 }
@@ -659,6 +722,9 @@ const PAGE: usize = 100;
 const SHORTEST: Duration = Duration::from_millis(10);
 
 const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// The least that the clock is set by: more than it is ever corrected by between two rounds.
+const STEP_MIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// With nothing queued there is nothing to wait for but a change made by another process.
 const IDLE: Duration = Duration::from_secs(30);

@@ -1,4 +1,7 @@
-"""An invented case, with a mark in each message by which it is known again."""
+"""An invented case, with a mark in each message by which it is known again.
+
+Its times are right for a gateway whose clock is a day off, either way.
+"""
 
 import datetime
 import json
@@ -30,14 +33,14 @@ def rfi(mark):
         "explanation": "Asking at home would tell those who live there.",
     }
     return {
-        "dateOfRequest": hours(-1),
+        "dateOfRequest": hours(-30),
         "responseRequiredBy": hours(80),
         "priority": "urgent",
         "purpose": "assess-risk",
         "pathway": "safeguarding",
         "enquiryAuthorisation": {
             "by": manager,
-            "at": hours(-2),
+            "at": hours(-31),
             "why": "The account points to significant harm.",
         },
         "requester": {
@@ -68,7 +71,7 @@ def rfi(mark):
         },
         "override": {
             "decidedBy": manager,
-            "decidedAt": hours(-2),
+            "decidedAt": hours(-31),
             "decision": "override-and-dispense",
             "rationale": "Waiting would leave the child there another night.",
         },
@@ -90,7 +93,7 @@ def response(mark, asked):
     return written({
         "inReplyTo": asked,
         "result": "partial",
-        "moreToFollowBy": hours(4),
+        "moreToFollowBy": hours(40),
         "respondedBy": {"name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead"},
         "answers": [
             {

@@ -20,9 +20,8 @@ import time
 import uuid
 
 import case
-from ground import HUB, POLICE, SURGERY, Gateway, Home, Tally, local, some, until
-from load import Load
-from truth import Truth
+from ground import POLICE, SURGERY, Gateway, Tally, local, until
+from trial import Trial, run
 
 EXAMPLES = """examples:
   python disk.py                         every case
@@ -35,8 +34,6 @@ MASH_GATEWAY=target/release/mash-gateway runs another build than the debug one."
 MIB = 1 << 20
 # What the gateway is told to keep free, and the size of its disk, in MiB.
 KEPT_MIB, DISK_MIB = 64, 320
-# A push whose answer was lost is made again while we watch.
-SETTINGS = (("lease_s", 4), ("attempt_timeout_s", 3), ("retry_base_s", 1))
 # How libfiu names what SQLite calls, and how often it fails.
 FAILING = {
     "sync": ("posix/io/sync/fsync", 0.05),
@@ -79,51 +76,24 @@ def parse():
     return arguments
 
 
-class Trial:
-    """A gateway with its database on a disk of its own, agencies at work, and what they know."""
+class DiskTrial(Trial):
+    """A trial with the database on a disk of its own."""
 
-    def __init__(self, tally, name, settings=(), is_failing=False, kept_mib=KEPT_MIB):
-        self.tally = tally
-        self.name = name
-        self._temporary = tempfile.TemporaryDirectory()
-        self.folder = pathlib.Path(self._temporary.name).resolve()
+    def __init__(self, tally, name, is_failing=False, kept_mib=KEPT_MIB):
         kept = (("free_bytes_min", kept_mib * MIB),)
-        self.home = Home(self.folder, settings=(*SETTINGS, *kept, *settings))
+        self._control = pathlib.Path(tempfile.mkdtemp())
+        wrapper = ("fiu-run", "-x", "-f", self._control / "fiu") if is_failing else ()
+        super().__init__(tally, name, settings=kept, wrapper=wrapper)
         self.disk = self.home.database.parent
         self._mount()
-        self._control = self.folder / "fiu"
-        wrapper = ("fiu-run", "-x", "-f", self._control) if is_failing else ()
-        self.gateway = Gateway(self.home, wrapper=wrapper)
-        self.truth = Truth(self.folder)
-        self.load = Load(self.home, self.truth)
 
-    def __enter__(self):
-        self.gateway.start()
-        self.load.start()
-        self.load.up()
-        self.work()
-        return self
-
-    def __exit__(self, *_):
+    def __exit__(self, *exception):
         if self.gateway.is_running():
             self.gateway.kill()
-        self.truth.close()
         # The issuer has its socket there; it ends with the gateway.
         until(lambda: not subprocess.run(["umount", self.disk], check=False).returncode)
-        self._temporary.cleanup()
-
-    def check(self, what, fault):
-        self.tally.check(f"{self.name}: {what}", fault)
-
-    def work(self, messages=40):
-        """Waits until so many more messages were acknowledged; says whether they were."""
-        wanted = len(self.truth.messages) + messages
-        return until(lambda: len(self.truth.messages) >= wanted)
-
-    def drain(self):
-        """Nothing new; waits until what was acknowledged has come to its recipient."""
-        self.load.quiet()
-        return until(lambda: not self.truth.undelivered())
+        shutil.rmtree(self._control)
+        super().__exit__(*exception)
 
     def fill(self, leave_mib):
         """Another program's file takes the disk but for so much."""
@@ -153,37 +123,6 @@ class Trial:
     def mend(self, *points):
         """They do no longer."""
         self._tell(f"disable name={name}" for name, *_ in points)
-
-    def refused(self, status):
-        """How often the agencies were told so."""
-        return self.load.refusals.get(status, 0)
-
-    def logged(self, text):
-        """How often the gateway's own log has this."""
-        return self.gateway.whole_log().count(text)
-
-    def is_ready(self):
-        """Whether /readyz says that the gateway takes work."""
-        return self.ready()[0] == 200
-
-    def ready(self):
-        """The status and the text of /readyz; none when it is not answered."""
-        try:
-            return self.gateway.ready()
-        except (OSError, ValueError):
-            return 0, ""
-
-    def ask(self, key=None, body=None):
-        """One RFI over a connection of its own."""
-        line = self.load.line(HUB)
-        try:
-            return line.ask("POST", "/v1/rfis", body or case.dispatch("Mark."), key or str(uuid.uuid4()))
-        finally:
-            line.close()
-
-    def undelivered(self, agency):
-        """What was acknowledged for an agency and did not come there."""
-        return [id for id in self.truth.undelivered() if self.truth.messages[id][0] == agency]
 
     def collect(self):
         """Collects what waits longest for the surgery and says that it is saved; gives what is wrong.
@@ -215,31 +154,6 @@ class Trial:
     def revocations(self):
         return sum(entry["event"] == "certificate-revoked" for entry in self.home.entries())
 
-    def conclude(self, restarts=0):
-        """Lets all that is under way arrive, and holds the two ledgers to each other."""
-        has_arrived, has_ended = self.drain(), self.load.end()
-        error = self.load.failed()
-        self.gateway.stop()
-        lost, twice = self.truth.reconcile(self.home.entries())
-        verified = self.home.attempt("log", "verify")
-        print(
-            f"{self.name}: {len(self.truth.messages)} acknowledged, refused {self.load.refusals}, "
-            f"{self.truth.repeats} pushed again, {self.truth.replays} asked again",
-            flush=True,
-        )
-        for what, fault in (
-            ("nothing acknowledged is lost", some(lost)),
-            ("nothing was accepted twice", some(twice)),
-            ("everything acknowledged came to its recipient", some(self.truth.undelivered())),
-            ("no effect was doubled", some(self.truth.doubled())),
-            ("every answer and receipt was as promised", some(self.truth.faults)),
-            ("the log verifies", verified.returncode and verified.stdout + verified.stderr),
-            ("the work came to its end", error or "" if has_arrived and has_ended else "it did not"),
-            ("it was never restarted", "" if self.gateway.starts == 1 + restarts else "it was"),
-        ):
-            self.check(what, fault)
-        return lost
-
     def _mount(self):
         kept = self.folder / "kept"
         self.disk.rename(kept)
@@ -250,17 +164,15 @@ class Trial:
 
     def _tell(self, commands):
         words = [word for command in commands for word in ("-c", command)]
-        run("fiu-ctrl", "-f", self._control, *words, self.gateway.process.pid)
+        run("fiu-ctrl", "-f", self._control / "fiu", *words, self.gateway.process.pid)
 
 
 def full(tally, arguments):
     """The disk fills up: refused before it is full, and what must be written still is."""
-    with Trial(tally, "full") as trial:
+    with DiskTrial(tally, "full") as trial:
         spare = trial.home.issue(POLICE, "spare")
-        key, body = str(uuid.uuid4()), case.dispatch("Mark of the first.", (SURGERY,))
-        first = trial.ask(key, body)
-        trial.truth.begin(key, "Mark of the first.")
-        trial.truth.acknowledge(key, first.body)
+        key = str(uuid.uuid4())
+        first = trial.ask(key)
         trial.check("it is ready with all that is free", "" if trial.is_ready() else trial.ready())
 
         trial.fill(KEPT_MIB + 32)
@@ -278,7 +190,7 @@ def full(tally, arguments):
         trial.check("before the disk is full", "" if trial.free() > 32 * MIB else trial.free())
         refused = trial.ask()
         trial.check("the refusal says who can help", wrong_refusal(refused))
-        again = trial.ask(key, body)
+        again = trial.ask(key)
         is_same = again.status == 202 and again.body == first.body
         trial.check("what was accepted has its receipt", "" if is_same else again.body)
         pushed = until(lambda: not trial.undelivered(POLICE))
@@ -308,7 +220,7 @@ def full(tally, arguments):
 
 def no_reserve(tally, arguments):
     """Nothing is kept free: the commit itself finds no room. Also the control of `full`."""
-    with Trial(tally, "no-reserve", kept_mib=0) as trial:
+    with DiskTrial(tally, "no-reserve", kept_mib=0) as trial:
         spare = trial.home.issue(POLICE, "spare")
         trial.fill(0)
         until(lambda: trial.refused(507) > 10)
@@ -332,7 +244,7 @@ def failing(kind):
 
     def one(tally, arguments):
         name, chance = FAILING[kind]
-        with Trial(tally, kind, is_failing=True) as trial:
+        with DiskTrial(tally, kind, is_failing=True) as trial:
             point = (name, chance, EIO)
             trial.fail(point)
             has_fired = until(lambda: trial.refused(503) >= 5)
@@ -353,7 +265,7 @@ def failing(kind):
 
 def read_only(tally, arguments):
     """The disk fails for good and is mounted read-only, as ext4 does it; then it can be written to."""
-    with Trial(tally, "read-only", is_failing=True) as trial:
+    with DiskTrial(tally, "read-only", is_failing=True) as trial:
         points = [(FAILING[kind][0], 1, EIO) for kind in ("sync", "write")]
         trial.fail(*points)
         # It cannot be, as long as anybody has a file there open to write.
@@ -374,7 +286,7 @@ def read_only(tally, arguments):
 
 def start(tally, arguments):
     """What it finds when it starts: a disk that cannot be written to, and one that fails."""
-    with Trial(tally, "start", is_failing=True) as trial:
+    with DiskTrial(tally, "start", is_failing=True) as trial:
         trial.load.down()
         trial.gateway.stop()
         remount(trial.disk, "ro")
@@ -392,7 +304,7 @@ def start(tally, arguments):
 
 def stale(tally, arguments):
     """The control: a disk that comes back as it was some time ago has to be found out."""
-    with Trial(tally, "stale") as trial:
+    with DiskTrial(tally, "stale") as trial:
         trial.load.down()
         trial.gateway.stop()
         earlier = trial.home.database.read_bytes()
@@ -457,12 +369,6 @@ def can_mount():
             return False
         run("umount", folder)
         return True
-
-
-def run(*words):
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{words[0]}: {done.stdout}{done.stderr}")
 
 
 def pause(seconds):

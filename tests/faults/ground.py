@@ -84,7 +84,8 @@ class contextful:
 class Home:
     """A gateway's home in `folder`/H: made there, or found there from an earlier run."""
 
-    def __init__(self, folder, settings=(), has_push=True, hosts=(HOST, ADDRESS)):
+    def __init__(self, folder, settings=(), has_push=True, hosts=(HOST, ADDRESS), wrapper=()):
+        self.wrapper = wrapper
         self.folder = folder / "H"
         self.database = self.folder / "data" / "gateway.db"
         self.issued = folder / "issued"
@@ -135,7 +136,10 @@ class Home:
     def attempt(self, *words):
         """Runs a command on this home, which may fail."""
         return subprocess.run(
-            [binary(), *words, "--home", self.folder], capture_output=True, text=True, check=False
+            [*self.wrapper, binary(), *words, "--home", self.folder],
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def set(self, name, value):
@@ -164,7 +168,7 @@ class Home:
         """A certificate for an agency, in a folder of this name; gives its serial."""
         folder = self.issued / name
         folder.mkdir(parents=True)
-        openssl(
+        self._openssl(
             *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
             *("-keyout", folder / "new.key", "-out", folder / "new.csr", "-subj", f"/CN={agency}"),
         )
@@ -179,14 +183,24 @@ class Home:
         folder.mkdir(parents=True)
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650")
         ca, ca_key = folder / "ca.pem", folder / "ca.key"
-        openssl("req", "-x509", *curve, "-keyout", ca_key, "-out", ca, "-subj", "/CN=Endpoints")
-        openssl(
+        self._openssl("req", "-x509", *curve, "-keyout", ca_key, "-out", ca, "-subj", "/CN=Endpoints")
+        self._openssl(
             *("req", "-x509", *curve, "-CA", ca, "-CAkey", ca_key, "-subj", "/CN=endpoint"),
             *("-keyout", folder / "new.key", "-out", folder / "chain.pem"),
             *("-addext", f"subjectAltName=DNS:{HOST}", "-addext", "extendedKeyUsage=serverAuth"),
             *("-addext", "basicConstraints=critical,CA:FALSE"),
         )
         (self.folder / "certs" / "endpoint.pem").write_bytes(ca.read_bytes())
+
+    def _openssl(self, *words):
+        done = subprocess.run(
+            [*self.wrapper, "openssl", *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"openssl {words[0]}: {done.stderr}")
 
 
 class Gateway:
@@ -351,7 +365,8 @@ class Line:
 class Endpoint:
     """A push endpoint.
 
-    `taken` is called with the document before it is answered, `answered` after that.
+    `taken` is called with the document before it is answered, `answered` after that. While it is not
+    `open` it takes nothing and answers nothing.
     """
 
     def __init__(self, home, taken, answered):
@@ -363,11 +378,23 @@ class Endpoint:
         self._listener = socket.create_server((ADDRESS, home.ports["endpoint"]), backlog=64)
         self._taken = taken
         self._answered = answered
+        self.is_open = True
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def close(self):
+        """Listens no longer, so that another can at the same port."""
+        self._listener.close()
 
     def _listen(self):
         while True:
-            connection, _ = self._listener.accept()
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                # It was closed.
+                return
+            if not self.is_open:
+                connection.close()
+                continue
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
@@ -407,15 +434,6 @@ def local(port, path):
             taken += more
     head, body = taken.split(b"\r\n\r\n", 1)
     return int(head.split(b" ")[1]), body.decode()
-
-
-def openssl(*words):
-    """Runs openssl, which must succeed."""
-    done = subprocess.run(
-        ["openssl", *map(str, words)], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"openssl {words[0]}: {done.stderr}")
 
 
 def free_port():

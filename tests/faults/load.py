@@ -34,8 +34,11 @@ class Load:
         self._is_up = False
         self._is_dispatching = True
         self._has_ended = False
+        self.endpoint = None
         if has_push:
-            Endpoint(home, self._take, lambda: self.watch("push-answered", None))
+            self.endpoint = Endpoint(
+                home, self._take, lambda: self.watch("push-answered", None)
+            )
         workers = [Dispatcher(self, HUB) for _ in range(dispatchers)]
         workers += [Collector(self, HUB), Collector(self, SURGERY)]
         if has_push:
@@ -87,6 +90,11 @@ class Load:
         for worker in self._workers:
             worker.join(120)
         return not any(worker.is_alive() for worker in self._workers)
+
+    def close(self):
+        """Nothing is listened to any longer."""
+        if self.endpoint is not None:
+            self.endpoint.close()
 
     def failed(self):
         """What a worker died of, if one did."""

@@ -121,7 +121,9 @@ impl Case {
                 self.ask_one(running, TRUST).await;
                 self.collect(running).await.unwrap();
             }
-            WritePoint::Claim | WritePoint::Settle => self.ask_one(running, POLICE).await,
+            WritePoint::Claim | WritePoint::MoveWaits | WritePoint::Settle => {
+                self.ask_one(running, POLICE).await;
+            }
             WritePoint::Delay | WritePoint::GiveUp => {
                 endpoint.answer_with(&[503]);
                 self.ask_one(running, POLICE).await;
@@ -209,6 +211,11 @@ impl Case {
             WritePoint::MakeToken => {
                 let made = register.make_token(&trust, SignedDuration::from_hours(1), false, at);
                 made.await.map(|_| ()).map_err(said)
+            }
+            WritePoint::MoveWaits => {
+                let (earlier, hour) =
+                    (at - SignedDuration::from_hours(1), SignedDuration::from_hours(1));
+                running.store().move_waits(earlier, -hour).await.map_err(said)
             }
             WritePoint::NoteUses => {
                 let known = running.store().certificates().await.unwrap();

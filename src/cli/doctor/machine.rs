@@ -4,23 +4,20 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::Report;
 use crate::audit::checkpoint::LogVerifier;
-use crate::audit::entry::Fields;
 use crate::cli::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
 use crate::cli::log::verify;
 use crate::cli::sound::{self, Anchored};
 use crate::cli::{Failure, read_text};
 use crate::config::{Config, Home};
+use crate::ledger;
 use crate::message::rfc3339;
 use crate::store::sqlite::{self, Sqlite};
 use crate::store::{Store, StoreError};
 use crate::worker::anchor::Anchor;
-
-/// Entries carry the time at which what they tell of began: a little back and forth is no fault.
-const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
 /// That nobody but the gateway's user can read its keys.
 pub(super) fn key_modes(home: &Home, config: &Config, report: &mut Report) {
@@ -132,18 +129,13 @@ pub(super) async fn clock(
     at: Timestamp,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let Some(head) = store.head().await? else { return Ok(()) };
-    let newest = store.entries(head.size.saturating_sub(1), 1).await?;
-    let fields = newest.first().and_then(|entry| Fields::parse(entry.fields.as_deref()?));
-    let logged = fields.and_then(|fields| fields.get("time")?.parse::<Timestamp>().ok());
-    match logged {
-        Some(logged) if at + CLOCK_TOLERANCE < logged => {
-            let (at, logged) = (rfc3339(at), rfc3339(logged));
-            report.act("clock", format!("it is {at} here, and {logged} in the log"));
+    let Some(latest) = ledger::latest(store).await? else { return Ok(()) };
+    match ledger::behind(latest, at) {
+        Some(says) => {
+            report.act("clock", says);
             report.next("set the clock, and keep it set (chrony or systemd-timesyncd)");
         }
-        Some(_) => report.ok("clock", format!("it is {}, after all that is logged", rfc3339(at))),
-        None => report.note("clock", "the newest entry says no time to compare with"),
+        None => report.ok("clock", format!("it is {}, after what was logged last", rfc3339(at))),
     }
     Ok(())
 }

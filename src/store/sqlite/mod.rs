@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 use rustix::io::Errno;
@@ -351,6 +351,25 @@ impl Store for Sqlite {
     ) -> Result<Vec<Claim>, StoreError> {
         let queue = queue.clone();
         self.write(move |connection| claim(connection, now, lease_s, &queue, wanted, limit)).await
+    }
+
+    async fn move_waits(&self, now: Timestamp, by: SignedDuration) -> Result<(), StoreError> {
+        // Set back, what is due later than now was written before. Set forward, what waits since before
+        // the middle was: what was accepted since is of about now; and to be early does no harm.
+        let moved = if by.is_negative() {
+            "/* clock */ UPDATE deliveries SET due_ms = due_ms + ?2, since_ms = since_ms + ?2
+             WHERE state = 'queued' AND due_ms > ?1"
+        } else {
+            "/* clock */ UPDATE deliveries SET since_ms = since_ms + ?2
+             WHERE state = 'queued' AND since_ms < ?1 - ?2 / 2"
+        };
+        let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let now_ms = now.as_millisecond();
+        self.write(move |connection| {
+            connection.prepare_cached(moved)?.execute(params![now_ms, by_ms])?;
+            Ok(())
+        })
+        .await
     }
 
     async fn untold(

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mash_gateway::audit::checkpoint::LogKey;
 use mash_gateway::audit::entry::{Event, NewEntry};
 use mash_gateway::audit::receipt::{self, Logged};
@@ -39,7 +39,7 @@ macro_rules! write_points {
 write_points! {
     AcceptAcknowledgement, AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSupplement, AcceptTest,
     AcceptTestReply, AllocateReferences, ApproveToken, BarAgency, BindToken, Claim, Collect, Delay,
-    Enrol, GiveUp, IssueCertificate, Log, MakeToken, NoteUses, Probe, RenewCertificate, Retry,
+    Enrol, GiveUp, IssueCertificate, Log, MakeToken, MoveWaits, NoteUses, Probe, RenewCertificate, Retry,
     RevokeCertificate, Save, Settle,
 }
 
@@ -50,6 +50,7 @@ impl WritePoint {
             Self::AllocateReferences => "allocate_references",
             Self::BindToken => "bind_token",
             Self::Claim => "claim",
+            Self::MoveWaits => "move_waits",
             Self::NoteUses => "note_uses",
             Self::Probe => "probe",
             _ => "append",
@@ -333,6 +334,16 @@ impl Store for FaultyStore {
         };
         if let Some(store) = self.durable(fault) {
             store.claim(now, lease_s, queue, wanted, limit).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn move_waits(&self, now: Timestamp, by: SignedDuration) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::MoveWaits]) else {
+            return self.inner.move_waits(now, by).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.move_waits(now, by).await?;
         }
         Err(self.plan.fail(fault).await)
     }
