@@ -35,6 +35,7 @@ mod receipt;
 mod revocation;
 mod rotation;
 mod sealing;
+mod simulation;
 mod store;
 mod write_points;
 mod zoo;
