@@ -69,6 +69,8 @@ pub(super) struct Model {
     pub(super) messages: BTreeMap<MessageId, Message>,
     pub(super) exchanges: BTreeMap<ExchangeId, Exchange>,
     references: HashSet<String>,
+    /// How often what was logged.
+    pub(super) events: BTreeMap<String, usize>,
     /// What endpoints have refused, and what they have taken, answered or not.
     pub(super) refused: BTreeSet<MessageId>,
     pub(super) taken: BTreeMap<MessageId, String>,
@@ -92,9 +94,10 @@ impl Model {
 
     /// Why this is refused, as a problem's code; none when it has to be accepted.
     pub(super) fn refusal(&self, sent: &Sent) -> Option<&'static str> {
-        let known = self.sent.iter().find(|known| {
-            known.is_kept && known.sender == sent.sender && known.key == sent.key
-        });
+        let known = self
+            .sent
+            .iter()
+            .find(|known| known.is_kept && known.sender == sent.sender && known.key == sent.key);
         if let Some(known) = known {
             let is_same = known.target == sent.target && known.body == sent.body;
             return (!is_same).then_some("idempotency-key-reused");
@@ -122,6 +125,7 @@ impl Model {
         at: Timestamp,
     ) -> Result<(), String> {
         let event = fields.get("event").unwrap();
+        *self.events.entry(event.to_owned()).or_default() += 1;
         let time: Timestamp = fields.get("time").unwrap().parse().unwrap();
         if time != at {
             return Err(format!("{event} at {time}, and it is {at}"));

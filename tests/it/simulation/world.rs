@@ -108,7 +108,7 @@ impl World {
 
     pub(super) async fn end(mut self) -> Tried {
         self.stop().await;
-        Tried { entries: self.model.size, pushes: self.pushed, ..self.tried }
+        Tried { pushes: self.pushed, events: self.model.events, ..self.tried }
     }
 
     fn running(&self) -> &Told {
@@ -159,14 +159,17 @@ impl World {
         match step.op {
             Op::Ask(whom) => {
                 let asked = [POLICE, TRUST, SURGERY].into_iter().enumerate();
-                let asked: Vec<_> = asked.filter(|(i, _)| whom >> i & 1 == 1).map(|(_, a)| a).collect();
+                let asked: Vec<_> =
+                    asked.filter(|(i, _)| whom >> i & 1 == 1).map(|(_, a)| a).collect();
                 let mut body = case::dispatch(&asked);
                 body["rfi"]["responseRequiredBy"] = json!(ONE_DAY);
                 self.send_new(HUB, Target::Rfis, None, body, step.asks_again).await
             }
             Op::Say { exchange, what, by } => self.say(exchange, what, by, step.asks_again).await,
             Op::SendAgain { which, is_altered } => {
-                let Some(which) = choose(which, self.model.sent.len()) else { return Ok(nothing()) };
+                let Some(which) = choose(which, self.model.sent.len()) else {
+                    return Ok(nothing());
+                };
                 let mut index = which;
                 if is_altered {
                     let Sent { sender, key, target, what, body, .. } = &self.model.sent[which];
@@ -296,7 +299,9 @@ impl World {
         by: By,
         asks_again: bool,
     ) -> Result<Cause, String> {
-        let Some(index) = choose(exchange, self.model.exchanges.len()) else { return Ok(nothing()) };
+        let Some(index) = choose(exchange, self.model.exchanges.len()) else {
+            return Ok(nothing());
+        };
         let (id, exchange) = self.model.exchanges.iter().nth(index).unwrap();
         let rfi = exchange.rfi.to_string();
         let (kind, mut body) = match what {
@@ -429,11 +434,7 @@ impl World {
         Ok(Cause::Collected(id))
     }
 
-    async fn fetch(
-        &self,
-        reader: &str,
-        id: &MessageId,
-    ) -> Option<Result<Value, &'static str>> {
+    async fn fetch(&self, reader: &str, id: &MessageId) -> Option<Result<Value, &'static str>> {
         let reader = reader.parse().unwrap();
         let collecting = self.running().gateway.collect(&reader, None, None, id, self.at);
         let collected = self.answer(collecting).await?;
@@ -604,8 +605,9 @@ impl World {
             let stored = store.message(id).await.map_err(|error| format!("{id}: {error}"))?;
             let is_its = stored.envelope.recipient.as_str() == message.recipient;
             if stored.delivery.as_str() != message.state || !is_its {
-                let found = (stored.delivery, stored.envelope.recipient);
-                return Err(format!("{id} is {found:?}, and not {}", message.state));
+                let expected = (message.state, &message.recipient);
+                let found = (stored.delivery.as_str(), stored.envelope.recipient.as_str());
+                return Err(format!("{id} is {found:?}, and not {expected:?}"));
             }
         }
         for (id, exchange) in &self.model.exchanges {
