@@ -124,16 +124,19 @@ pub(crate) enum Defect {
     DropsDeliveries,
     /// It does not remember under which key it accepted what.
     ForgetsKeys,
+    /// It lists to everybody what is in one agency's mailbox.
+    ListsOthers,
     /// It puts what is for one agency into another's mailbox.
     MixesUpRecipients,
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::AnswersTooEarly,
         Self::BelievesFailures,
         Self::DropsDeliveries,
         Self::ForgetsKeys,
+        Self::ListsOthers,
         Self::MixesUpRecipients,
     ];
 }
@@ -444,6 +447,10 @@ impl Store for FaultyStore {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError> {
+        if self.defect == Some(Defect::ListsOthers) {
+            let other = super::TRUST.parse().unwrap();
+            return self.inner.inbox(&other, only, after, limit).await;
+        }
         self.inner.inbox(recipient, only, after, limit).await
     }
 
