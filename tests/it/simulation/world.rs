@@ -189,7 +189,9 @@ impl World {
                 Ok(nothing())
             }
             Op::Retry(message) => {
-                let Some(id) = self.message(message) else { return Ok(nothing()) };
+                let Some(id) = self.message_that_is("returned", message) else {
+                    return Ok(nothing());
+                };
                 let (at, to) = (self.at, &self.model.messages[&id].recipient);
                 let is_pushed = matches!(to.as_str(), POLICE | SURGERY);
                 let state = match is_pushed {
@@ -201,7 +203,9 @@ impl World {
                 Ok(Cause::Retried(id))
             }
             Op::GiveUp(message) => {
-                let Some(id) = self.message(message) else { return Ok(nothing()) };
+                let Some(id) = self.message_that_is("queued", message) else {
+                    return Ok(nothing());
+                };
                 let effect = Effect::GiveUp { message: id, at: self.at };
                 let reason = GiveUpReason::SenderAsked;
                 self.operate(&id, |envelope| Event::given_up(envelope, 0, reason), effect).await;
@@ -288,6 +292,13 @@ impl World {
     fn message(&self, number: u8) -> Option<MessageId> {
         let index = choose(number, self.model.messages.len())?;
         self.model.messages.keys().nth(index).copied()
+    }
+
+    /// A message in this state while there are any, or else any: what is not the time for it is tried too.
+    fn message_that_is(&self, state: &str, number: u8) -> Option<MessageId> {
+        let such = self.model.messages.iter().filter(|(_, message)| message.state == state);
+        let such: Vec<_> = such.map(|(id, _)| *id).collect();
+        choose(number, such.len()).map(|index| such[index]).or_else(|| self.message(number))
     }
 
     // --- what is sent -----------------------------------------------------------------------------
