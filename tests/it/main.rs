@@ -40,6 +40,7 @@ mod revocation;
 mod rotation;
 mod scrub;
 mod sealing;
+mod simulation;
 mod shares;
 mod start;
 mod store;

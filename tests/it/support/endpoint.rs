@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use mash_gateway::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::TestAuthority;
@@ -24,6 +25,26 @@ pub(crate) struct Pushed {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) document: Value,
+    /// What the endpoint did with it.
+    pub(crate) behaviour: Behaviour,
+}
+
+/// What an endpoint does with what it is sent, when it was not told what to answer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Behaviour {
+    /// It takes it, and says so.
+    #[default]
+    Take,
+    /// It takes it, and says that it failed.
+    TakeAndFail,
+    /// It takes it, and says nothing.
+    TakeAndVanish,
+    /// It asks to be asked again.
+    AreBusy,
+    /// It closes each connection at once.
+    AreDown,
+    /// It refuses it.
+    Refuse,
 }
 
 /// An endpoint that listens until the test ends. Answers 204 unless told otherwise.
@@ -35,6 +56,8 @@ pub(crate) struct Endpoint {
     answers: Arc<Mutex<VecDeque<StatusCode>>>,
     /// What it says about when it may be asked again, while it does not take what it is sent.
     retry_after: Arc<Mutex<Option<String>>>,
+    behaviour: Arc<Mutex<Behaviour>>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Endpoint {
@@ -48,6 +71,8 @@ impl Endpoint {
             pushed: Arc::default(),
             answers: Arc::default(),
             retry_after: Arc::default(),
+            behaviour: Arc::default(),
+            accepting: None,
         }
     }
 
@@ -82,6 +107,11 @@ impl Endpoint {
         self.listener = None;
     }
 
+    /// What it does from now on.
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
+    }
+
     /// Starts to answer, to whom the gateway's authority vouches for.
     pub(crate) fn start(&mut self, home: &Path) {
         let listener = self.listener.take().unwrap_or_else(|| listen(self.port));
@@ -98,24 +128,30 @@ impl Endpoint {
             tls::server_config(material, ClientCertificate::Required, MinTls::Tls13).unwrap(),
         );
         let (pushed, answers) = (Arc::clone(&self.pushed), Arc::clone(&self.answers));
+        let behaviour = Arc::clone(&self.behaviour);
         let retry_after = Arc::clone(&self.retry_after);
-        tokio::spawn(async move {
+        self.accepting = Some(tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 let (pushed, answers) = (Arc::clone(&pushed), Arc::clone(&answers));
                 let retry_after = Arc::clone(&retry_after);
+                let behaviour = *behaviour.lock().unwrap();
+                if behaviour == Behaviour::AreDown {
+                    continue;
+                }
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(tcp).await else { return };
                     let service = service_fn(move |request| {
                         let retry_after = retry_after.lock().unwrap().clone();
-                        take(request, Arc::clone(&pushed), Arc::clone(&answers), retry_after)
+                        let (pushed, answers) = (Arc::clone(&pushed), Arc::clone(&answers));
+                        take(request, pushed, answers, behaviour, retry_after)
                     });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });
             }
-        });
+        }));
     }
 
     /// Everything it was sent so far.
@@ -124,17 +160,36 @@ impl Endpoint {
     }
 }
 
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+        }
+    }
+}
+
 async fn take(
     request: Request<Incoming>,
     pushed: Arc<Mutex<Vec<Pushed>>>,
     answers: Arc<Mutex<VecDeque<StatusCode>>>,
+    behaviour: Behaviour,
     retry_after: Option<String>,
-) -> Result<Response<Empty<Bytes>>, hyper::Error> {
+) -> Result<Response<Empty<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let document = serde_json::from_slice(&body).unwrap();
-    pushed.lock().unwrap().push(Pushed { headers: head.headers, body, document });
-    let status = answers.lock().unwrap().pop_front().unwrap_or(StatusCode::NO_CONTENT);
+    pushed.lock().unwrap().push(Pushed { headers: head.headers, body, document, behaviour });
+    let told = answers.lock().unwrap().pop_front();
+    let status = match (told, behaviour) {
+        (Some(status), _) => status,
+        (None, Behaviour::Take) => StatusCode::NO_CONTENT,
+        (None, Behaviour::TakeAndFail) => StatusCode::INTERNAL_SERVER_ERROR,
+        (None, Behaviour::AreBusy) => StatusCode::SERVICE_UNAVAILABLE,
+        (None, Behaviour::Refuse) => StatusCode::GONE,
+        (None, Behaviour::TakeAndVanish | Behaviour::AreDown) => {
+            return Err("the connection is closed".into());
+        }
+    };
     let mut response = Response::new(Empty::new());
     *response.status_mut() = status;
     if status.is_redirection() {

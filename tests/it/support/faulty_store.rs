@@ -120,20 +120,41 @@ impl Fault {
 pub(crate) enum Defect {
     /// It answers before what it answers is durable, and then it never is.
     AnswersTooEarly,
+    /// It takes what an endpoint did not take for delivered.
+    BelievesFailures,
     /// What it accepted is on no list and in no queue.
     DropsDeliveries,
     /// It does not remember under which key it accepted what.
     ForgetsKeys,
+    /// It lists to everybody what is in one agency's mailbox.
+    ListsOthers,
     /// It puts what is for one agency into another's mailbox.
     MixesUpRecipients,
+}
+
+impl Defect {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::AnswersTooEarly,
+        Self::BelievesFailures,
+        Self::DropsDeliveries,
+        Self::ForgetsKeys,
+        Self::ListsOthers,
+        Self::MixesUpRecipients,
+    ];
 }
 
 /// The fault that is to come, and what became of it.
 #[derive(Default)]
 pub(crate) struct Plan {
-    armed: Mutex<Option<(WritePoint, Fault)>>,
+    armed: Mutex<Option<(Option<WritePoint>, Fault)>>,
     fired: Mutex<Option<Fault>>,
     kept: Mutex<Option<String>>,
+    /// Of the fault that was armed last.
+    signals: Mutex<Arc<Signals>>,
+}
+
+#[derive(Default)]
+struct Signals {
     struck: Notify,
     forsaken: Notify,
 }
@@ -141,7 +162,14 @@ pub(crate) struct Plan {
 impl Plan {
     /// The next write at this point goes wrong so.
     pub(crate) fn arm(&self, point: WritePoint, fault: Fault) {
-        *self.armed.lock().unwrap() = Some((point, fault));
+        *self.signals.lock().unwrap() = Arc::default();
+        *self.armed.lock().unwrap() = Some((Some(point), fault));
+    }
+
+    /// The next write at any point where it can goes wrong so.
+    pub(crate) fn arm_next(&self, fault: Fault) {
+        *self.signals.lock().unwrap() = Arc::default();
+        *self.armed.lock().unwrap() = Some((None, fault));
     }
 
     /// The fault that happened since this was last asked. One that did not is not to come any more.
@@ -157,27 +185,35 @@ impl Plan {
 
     /// Waits until an answer does not come; whoever waits for it gives up then.
     pub(crate) async fn unanswered(&self) {
-        self.struck.notified().await;
+        self.signals().struck.notified().await;
     }
 
     /// Nobody waits for the answer any more.
     pub(crate) fn forsake(&self) {
-        self.forsaken.notify_one();
+        self.signals().forsaken.notify_one();
+    }
+
+    fn signals(&self) -> Arc<Signals> {
+        Arc::clone(&self.signals.lock().unwrap())
     }
 
     fn strikes(&self, points: &[WritePoint]) -> Option<Fault> {
         self.armed
             .lock()
             .unwrap()
-            .take_if(|(armed, _)| points.contains(armed))
+            .take_if(|(armed, fault)| match armed {
+                Some(armed) => points.contains(armed),
+                None => points.iter().all(|point| fault.strikes(*point)),
+            })
             .map(|(_, fault)| fault)
     }
 
     async fn fail(&self, fault: Fault) -> StoreError {
         *self.fired.lock().unwrap() = Some(fault);
         if fault == Fault::Unanswered {
-            self.struck.notify_one();
-            self.forsaken.notified().await;
+            let signals = self.signals();
+            signals.struck.notify_one();
+            signals.forsaken.notified().await;
         }
         StoreError::Unavailable { reason: format!("{fault:?}, as the test wished"), source: None }
     }
@@ -234,6 +270,13 @@ impl FaultyStore {
                             super::TRUST
                         };
                         message.envelope.recipient = other.parse().unwrap();
+                    }
+                }
+                (Some(Defect::BelievesFailures), Change::Record(record)) => {
+                    if let Effect::Settle(_, state @ DeliveryState::Queued { .. }) =
+                        &mut record.effect
+                    {
+                        *state = DeliveryState::Delivered;
                     }
                 }
                 _ => {}
@@ -416,6 +459,10 @@ impl Store for FaultyStore {
         after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError> {
+        if self.defect == Some(Defect::ListsOthers) {
+            let other = super::TRUST.parse().unwrap();
+            return self.inner.inbox(&other, only, after, limit).await;
+        }
         self.inner.inbox(recipient, only, after, limit).await
     }
 
