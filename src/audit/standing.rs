@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::credentials::Credentials;
 use super::entry::{EventName, Fields};
+use super::files::Files;
 use super::verify::{Fault, LogFault};
 use crate::message::{ExchangeId, ExchangeState, Kind, MessageId, rfc3339};
 use crate::store::{CertificateRecord, EnrolmentToken, ExchangeRow, MessageDigest, StoredEntry};
@@ -18,6 +19,7 @@ pub(super) struct Standing {
     messages: HashMap<MessageId, Delivery>,
     exchanges: HashMap<ExchangeId, Exchange>,
     credentials: Credentials,
+    pub(super) files: Files,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Standing {
         let text = |name| fields.get(name).unwrap_or_default();
         let event = text("event");
         self.credentials.entry(entry.index, fields)?;
+        self.files.entry(entry.index, fields)?;
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -145,6 +148,7 @@ impl Standing {
             }
         }
         faults.extend(self.credentials.compare(size, certificates, tokens));
+        faults.extend(self.files.compare());
         match faults.into_iter().min_by_key(|fault| fault.entry) {
             Some(first) => Err(first),
             None => Ok(()),

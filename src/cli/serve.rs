@@ -23,8 +23,10 @@ use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
 use crate::config::{Config, Home};
+use crate::exchange::attachments::Limits as FileLimits;
 use crate::exchange::{Gateway, Parts};
 use crate::http::api::{self, Api};
+use crate::http::attachments::Transfers;
 use crate::http::connection::{Http, HttpLimits};
 use crate::http::enrolment::{self, Attempts, Enrolment};
 use crate::http::health::{self, Concerns, Local, Reload, Reloaded};
@@ -44,6 +46,7 @@ use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::deliver::{Deliver, Settings};
+use crate::worker::sweep::Sweep;
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
 
@@ -160,6 +163,7 @@ impl Running {
             ledger,
             store: Arc::clone(&store),
             log,
+            files: files(&config),
         }));
         let register = Register::new(
             Arc::clone(&store),
@@ -195,6 +199,8 @@ impl Running {
             rate: Arc::new(Rate::new(config.limits.requests_per_agency_per_minute)),
             body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
             request_timeout: seconds(config.limits.request_timeout_s),
+            attachment_timeout: seconds(config.limits.attachment_timeout_s),
+            transfers: Arc::new(Transfers::new(config.limits.transfers_per_agency_max as usize)),
             page_max: config.limits.inbox_page_max as usize,
         });
         let limits = Limits {
@@ -276,6 +282,7 @@ impl Running {
             Arc::clone(&metrics),
             Arc::clone(&concerns),
         ));
+        let sweep = Sweep::new(Arc::clone(&gateway), &config);
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
         let local_listener = listen(config.listen.local).await?;
@@ -294,6 +301,7 @@ impl Running {
         tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
+        tasks.spawn(sweep.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         tracing::info!(
             partner_api = %partner_api, enrolment = %enrolment, local = %local,
@@ -414,6 +422,14 @@ fn warn_about_keys(home: &Home, config: &Config) {
 pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
     let pem = Zeroizing::new(read(&home.resolve(&config.paths.log_key))?);
     Ok(LogKey::from_pem(&config.log.origin, &pem)?)
+}
+
+/// What files agencies may upload, by the settings.
+pub(super) fn files(config: &Config) -> FileLimits {
+    FileLimits {
+        bytes_max: config.limits.attachment_bytes_max,
+        unsent_bytes_max: config.limits.attachments_unsent_bytes_max,
+    }
 }
 
 /// The at-rest keys, as a home has them.

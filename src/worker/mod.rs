@@ -3,4 +3,5 @@
 pub mod circuit;
 pub mod deliver;
 pub mod expiry;
+pub mod sweep;
 pub mod trust;

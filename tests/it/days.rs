@@ -10,7 +10,7 @@ use mash_gateway::audit::entry::Fields;
 use mash_gateway::config::{Config, Home};
 use mash_gateway::directory::Directory;
 use mash_gateway::directory::parse::ParseOptions;
-use mash_gateway::exchange::{Gateway, Parts};
+use mash_gateway::exchange::{Gateway, Parts, attachments};
 use mash_gateway::http::health::Concerns;
 use mash_gateway::ledger::Ledger;
 use mash_gateway::message::{MessageId, Submission, Target, now};
@@ -69,6 +69,7 @@ impl Told {
             ledger,
             store,
             log,
+            files: attachments::Limits { bytes_max: 0, unsent_bytes_max: 0 },
         }));
         let concerns = Arc::new(Concerns::default());
         let settings = Settings::of(&home, &config);

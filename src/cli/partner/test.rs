@@ -325,6 +325,7 @@ fn gateway(
         ledger,
         store: Arc::clone(store),
         log,
+        files: serve::files(config),
     }))
 }
 

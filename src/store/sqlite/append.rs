@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dedupe::{self, Place};
 use super::row::{self, integer};
-use super::{Shared, Writer, lock, read};
+use super::{Shared, Writer, attachments, lock, read};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
@@ -19,8 +19,8 @@ use crate::message::{
     Exchange, ExchangeId, ExchangeState, Kind, MessageId, ResponseResult, Said, Untimely,
 };
 use crate::store::{
-    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken, NewEnquiry,
-    NewMessage, Record, Step, StoreError,
+    Accept, Applied, AttachedKey, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
+    NewEnquiry, NewMessage, Record, Step, StoreError,
 };
 
 impl Shared {
@@ -214,6 +214,12 @@ impl Batch<'_> {
         let count = messages.len() as u64;
         let mut places = Vec::with_capacity(messages.len());
         for message in &messages {
+            let sender = &message.envelope.sender;
+            for AttachedKey { attachment, .. } in &message.attachments {
+                if !attachments::is_held(self.connection, attachment, sender)? {
+                    return Ok(Verdict::Known(Applied::AttachmentGone));
+                }
+            }
             match &message.step {
                 Step::Open(_) => places.push(None),
                 Step::Say(said) => match self.say(&message.envelope.exchange, *said)? {
@@ -240,6 +246,7 @@ impl Batch<'_> {
                 (Step::Say(_), None) => return Err(corrupt("what is said has no exchange")),
             };
             self.insert_message(&message, submission)?;
+            attachments::bind(self.connection, self.next(), &message.attachments)?;
             self.entries.push(Entry { new: message.entry, previous });
         }
         let place = Place { entry: first, count };
@@ -263,6 +270,14 @@ impl Batch<'_> {
                 }
                 false
             }
+            Effect::Attach(attachment) => {
+                if let Some(refused) =
+                    attachments::attach(self.connection, &attachment, self.next())?
+                {
+                    return Ok(Verdict::Known(refused));
+                }
+                false
+            }
             Effect::BarAgency { agency, at } => {
                 let at_ms = at.as_millisecond();
                 self.connection
@@ -283,6 +298,12 @@ impl Batch<'_> {
                 Ok(reached) => reached,
                 Err(refused) => return Ok(Verdict::Known(refused)),
             },
+            Effect::CollectAttachment { attachment, message } => {
+                if !attachments::collect(self.connection, &attachment, &message, self.next())? {
+                    return Ok(Verdict::Known(Applied::NotFound));
+                }
+                false
+            }
             Effect::Delay(message) => {
                 let told = self
                     .connection
@@ -374,6 +395,12 @@ impl Batch<'_> {
                     Ok(reached) => reached,
                     Err(refused) => return Ok(Verdict::Known(refused)),
                 }
+            }
+            Effect::SweepAttachment(attachment) => {
+                if !attachments::sweep(self.connection, &attachment)? {
+                    return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
             }
         };
         let previous = match exchange {

@@ -18,20 +18,21 @@ pub(super) const PAGE_BYTES: i64 = 8_192;
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements kept prepared for each connection: more than there are.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 96;
 
 /// "MASH", as the file's header has it.
 const APPLICATION_ID: i64 = 0x4d41_5348;
 
 /// In order; never changed once released.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("V1__initial", include_str!("../../../migrations/sqlite/V1__initial.sql")),
     ("V2__enrolment", include_str!("../../../migrations/sqlite/V2__enrolment.sql")),
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
+    ("V4__attachments", include_str!("../../../migrations/sqlite/V4__attachments.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Makes the file if there is none, and brings its tables up to date.
 pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
