@@ -11,6 +11,7 @@ mod support;
 
 mod access;
 mod architecture;
+mod attachments;
 mod bad_input;
 mod cli;
 mod csr;
