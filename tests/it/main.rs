@@ -12,6 +12,7 @@ mod support;
 mod access;
 mod architecture;
 mod attachments;
+mod attachments_at_rest;
 mod bad_input;
 mod cli;
 mod csr;

@@ -30,7 +30,7 @@ impl Shared {
         key: &LogKey,
     ) -> Result<Vec<Applied>, StoreError> {
         let mut writer = lock(&self.writer);
-        let Writer { connection, tree, checkpointer } = &mut *writer;
+        let Writer { connection, tree, checkpointer, .. } = &mut *writer;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let before = current(&transaction, tree.clone())?;
         self.keys(&transaction, |keys| keys.catch_up(&transaction, before.size()))?;

@@ -55,6 +55,8 @@ struct Shared {
 
 struct Writer {
     connection: Connection,
+    /// For parts of files.
+    blobs: Connection,
     /// The log as of the last batch. None until the first.
     tree: Option<Tree>,
     checkpointer: Checkpointer,
@@ -73,7 +75,8 @@ impl Sqlite {
         let connection = open::writer(path)?;
         open::check(&connection)?;
         let checkpointer = Checkpointer::start(path)?;
-        let writer = Writer { connection, tree: None, checkpointer };
+        let blobs = open::blob_writer(path)?;
+        let writer = Writer { connection, blobs, tree: None, checkpointer };
         let shared = Shared {
             path: path.to_owned(),
             writer: Mutex::new(writer),
@@ -111,6 +114,23 @@ impl Sqlite {
             let mut writer = lock(&shared.writer);
             let transaction =
                 writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = change(&transaction)?;
+            transaction.commit()?;
+            writer.checkpointer.written(&writer.connection);
+            Ok(done)
+        })
+        .await
+    }
+
+    /// Writes or removes parts of files, the same way.
+    async fn write_blobs<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on_thread(move |shared| {
+            let mut writer = lock(&shared.writer);
+            let transaction =
+                writer.blobs.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = change(&transaction)?;
             transaction.commit()?;
             writer.checkpointer.written(&writer.connection);
@@ -306,7 +326,7 @@ impl Store for Sqlite {
     }
 
     async fn clear_discarded(&self, parts: usize) -> Result<bool, StoreError> {
-        self.write(move |connection| attachments::clear(connection, parts)).await
+        self.write_blobs(move |connection| attachments::clear(connection, parts)).await
     }
 
     async fn uploaded(

@@ -71,6 +71,14 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// The same for large blobs, which pass through and are not read again soon: what it remembers of them
+/// is little, and in nobody's way.
+pub(super) fn blob_writer(path: &Path) -> Result<Connection, StoreError> {
+    let connection = writer(path)?;
+    connection.execute_batch("/* open */ PRAGMA cache_size = -4096;")?;
+    Ok(connection)
+}
+
 /// A connection that reads.
 pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
