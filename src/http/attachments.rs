@@ -285,5 +285,5 @@ impl hyper::body::Body for FileBody {
     }
 }
 
-/// Files that come and go at once, of all agencies together: each takes some 4 MiB.
+/// Files that come and go at once, of all agencies together: each takes some 2 MiB.
 const TRANSFERS_MAX: usize = 64;

@@ -45,7 +45,7 @@ impl FileSealer {
     pub fn new() -> Self {
         let key = x25519::Identity::generate();
         let recipient = key.to_public();
-        let sealed = Sealed::default();
+        let sealed = Sealed::new();
         let encryptor =
             age::Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient))
                 .expect("one X25519 recipient is always enough");
@@ -64,8 +64,9 @@ impl FileSealer {
         if sealed.len() < PART_BYTES {
             return None;
         }
-        let rest = sealed.split_off(PART_BYTES);
-        let part = std::mem::replace(&mut *sealed, rest);
+        // Moved down in the buffer it is in: large buffers that come and go leave holes in memory.
+        let part = sealed[..PART_BYTES].to_vec();
+        sealed.drain(..PART_BYTES);
         drop(sealed);
         self.digest.update(&part);
         Some(part)
@@ -257,10 +258,14 @@ fn facts(label: &str, id: &AttachmentId, place: &Place<'_>) -> Option<Attachment
 }
 
 /// Ciphertext on its way out of age.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Sealed(Arc<Mutex<Vec<u8>>>);
 
 impl Sealed {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Vec::with_capacity(2 * PART_BYTES))))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -309,6 +314,6 @@ impl Read for Feed {
 
 /// How large the parts are in which a sealed file is kept: of the disk's and the writer's time a
 /// little, and not too many rows.
-pub const PART_BYTES: usize = 1 << 20;
+pub const PART_BYTES: usize = 256 << 10;
 
 const LABEL_VERSION: &str = "# mash-file/v1";

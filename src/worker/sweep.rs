@@ -81,4 +81,4 @@ const EVERY: Duration = Duration::from_secs(60);
 const FILES_AT_ONCE: usize = 100;
 
 /// 4 MiB: overwritten before anybody else would notice that they wait.
-const PARTS_AT_ONCE: usize = 4;
+const PARTS_AT_ONCE: usize = 16;

@@ -46,7 +46,7 @@ async fn what_no_message_names_in_time_is_destroyed_and_what_one_names_is_not() 
     age(&gateway, 25);
     gateway.serve();
     let (hub, police) = (gateway.moved(hub), gateway.moved(police));
-    eventually("it is swept", async || counts(&gateway) == "1 3").await;
+    eventually("it is swept", async || counts(&gateway) == "1 10").await;
     let named = dispatch_with(&[POLICE], &[&forgotten]);
     let problem = hub.post("/v1/rfis", &named).await.problem(422, "schema");
     assert_eq!(problem["errors"][0]["pointer"], "/rfi/attachments/0");
@@ -77,7 +77,7 @@ async fn a_crash_loses_no_file_that_was_acknowledged_and_keeps_no_other() {
     input.write_all(&pdf(5 << 20)).unwrap();
     input.flush().unwrap();
     let arriving = "SELECT parts FROM attachments WHERE state = 'arriving'";
-    eventually("three parts are here", async || {
+    eventually("some parts are here", async || {
         sqlite(&gateway, arriving).parse::<u32>().is_ok_and(|parts| parts > 2)
     })
     .await;
@@ -96,7 +96,7 @@ async fn a_crash_loses_no_file_that_was_acknowledged_and_keeps_no_other() {
     gateway.kill();
     age(&gateway, 1);
     gateway.serve();
-    eventually("the rest is swept", async || counts(&gateway) == "1 3").await;
+    eventually("the rest is swept", async || counts(&gateway) == "1 10").await;
     gateway.stop();
     // It never was there: nothing is said of it.
     assert!(gateway.entries().iter().all(|fields| fields["event"] != "attachment-swept"));
@@ -194,7 +194,7 @@ async fn whatever_is_changed_of_a_file_is_found_and_no_whole_file_is_handed_over
     };
     for (what, sql, entry) in [
         ("a bit of the first part", flip(0), uploaded[0]),
-        ("a bit of the last part", flip(2), uploaded[0]),
+        ("a bit of the last part", flip(9), uploaded[0]),
         (
             "a part that is gone",
             format!("DELETE FROM attachment_parts WHERE {of_sent} AND part = 1"),
@@ -202,7 +202,7 @@ async fn whatever_is_changed_of_a_file_is_found_and_no_whole_file_is_handed_over
         ),
         (
             "the last part gone",
-            format!("DELETE FROM attachment_parts WHERE {of_sent} AND part = 2"),
+            format!("DELETE FROM attachment_parts WHERE {of_sent} AND part = 9"),
             uploaded[0],
         ),
         (
@@ -251,8 +251,8 @@ async fn whatever_is_changed_of_a_file_is_found_and_no_whole_file_is_handed_over
     // Whoever fetches such a file gets what is good of it, and a connection that breaks off.
     for (part, sql) in [
         (0, flip(0)),
-        (2, flip(2)),
-        (2, format!("DELETE FROM attachment_parts WHERE {of_sent} AND part = 2")),
+        (9, flip(9)),
+        (9, format!("DELETE FROM attachment_parts WHERE {of_sent} AND part = 9")),
     ] {
         sqlite(&gateway, &sql);
         gateway.serve();
@@ -327,7 +327,7 @@ fn memory_kib(gateway: &TestGateway) -> (u64, u64) {
 #[tokio::test]
 async fn a_large_file_takes_no_more_memory_than_a_small_one() {
     // MASH_TEST_FILE_MIB=1024 makes it the gibibyte that ARCHITECTURE.md speaks of.
-    let mib: u64 = std::env::var("MASH_TEST_FILE_MIB").map_or(200, |mib| mib.parse().unwrap());
+    let mib: u64 = std::env::var("MASH_TEST_FILE_MIB").map_or(128, |mib| mib.parse().unwrap());
     let gateway = gateway(&[
         ("# attachment_bytes_max = 26214400", "attachment_bytes_max = 2147483648"),
         ("# attachments_unsent_bytes_max = 104857600", "attachments_unsent_bytes_max = 9000000000"),
@@ -388,5 +388,5 @@ async fn a_large_file_takes_no_more_memory_than_a_small_one() {
     let (_, most) = memory_kib(&gateway);
     let grown = most.saturating_sub(before) / 1024;
     println!("{mib} MiB in and out: {grown} MiB of memory above {} MiB", before / 1024);
-    assert!(grown < 64, "{grown} MiB above {} MiB", before / 1024);
+    assert!(grown < 32, "{grown} MiB above {} MiB", before / 1024);
 }

@@ -312,8 +312,10 @@ impl Store for Sqlite {
         bytes_max: u64,
     ) -> Result<PartAdded, StoreError> {
         let id = *id;
-        self.write(move |connection| attachments::add_part(connection, &id, &ciphertext, bytes_max))
-            .await
+        self.write_blobs(move |connection| {
+            attachments::add_part(connection, &id, &ciphertext, bytes_max)
+        })
+        .await
     }
 
     async fn discard_upload(&self, id: &AttachmentId) -> Result<(), StoreError> {
