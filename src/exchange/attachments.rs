@@ -92,7 +92,11 @@ impl Gateway {
             return Err(self.too_much_unsent());
         }
         let store = Arc::clone(&self.store);
-        Ok(Arriving { id, sealer: FileSealer::new(), draft: Draft { store, id, is_kept: false } })
+        Ok(Arriving {
+            id,
+            sealer: FileSealer::with_new_key(),
+            draft: Draft { store, id, is_kept: false },
+        })
     }
 
     /// The largest file that this agency may send; none when it may send no files.
@@ -170,7 +174,10 @@ impl Gateway {
                 digest: stored.digest,
                 wrapped_key: Some(wrapped_key.clone()),
             };
-            (facts, Opening::NotOurs(digest::Context::new(&digest::SHA256), stored.digest))
+            (
+                facts,
+                Opening::NotOurs(Box::new(digest::Context::new(&digest::SHA256)), stored.digest),
+            )
         } else {
             let key = self.sealer.sent_file(
                 &stored.id,
@@ -435,7 +442,7 @@ enum Opening {
     /// The gateway opens it.
     Ours(Box<FileOpener>),
     /// Only its recipient can: it is handed over sealed, if it has this digest.
-    NotOurs(digest::Context, [u8; 32]),
+    NotOurs(Box<digest::Context>, [u8; 32]),
 }
 
 impl Outgoing {
@@ -455,7 +462,7 @@ impl Outgoing {
             Opening::Ours(opener) => opener.open(&part, is_last)?,
             Opening::NotOurs(hash, digest) => {
                 hash.update(&part);
-                if is_last && hash.clone().finish().as_ref() != digest {
+                if is_last && hash.as_ref().clone().finish().as_ref() != digest {
                     return Err(OpenError::Tampered.into());
                 }
                 Zeroizing::new(part)

@@ -42,7 +42,7 @@ pub struct SealedFile {
 
 impl FileSealer {
     /// For a new file, with a key of its own.
-    pub fn new() -> Self {
+    pub fn with_new_key() -> Self {
         let key = x25519::Identity::generate();
         let recipient = key.to_public();
         let sealed = Sealed::new();
