@@ -45,6 +45,7 @@ use crate::seal::{Identities, Sealer};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFormat, Metrics};
+use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
 use crate::worker::sweep::Sweep;
 pub(super) use crate::worker::trust::directory;
@@ -147,7 +148,9 @@ impl Running {
         allow_open_files(&config)?;
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
+        let database = home.resolve(&config.store.sqlite);
+        let store: Arc<dyn Store> =
+            Arc::new(Sqlite::open_keeping(&database, config.store.free_bytes_min)?);
         let log_key = log_key(home, &config)?;
         let log = log_key.verifier();
         if let Some(head) = store.head().await? {
@@ -283,6 +286,11 @@ impl Running {
             Arc::clone(&concerns),
         ));
         let sweep = Sweep::new(Arc::clone(&gateway), &config);
+        let backlog = backlog::Watch {
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            concerns,
+        };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
         let local_listener = listen(config.listen.local).await?;
@@ -302,6 +310,7 @@ impl Running {
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
         tasks.spawn(sweep.run(stop.clone()));
+        tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         tracing::info!(
             partner_api = %partner_api, enrolment = %enrolment, local = %local,
