@@ -330,6 +330,7 @@ async fn gateway(
         ledger,
         store: Arc::clone(store),
         log,
+        files: serve::files(config),
         mailbox: serve::mailbox_limits(config),
     }))
 }

@@ -506,7 +506,7 @@ pub(super) fn message_digests(
     from: u64,
     to: u64,
 ) -> Result<Vec<MessageDigest>, StoreError> {
-    all(
+    let mut messages = all(
         connection,
         concat!(
             "/* digests */ SELECT ",
@@ -523,7 +523,13 @@ pub(super) fn message_digests(
         ),
         params![integer(from), integer(to)],
         row::message_digest,
-    )
+    )?;
+    for (entry, attachment) in super::attachments::references(connection, from, to)? {
+        if let Ok(at) = messages.binary_search_by_key(&entry, |message| message.entry) {
+            messages[at].attachments.push(attachment);
+        }
+    }
+    Ok(messages)
 }
 
 pub(super) fn certificates(connection: &Connection) -> Result<Vec<CertificateRecord>, StoreError> {
@@ -581,7 +587,7 @@ pub(super) fn size_bytes(connection: &Connection) -> Result<u64, StoreError> {
     )
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -590,7 +596,7 @@ fn one<T>(
     Ok(connection.prepare_cached(sql)?.query_row(params, read)?)
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,

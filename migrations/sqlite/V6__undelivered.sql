@@ -1,6 +1,6 @@
 -- Which exchanges have a message in them that is late or was returned, without reading all that was
 -- logged about them.
-PRAGMA user_version = 7;
+PRAGMA user_version = 6;
 
 ALTER TABLE deliveries ADD COLUMN exchange BLOB CHECK (length(exchange) = 16);
 

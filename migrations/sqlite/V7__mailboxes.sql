@@ -1,5 +1,5 @@
 -- How much waits for each agency, so that a mailbox can have a limit without being counted each time.
-PRAGMA user_version = 8;
+PRAGMA user_version = 7;
 
 -- What was neither delivered nor saved: held, collected, queued or returned.
 CREATE TABLE mailboxes (
