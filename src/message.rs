@@ -348,6 +348,16 @@ pub enum ResponseResult {
     Partial,
 }
 
+/// What the sender was told of a message that has not reached its recipient.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undelivered {
+    /// It is late, and is still tried.
+    Delayed,
+    /// It was given up.
+    Returned,
+}
+
 impl ResponseResult {
     /// Every result.
     pub const ALL: [Self; 4] =
@@ -603,6 +613,8 @@ pub struct Exchange {
     pub result: Option<ResponseResult>,
     /// When the outcome was sent to the agency.
     pub outcome_at: Option<Timestamp>,
+    /// What a sender was told of a message in it that has not reached its recipient, if there is one.
+    pub undelivered: Option<Undelivered>,
     /// The public half of the enquiry's sealing key: an age recipient, `age1…`.
     pub sealing_recipient: String,
 }

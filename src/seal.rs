@@ -400,6 +400,7 @@ fn seal_message(
                 state: ExchangeState::Requested,
                 result: None,
                 outcome_at: None,
+                undelivered: None,
                 sealing_recipient: enquiry_recipient.to_string(),
             }))
         }

@@ -203,8 +203,13 @@ pub(super) fn status_line(exchange: &Value) -> String {
         (_, _) => "no reply: collected, nothing said".to_owned(),
     };
     let overdue = if exchange["isOverdue"] == true { "  OVERDUE" } else { "" };
+    let undelivered = match text(exchange, "undelivered") {
+        "" => "",
+        "delayed" => "  DELAYED: a message is late",
+        _ => "  RETURNED: a message was given up",
+    };
     format!(
-        "{}  {}  {}  due {}{overdue}",
+        "{}  {}  {}  due {}{overdue}{undelivered}",
         text(exchange, "reference"),
         text(exchange, "agency"),
         stands,

@@ -43,6 +43,7 @@ use crate::seal::{Identities, Sealer};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::{self, LogFormat, Metrics};
+use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
@@ -276,6 +277,11 @@ impl Running {
             Arc::clone(&metrics),
             Arc::clone(&concerns),
         ));
+        let backlog = backlog::Watch {
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            concerns,
+        };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
         let local_listener = listen(config.listen.local).await?;
@@ -294,6 +300,7 @@ impl Running {
         tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
+        tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         tracing::info!(
             partner_api = %partner_api, enrolment = %enrolment, local = %local,

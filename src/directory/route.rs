@@ -520,6 +520,7 @@ agency = [
             state: ExchangeState::Received,
             result: None,
             outcome_at: None,
+            undelivered: None,
             sealing_recipient: "age1".to_owned(),
         }
     }

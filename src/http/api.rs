@@ -656,7 +656,8 @@ async fn openapi(_: Sender) -> Response {
 /// The API's description, as served.
 pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
 
-/// One exchange as JSON: what it is, how it stands, and, where there is none, that there is no answer.
+/// One exchange as JSON: what it is, how it stands, what in it has not reached whom it is for, and, where
+/// there is none, that there is no answer.
 pub fn exchange_view(exchange: &Exchange, at: Timestamp) -> Value {
     let mut view = json!({
         "agency": exchange.agency,
@@ -677,6 +678,9 @@ pub fn exchange_view(exchange: &Exchange, at: Timestamp) -> Value {
     }
     if let Some(outcome_at) = exchange.outcome_at {
         view["outcomeAt"] = json!(rfc3339(outcome_at));
+    }
+    if let Some(undelivered) = exchange.undelivered {
+        view["undelivered"] = json!(undelivered);
     }
     match exchange.state {
         ExchangeState::Requested => view["silence"] = json!("not-collected"),

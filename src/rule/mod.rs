@@ -162,6 +162,7 @@ mod tests {
             state: ExchangeState::Requested,
             result: None,
             outcome_at: None,
+            undelivered: None,
             sealing_recipient: String::new(),
         }
     }

@@ -563,6 +563,9 @@ pub struct ExchangeRow {
 /// What can be wrong with the rows that belong to a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RowFault {
+    /// It would be shown as late or returned in another exchange.
+    #[error("its delivery is in another exchange")]
+    DeliveryExchange,
     /// It is not known how it stands with its delivery.
     #[error("its delivery is missing")]
     DeliveryMissing,

@@ -1,5 +1,6 @@
 //! Workers: what the gateway does unasked. Each can be killed at any instruction.
 
+pub mod backlog;
 pub mod circuit;
 pub mod deliver;
 pub mod expiry;

@@ -263,6 +263,65 @@ async fn an_agency_that_was_suspended_meanwhile_is_not_pushed_to() {
     assert_eq!(queued(&gateway), "0");
 }
 
+/// What the hub sees of an exchange's messages that have not arrived, wherever it is shown.
+async fn undelivered(gateway: &TestGateway, asked: &Value) -> Option<String> {
+    let hub = gateway.agency(HUB);
+    let (id, enquiry) = (&asked["exchange"], asked["enquiry"].as_str().unwrap());
+    let shown = hub.get_json(&format!("/v1/exchanges/{}", id.as_str().unwrap())).await;
+    let all = hub.get_json("/v1/exchanges").await["exchanges"].clone();
+    let board = hub.get_json("/v1/enquiries").await["enquiries"][0]["exchanges"].clone();
+    let one = hub.get_json(&format!("/v1/enquiries/{enquiry}")).await["exchanges"].clone();
+    for list in [all, board, one] {
+        let found = list.as_array().unwrap().iter().find(|one| one["id"] == *id).unwrap().clone();
+        // What happens between two of these questions is asked again.
+        if found["undelivered"] != shown["undelivered"] {
+            return Some("changing".to_owned());
+        }
+    }
+    shown["undelivered"].as_str().map(str::to_owned)
+}
+
+fn status(gateway: &TestGateway) -> String {
+    let file = |name: &str| gateway.agencies().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = (file(&format!("{HUB}.pem")), file(&format!("{HUB}.key")));
+    let at = ["--gateway", &gateway.url, "--cert", &cert, "--key", &key, "--ca", &file("ca.pem")];
+    let ran = gateway.run(&[&["rfi", "status"], &at[..]].concat());
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    text(&ran.stdout)
+}
+
+#[tokio::test]
+async fn a_board_shows_what_is_late_and_what_was_returned_until_it_arrives() {
+    let mut endpoint = Endpoint::reserve();
+    let mut gateway = pushing(&endpoint, false);
+    gateway.configure("# delayed_after_s = 900", "delayed_after_s = 1");
+    endpoint.answer_with(&[503, 503, 410]);
+    gateway.serve();
+    let dispatched = gateway.agency(HUB).dispatch(&[POLICE, TRUST]).await;
+    let of = |at: usize| {
+        let mut asked = dispatched["exchanges"][at].clone();
+        asked["enquiry"] = dispatched["enquiry"].clone();
+        asked
+    };
+    let (asked, other) = (of(0), of(1));
+    let is = async |wanted: Option<&str>| undelivered(&gateway, &asked).await.as_deref() == wanted;
+    // Nothing answers there yet.
+    eventually("it is late", async || is(Some("delayed")).await).await;
+    assert!(status(&gateway).contains("DELAYED"), "{}", status(&gateway));
+    endpoint.start(&gateway.home());
+    eventually("it is refused", async || is(Some("returned")).await).await;
+    assert!(status(&gateway).contains("RETURNED"), "{}", status(&gateway));
+    assert_eq!(undelivered(&gateway, &other).await, None, "the other one waits in its mailbox");
+    let again = dead_letter(&gateway, &["retry", "--agency", POLICE]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    eventually("it has arrived", async || is(None).await).await;
+    last(&gateway.agency(HUB), &asked, "delivered").await;
+    let status = status(&gateway);
+    assert!(!status.contains("DELAYED") && !status.contains("RETURNED"), "{status}");
+    gateway.stop();
+    gateway.verify_log();
+}
+
 fn dead_letter(gateway: &TestGateway, arguments: &[&str]) -> Output {
     gateway.run(&[&["dead-letter"], arguments].concat())
 }

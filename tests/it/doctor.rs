@@ -366,10 +366,11 @@ async fn messages_that_wait_too_long() {
 
 #[tokio::test]
 async fn pushes_that_are_late_or_came_back() {
-    let (dead, mut refusing) = (Endpoint::reserve(), Endpoint::reserve());
-    let partners =
-        case::partners(&[(POLICE, &dead.lines(false)), (SURGERY, &refusing.lines(false))]);
+    // Nobody listens any more where the police's is.
+    let (dead, mut refusing) = (Endpoint::reserve().lines(false), Endpoint::reserve());
+    let partners = case::partners(&[(POLICE, &dead), (SURGERY, &refusing.lines(false))]);
     let mut gateway = TestGateway::made(&partners);
+    gateway.configure("# retry_base_s = 5", "retry_base_s = 1");
     settle(&gateway);
     refusing.introduce(&gateway.home());
     refusing.answer_with(&[422]);
@@ -384,6 +385,22 @@ async fn pushes_that_are_late_or_came_back() {
     };
     eventually("it came back", async || returned().is_some()).await;
     assert_eq!(returned().unwrap()["agency"], SURGERY);
+    // The gateway says both itself; neither is what a person is called for at night.
+    let says = |what: &str| gateway.local("/readyz").contains(what);
+    let endpoint = format!("push endpoints: no answer from the endpoint of {POLICE}");
+    eventually("no answer", async || says(&endpoint)).await;
+    let given_up = format!(
+        "dead letters: 1 were returned to their senders and not collected since, to {SURGERY}"
+    );
+    eventually("a dead letter", async || says(&given_up)).await;
+    assert!(says("\"ready-with-concerns\""));
+    assert!(gateway.local("/metrics").contains("\nmash_gateway_queued_messages 1\n"));
+    let found = doctor_at(&gateway, "+10m");
+    found.is_well();
+    let noted = found.of("note");
+    assert!(noted.contains(&"gateway-concern") && noted.contains(&"push-returned"), "{found:?}");
+    gateway.agency(SURGERY).collect_first().await;
+    eventually("it was collected after all", async || !says("dead letters")).await;
     assert_eq!(doctor_at(&gateway, "+16m").only("push-delayed")["agency"], POLICE);
 }
 

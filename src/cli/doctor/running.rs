@@ -9,6 +9,8 @@ use super::Report;
 use crate::cli::running::{ask, is_ours};
 use crate::config::{Config, Home};
 use crate::issuer::{Access, Answer, Ask};
+use crate::worker::backlog::DEAD_LETTERS;
+use crate::worker::deliver::ENDPOINTS;
 use crate::worker::trust::ISSUER;
 
 /// Whether this home's gateway runs; its concerns are findings.
@@ -42,12 +44,19 @@ pub(super) async fn gateway(home: &Home, config: &Config, report: &mut Report) -
     }
     for concern in body["concerns"].as_array().into_iter().flatten() {
         let concern = concern.as_str().unwrap_or_default();
-        // Up to a minute old; below, the issuer is asked itself.
-        if concern.strip_prefix(ISSUER).is_some_and(|rest| rest.starts_with(':')) {
-            continue;
+        match concern.split_once(": ").map_or(concern, |(matter, _)| matter) {
+            // Up to a minute old; below, the issuer is asked itself, and the store what was returned.
+            ISSUER | DEAD_LETTERS => continue,
+            // Its messages are tried for days: what is late is told below, with whom to ring.
+            ENDPOINTS => {
+                report.note("gateway-concern", concern);
+                report.next("is it up? mash-gateway partner test with the agency's id");
+            }
+            _ => {
+                report.act("gateway-concern", concern);
+                report.next("its log says more");
+            }
         }
-        report.act("gateway-concern", concern);
-        report.next("its log says more");
     }
     true
 }

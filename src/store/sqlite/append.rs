@@ -667,7 +667,8 @@ impl Batch<'_> {
         self.connection
             .prepare_cached(
                 "/* accept */ INSERT INTO deliveries (entry, recipient, state, endpoint, due_ms,
-                 attempts, since_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?3 = 'queued', ?7, NULL))",
+                 attempts, since_ms, exchange)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?3 = 'queued', ?7, NULL), ?8)",
             )?
             .execute(params![
                 entry,
@@ -676,7 +677,8 @@ impl Batch<'_> {
                 endpoint,
                 due_ms,
                 attempts,
-                envelope.time.as_millisecond()
+                envelope.time.as_millisecond(),
+                envelope.exchange
             ])?;
         Ok(())
     }

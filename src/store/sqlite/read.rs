@@ -438,7 +438,7 @@ pub(super) fn message_digests(
             envelope_columns!(),
             ", p.ciphertext, e.wrapped_key IS NOT NULL, e.recipient, x.hub, x.agency, x.last_entry,
              x.outcome_ms, x.result IS NOT NULL, x.sealing_recipient, x.state, d.recipient, d.state,
-             d.told
+             d.told, d.exchange
              FROM messages AS m
              LEFT JOIN payloads AS p ON p.entry = m.entry
              LEFT JOIN enquiries AS e ON e.id = m.enquiry

@@ -9,7 +9,7 @@ use rusqlite::{Result, Row};
 use crate::audit::tree::Hash;
 use crate::message::{
     AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Priority,
-    Reference, ResponseResult,
+    Reference, ResponseResult, Undelivered,
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
@@ -33,7 +33,9 @@ const ENVELOPE_COLUMNS: usize = 16;
 macro_rules! exchange_columns {
     () => {
         "id, enquiry, reference, hub, agency, rfi, categories, persons, priority, \
-         response_required_by_ms, opened_ms, state, result, outcome_ms, sealing_recipient"
+         response_required_by_ms, opened_ms, state, result, outcome_ms, sealing_recipient, \
+         (SELECT max(d.state) FROM deliveries AS d \
+          WHERE d.exchange = exchanges.id AND d.told IS NOT NULL)"
     };
 }
 pub(super) use exchange_columns;
@@ -181,7 +183,18 @@ pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
         result: row.get(12)?,
         outcome_at: optional_time(row, 13)?,
         sealing_recipient: row.get(14)?,
+        undelivered: undelivered(row, 15)?,
     })
+}
+
+// The worse of two messages' states is the last of them by name.
+fn undelivered(row: &Row<'_>, column: usize) -> Result<Option<Undelivered>> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        None => Ok(None),
+        Some("queued") => Ok(Some(Undelivered::Delayed)),
+        Some("returned") => Ok(Some(Undelivered::Returned)),
+        Some(_) => Err(FromSqlError::InvalidType.into()),
+    }
 }
 
 /// An entry: `idx, salt, fields, nodes, previous`.
@@ -206,7 +219,8 @@ pub(super) fn head(row: &Row<'_>) -> Result<Head> {
 
 /// A message's digests: the envelope's columns, then `ciphertext`; whether there is an enquiry with
 /// its key, and its `recipient`; the exchange's `hub, agency, last_entry, outcome_ms`, whether it has
-/// a result, `sealing_recipient, state`; the delivery's `recipient, state, told`.
+/// a result, `sealing_recipient, state`; the delivery's `recipient, state, told,
+/// exchange`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
     let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
@@ -242,6 +256,9 @@ fn message_rows(
         None => return Ok(Err(RowFault::DeliveryMissing)),
         Some(to) if to != envelope.recipient => return Ok(Err(RowFault::DeliveryRecipient)),
         Some(_) => {}
+    }
+    if row.get::<_, Option<ExchangeId>>(at(13))? != Some(envelope.exchange) {
+        return Ok(Err(RowFault::DeliveryExchange));
     }
     let exchange = ExchangeRow {
         last_entry: unsigned(row, at(5))?,

@@ -38,6 +38,7 @@ impl Fixture {
             state: ExchangeState::Requested,
             result: None,
             outcome_at: None,
+            undelivered: None,
             sealing_recipient: "age1invented".to_owned(),
         };
         let fixture = Self { folder, key: LogKey::generate("test/log").unwrap(), exchange };
