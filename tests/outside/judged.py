@@ -5,9 +5,11 @@ import contextlib
 import pathlib
 import re
 import socket
+import ssl
 import sys
 import tempfile
 import threading
+import uuid
 
 # One place makes homes and starts gateways, for the fault tests and for these.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "faults"))
@@ -23,6 +25,7 @@ from ground import (  # noqa: E402, F401
     Gateway,
     Home,
     Line,
+    Refused,
     Tally,
     free_port,
     local,
@@ -53,6 +56,16 @@ class Judged:
         _, text = local(self.home.ports["local"], "/metrics")
         found = re.search(rf"^{re.escape(line)} (\d+)$", text, re.MULTILINE)
         return int(found[1]) if found else 0
+
+
+def anybody(judged):
+    """Somebody without a certificate at the enrolment door."""
+    return Line(judged.enrolment, ssl.create_default_context(cafile=judged.home.root))
+
+
+def new_key():
+    """An idempotency key that nothing was sent with."""
+    return str(uuid.uuid4())
 
 
 @contextlib.contextmanager
