@@ -13,5 +13,6 @@ pub mod host;
 pub mod presence;
 pub mod rate;
 pub mod refusals;
+mod rest;
 pub mod server;
 mod work;

@@ -1,8 +1,8 @@
 """Runs a script of tlsfuzzer's as a client that has no certificate, at a door whose key is P-256.
 
-The enrolment door asks for a certificate and does not insist; the scripts expect not to be asked, and
-most of them offer signatures by RSA only. So each conversation of theirs is given the question and its
-empty answer where TLS 1.3 has them, and offers ECDSA too. Usage:
+The enrolment door asks for a certificate and does not insist; the scripts expect not to be asked,
+and most of them offer signatures by RSA only. So each conversation of theirs is given the question
+and its empty answer where TLS 1.3 has them, and offers ECDSA too. Usage:
 python anonymous.py FOLDER SCRIPT [WORD…]
 """
 

@@ -1,8 +1,9 @@
 """tlsfuzzer's scripts for TLS 1.3 against the enrolment door.
 
 tlsfuzzer is to be had as source only, and nothing of it is kept here: TLSFUZZER names a folder with
-it. Without one it is said that it was not run. Where the gateway differs from what a script expects,
-the difference is listed here with its reason; any other is a fault. Usage: python tlsfuzz.py
+it. Without one it is said that it was not run. Where the gateway differs from what a script
+expects, the difference is listed here with its reason; any other is a fault. Usage:
+python tlsfuzz.py
 """
 
 import os
