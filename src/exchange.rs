@@ -435,6 +435,11 @@ impl Gateway {
         if self.ledger.is_halted() {
             return Err(LedgerError::Halted.into());
         }
+        let room = self.store.room().await?;
+        if room.is_used_up() {
+            // And nothing is written only to see whether it can be.
+            return Err(Problem::new(ProblemType::StorageFull, format!("{room}.")));
+        }
         self.store.probe(now).await?;
         self.sealer.self_test()?;
         if let Some(head) = self.store.head().await? {
@@ -462,6 +467,7 @@ impl Gateway {
             )),
             Applied::Accepted(_)
             | Applied::KeyReused
+            | Applied::NoRoom
             | Applied::NotFound
             | Applied::OtherState
             | Applied::Replayed(_)
@@ -482,6 +488,7 @@ fn answer(applied: Applied) -> Result<String, Problem> {
             ProblemType::IdempotencyKeyReused,
             "A submission with this key and another body, or to another path, was accepted before.",
         )),
+        Applied::NoRoom => Err(no_room()),
         Applied::Untimely(untimely) => Err(untimely.into()),
         Applied::NotCollected | Applied::NotFound | Applied::OtherState | Applied::Recorded(_) => {
             Err(not_found())
@@ -495,6 +502,10 @@ fn code_word(body: &[u8]) -> Option<String> {
 
 fn not_found() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
+}
+
+fn no_room() -> Problem {
+    Problem::new(ProblemType::StorageFull, "There is no room to store this safely.")
 }
 
 fn out_of_range() -> Problem {
@@ -574,9 +585,7 @@ impl From<LedgerError> for Problem {
                 StoreError::Corrupt(_) | StoreError::NotFound => {
                     Self::new(ProblemType::Unavailable, "The log could not be written.")
                 }
-                StoreError::Full { .. } => {
-                    Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
-                }
+                StoreError::Full { .. } => no_room(),
                 StoreError::Unavailable { .. } => {
                     Self::new(ProblemType::Unavailable, "The store cannot be written now.")
                 }
@@ -594,10 +603,7 @@ impl From<StoreError> for Problem {
                 Self::new(ProblemType::Internal, "What is stored contradicts itself.")
                     .because(error)
             }
-            StoreError::Full { .. } => {
-                Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
-                    .because(error)
-            }
+            StoreError::Full { .. } => no_room().because(error),
             StoreError::Unavailable { .. } => {
                 Self::new(ProblemType::Unavailable, "The store cannot be read now.").because(error)
             }

@@ -19,7 +19,8 @@ use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
     DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken, MessageDigest,
-    Queue, Record, SealedPayload, Step, Store, StoreError, StoredEntry, StoredMessage, Wanted,
+    Queue, Record, Room, SealedPayload, Step, Store, StoreError, StoredEntry, StoredMessage,
+    Wanted,
 };
 use tokio::sync::Notify;
 
@@ -494,5 +495,9 @@ impl Store for FaultyStore {
 
     async fn size_bytes(&self) -> Result<u64, StoreError> {
         self.inner.size_bytes().await
+    }
+
+    async fn room(&self) -> Result<Room, StoreError> {
+        self.inner.room().await
     }
 }
