@@ -679,7 +679,7 @@ async fn entries(
     Query(page): Query<EntryPage>,
 ) -> Result<Response, Problem> {
     let limit = api.page(page.limit);
-    let from = page.after.map_or(0, |after| after.saturating_add(1));
+    let from = page.after.map_or(0, |Number(after)| after + 1);
     let entries = api.gateway.entries(from, limit).await?;
     let next = next_link(
         "/v1/log/entries",
@@ -703,8 +703,12 @@ async fn proof(
     Query(range): Query<ProofRange>,
 ) -> Result<Response, Problem> {
     let hashes = match (range.entry, range.size, range.from, range.to) {
-        (Some(entry), Some(size), None, None) => api.gateway.inclusion(entry, size).await?,
-        (None, None, Some(from), Some(to)) => api.gateway.consistency(from, to).await?,
+        (Some(Number(entry)), Some(Number(size)), None, None) => {
+            api.gateway.inclusion(entry, size).await?
+        }
+        (None, None, Some(Number(from)), Some(Number(to))) => {
+            api.gateway.consistency(from, to).await?
+        }
         _ => {
             return Err(Problem::new(
                 ProblemType::InvalidParameter,
@@ -847,13 +851,13 @@ fn correspondence_view(message: &StoredMessage, reader: &AgencyId) -> Value {
 #[derive(Deserialize)]
 struct ExchangePage {
     before: Option<String>,
-    limit: Option<usize>,
+    limit: Option<Number>,
 }
 
 #[derive(Deserialize)]
 struct InboxPage {
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<Number>,
 }
 
 #[derive(Deserialize)]
@@ -866,20 +870,36 @@ struct MessagePage {
 
 #[derive(Deserialize)]
 struct EntryPage {
-    after: Option<u64>,
-    limit: Option<usize>,
+    after: Option<Number>,
+    limit: Option<Number>,
 }
 
 #[derive(Deserialize)]
 struct ProofRange {
-    entry: Option<u64>,
-    from: Option<u64>,
-    size: Option<u64>,
-    to: Option<u64>,
+    entry: Option<Number>,
+    from: Option<Number>,
+    size: Option<Number>,
+    to: Option<Number>,
+}
+
+/// A number in a query: digits alone, and no more than every JSON reader has exactly.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Number(u64);
+
+impl TryFrom<String> for Number {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| is_plain && *number <= NUMBER_MAX);
+        number.map(Self).ok_or("not a number, or too large a one")
+    }
 }
 
 impl Api {
-    fn page(&self, asked: Option<usize>) -> usize {
+    fn page(&self, asked: Option<Number>) -> usize {
+        let asked = asked.and_then(|Number(asked)| usize::try_from(asked).ok());
         asked.unwrap_or(self.page_max).clamp(1, self.page_max)
     }
 }
@@ -1056,6 +1076,7 @@ pub const ROOM_UNIT: u64 = 4_096;
 
 /// How much of a body that is too large is still listened to.
 pub(super) const REST_BYTES_MAX: usize = 64 << 20;
+const NUMBER_MAX: u64 = (1 << 53) - 1;
 const POLL_AFTER_S: u32 = 30;
 const ATTACHMENTS: &str = "/v1/attachments";
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -22,7 +22,8 @@ use crate::exchange::Gateway;
 use crate::http::guard::Guarded;
 use crate::http::host::HostNames;
 use crate::http::refusals::Refusals;
-use crate::http::work::{Moving, Work};
+use crate::http::rest::Lent;
+use crate::http::work::{InHand, Moving, Work};
 use crate::message::{MessageId, now};
 use crate::pki::identity::Peer;
 use crate::problem::{Problem, ProblemType};
@@ -83,13 +84,7 @@ impl Http {
                 async move {
                     let answer = match http.fault(&request) {
                         Some(fault) => http.refuse(&guest, fault),
-                        None => {
-                            let mut request = request.map(|body: Incoming| {
-                                Body::new(Moving::new(body, Arc::clone(&in_hand)))
-                            });
-                            request.extensions_mut().insert(guest);
-                            router.oneshot(request).await.unwrap_or_else(|never| match never {})
-                        }
+                        None => answered(request, guest, router, is_h2, &in_hand).await,
                     };
                     Ok::<_, std::convert::Infallible>(answer.map(|body| Moving::new(body, in_hand)))
                 }
@@ -206,6 +201,28 @@ impl Http {
         }
         instance
     }
+}
+
+// The router's answer, and over HTTP/1 what becomes of a body that it did not need.
+async fn answered(
+    request: Request<Incoming>,
+    guest: Guest,
+    router: Router,
+    is_h2: bool,
+    in_hand: &Arc<InHand>,
+) -> Response {
+    // Who waits to be told to go on has not sent the body; reading it would be telling them to.
+    let is_waiting = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let (lent, rest) = Lent::new(body);
+    let body = Body::new(Moving::new(lent, Arc::clone(in_hand)));
+    let mut request = Request::from_parts(parts, body);
+    request.extensions_mut().insert(guest);
+    let mut answer = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    if !is_h2 && !rest.is_over() && (is_waiting || !rest.pass_over().await) {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// Who is on the other end of a connection.

@@ -14,6 +14,7 @@ pub mod host;
 pub mod presence;
 pub mod rate;
 pub mod refusals;
+mod rest;
 pub mod server;
 pub mod share;
 mod work;

@@ -334,6 +334,8 @@ async fn requests_that_are_put_together_wrongly() {
         (Method::GET, "/v1/rfis", 405, "method-not-allowed"),
         (Method::PUT, "/v1/whoami", 405, "method-not-allowed"),
         (Method::GET, "/v1/inbox?limit=many", 400, "invalid-parameter"),
+        (Method::GET, "/v1/inbox?limit=%2B5", 400, "invalid-parameter"),
+        (Method::GET, "/v1/inbox?limit=9007199254740992", 400, "invalid-parameter"),
         (Method::GET, "/v1/log/entries?after=-1", 400, "invalid-parameter"),
         (Method::GET, "/v1/log/proof", 400, "invalid-parameter"),
         (Method::GET, "/v1/log/proof?entry=1&size=999999999", 400, "invalid-parameter"),

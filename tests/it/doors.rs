@@ -94,6 +94,24 @@ async fn a_request_ends_in_one_place_and_is_for_one_host() {
     }
 }
 
+/// Of a body that nobody needs, what comes is passed over; where it does not come, the answer says
+/// that the connection ends with it.
+#[tokio::test]
+async fn a_connection_does_not_end_unsaid_under_a_body_that_was_not_needed() {
+    let gateway = TestGateway::start();
+    let head = "POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n";
+    let next = "GET /v1/whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let both = gateway.raw(POLICE, format!("{head}\r\n12345{next}").as_bytes());
+    assert!(both.starts_with("HTTP/1.1 404") && both.contains("HTTP/1.1 200"), "{both}");
+    assert!(!both.split("HTTP/1.1 200").next().unwrap().contains("connection: close"), "{both}");
+    // Who waits to be told to send it is not told to.
+    for wait in ["", "Expect: 100-continue\r\n"] {
+        let alone = gateway.raw(POLICE, format!("{head}{wait}\r\n").as_bytes());
+        assert!(alone.starts_with("HTTP/1.1 404"), "{alone}");
+        assert!(alone.contains("\r\nconnection: close\r\n"), "{alone}");
+    }
+}
+
 fn curl(arguments: &[&str]) -> String {
     let asked = Command::new("curl")
         .args(["--silent", "--max-time", "30", "--output", "/dev/null"])
