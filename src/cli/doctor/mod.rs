@@ -82,7 +82,6 @@ impl Doctor {
         report: &mut Report,
     ) -> anyhow::Result<()> {
         let (home, path) = (&context.home, context.home.resolve(&config.store.sqlite));
-        // Opening it would make one.
         anyhow::ensure!(path.exists(), "{} is not there; is its disk mounted?", path.display());
         let anchored = Anchored::read(home, config);
         let store = Sqlite::open(&path)?;

@@ -97,7 +97,7 @@ fn migrate(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-// Where this home's database is, which has to be there: opening it would make one.
+// Where this home's database is, which has to be there.
 fn database(context: &Context) -> Result<PathBuf, Failure> {
     let path = context.home.resolve(&config(&context.home)?.store.sqlite);
     if path.exists() {
