@@ -19,7 +19,7 @@ use mash_gateway::problem::Problem;
 use mash_gateway::register::Register;
 use mash_gateway::schema::Schemas;
 use mash_gateway::seal::{Identities, Sealer};
-use mash_gateway::store::sqlite::Sqlite;
+use mash_gateway::store::sqlite::{Sqlite, room};
 use mash_gateway::store::{MailboxLimits, Store};
 use mash_gateway::telemetry::Metrics;
 use mash_gateway::worker::deliver::{Deliver, Settings};
@@ -120,10 +120,12 @@ pub(crate) fn store(home: &Path) -> (Sqlite, LogVerifier) {
     (Sqlite::open(&home.resolve(&config.store.sqlite)).unwrap(), key.verifier())
 }
 
-/// A copy of a home, in memory: many are made, and what a disk does is tried elsewhere.
+/// A copy of a home, in memory where there is plenty (a container often has little): many are made, and
+/// what a disk does is tried elsewhere.
 pub(crate) fn copy(home: &Path) -> TempDir {
     let memory = Path::new("/dev/shm");
-    let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+    let has_plenty = room(&memory.join("home"), 1 << 30).is_ok_and(|room| !room.is_used_up());
+    let folder = if has_plenty { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
     copy_into(home, folder.path());
     folder
 }
