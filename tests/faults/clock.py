@@ -167,7 +167,7 @@ def both_clocks(tally, arguments):
     with ClockTrial(tally, "both-clocks", is_steady=False) as trial:
         held = trial.hold_pushes()
         trial.set("-1d")
-        left = trial.release_pushes(held, patience=20)
+        left = trial.release_pushes(held, patience=10)
     tally.check("pushes that wait for a day are found out", "" if left else "they are not")
 
 

@@ -64,7 +64,7 @@ def parse():
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} [all]")
-    parser.add_argument("--seconds", type=float, default=4, help="under each fault [4]")
+    parser.add_argument("--seconds", type=float, default=2, help="under each fault [2]")
     parser.add_argument(
         "--control",
         choices=("stale",),
@@ -307,13 +307,17 @@ def stale(tally, arguments):
     with DiskTrial(tally, "stale") as trial:
         trial.load.down()
         trial.gateway.stop()
-        earlier = trial.home.database.read_bytes()
+        # The database and what is beside it: together they are what it was.
+        earlier = {path.name: path.read_bytes() for path in trial.disk.glob("gateway.db*")}
         trial.gateway.start()
         trial.load.up()
         trial.work()
         trial.load.down()
         trial.gateway.stop()
-        trial.home.database.write_bytes(earlier)
+        for path in trial.disk.glob("gateway.db*"):
+            path.unlink()
+        for name, content in earlier.items():
+            (trial.disk / name).write_bytes(content)
         lost, _ = trial.truth.reconcile(trial.home.entries())
     tally.check("a disk that went stale is found out", "" if lost else "it is not")
 
