@@ -864,7 +864,7 @@ struct InboxPage {
 struct MessagePage {
     after: Option<String>,
     from: Option<String>,
-    limit: Option<usize>,
+    limit: Option<Number>,
     to: Option<String>,
 }
 

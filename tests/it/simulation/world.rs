@@ -49,6 +49,8 @@ pub(super) struct World {
     model: Model,
     certificates: BTreeMap<&'static str, Certificate>,
     saved: BTreeMap<MessageId, (u64, Timestamp)>,
+    /// What recipients were told that it has reached them, or is in their record.
+    told: Vec<(MessageId, &'static [&'static str])>,
     backup: Option<(PathBuf, u64)>,
     tried: Tried,
 }
@@ -73,6 +75,7 @@ impl World {
             model: Model::default(),
             certificates: BTreeMap::new(),
             saved: BTreeMap::new(),
+            told: Vec::new(),
             backup: None,
             tried: Tried::default(),
         };
@@ -437,7 +440,10 @@ impl World {
             collected = self.fetch(reader, &id).await;
         }
         match collected {
-            Some(Ok(document)) if reader == recipient => self.is_document(&id, &document)?,
+            Some(Ok(document)) if reader == recipient => {
+                self.is_document(&id, &document)?;
+                self.told.push((id, REACHED));
+            }
             Some(Err("not-found")) if reader != recipient => {}
             Some(Ok(_)) => return Err(format!("{reader} reads what is {recipient}'s")),
             other => return Err(format!("{reader}: {other:?}")),
@@ -496,6 +502,7 @@ impl World {
                 if *self.saved.entry(id).or_insert(first) != first {
                     return Err("saved at another time than the first".to_owned());
                 }
+                self.told.push((id, &["saved"]));
             }
             (Some(Err(code)), Err(expected)) if code == expected => {}
             (saved, expected) => return Err(format!("{saved:?}, and not {expected:?}")),
@@ -604,6 +611,12 @@ impl World {
         }
         if self.model.sent.iter().any(|sent| sent.answer.is_some() && !sent.is_kept) {
             return Err("answered and not kept".to_owned());
+        }
+        for (id, states) in self.told.drain(..) {
+            let state = self.model.messages[&id].state;
+            if !states.contains(&state) {
+                return Err(format!("handed over or saved, and {id} is {state}"));
+            }
         }
         Ok(())
     }
@@ -793,6 +806,9 @@ fn is_no_answer(answered: &Option<Result<String, Problem>>) -> bool {
 fn nothing() -> Cause {
     Cause::Sent(usize::MAX, Vec::new())
 }
+
+/// Where a message may stand whose recipient has had it.
+const REACHED: &[&str] = &["collected", "delivered", "saved"];
 
 /// Some day that no test lives to see.
 const ONE_DAY: &str = "2049-12-31T12:00:00Z";
