@@ -21,6 +21,8 @@ PLANTED = json.loads(pathlib.Path(os.environ["PLANTED"]).read_text("utf-8"))
 EXAMPLE_KEY = PLANTED["key"]
 # What a message may be answered with whose form is right: taken, or refused for what it says.
 FOR_WHAT_IT_SAYS = (202, 403, 404, 409, 422)
+# Of these schemathesis cannot always make one up: their schema asks too much of it.
+TOO_HARD = ("POST /v1/rfis",)
 # What stands in the place of something else.
 ODD = [None, True, 0, -1, 0.5, 10**20, "", " ", "x" * 70_000, "\0", "\ud800", [], {}, [[]], {"": 0}]
 
@@ -48,6 +50,8 @@ def before_generate_case(context, strategy):
             parts |= {"body": body, "media_type": "application/json"}
         return operation.Case(method=operation.method, **parts)
 
+    if operation.label in TOO_HARD:
+        return planted()
     # What it makes up itself of a message is seldom taken, and takes it long.
     return strategies.one_of(*[planted()] * 3, strategy)
 
