@@ -107,11 +107,14 @@ class Guest:
         with open(folder / "qemu.log", "wb") as log:
             self.process = subprocess.Popen(
                 [
+                    # It ends with this process, however that ends.
+                    *("setpriv", "--pdeathsig", "KILL"),
                     *("qemu-system-x86_64", "-accel", accelerator, "-cpu", "max", "-smp", "2"),
                     *("-m", "1024", "-nodefaults", "-no-user-config", "-display", "none"),
                     *("-no-reboot", "-serial", f"file:{self._console}"),
                     *("-kernel", image.kernel, "-initrd", image.memory),
-                    *("-append", "console=ttyS0 quiet panic=-1"),
+                    # Emulated on a busy machine, its clock may be too slow for the kernel's check of it.
+                    *("-append", "console=ttyS0 quiet panic=-1 no_timer_check"),
                     *("-drive", f"file={disk},if=virtio,format=raw,cache=writeback"),
                     *("-nic", f"user,model=virtio,hostfwd=tcp:{ADDRESS}:{port}-{GUEST}:{port}"),
                     *("-device", "virtio-serial"),
@@ -149,7 +152,6 @@ class Guest:
     def __enter__(self):
         return self
 
-    # Should this process be killed, the guest sees its port closed, and ends as well.
     def __exit__(self, *_):
         self._socket.close()
         self.process.kill()
