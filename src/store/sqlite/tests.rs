@@ -451,3 +451,26 @@ async fn another_log_is_not_gone_on_with_when_the_file_is_opened_again() {
     let refused = store.probe(now()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
 }
+
+#[tokio::test]
+async fn what_waits_is_moved_with_the_clock() {
+    let day = SignedDuration::from_hours(24);
+    for (by, due_moved) in [(-day, -day), (day, SignedDuration::ZERO)] {
+        let (fixture, store) = Fixture::new().await;
+        let step = Step::Say(Said::Response(ResponseResult::Partial));
+        let mut message = fixture.message(Kind::Response, step);
+        let (since, due) = (message.envelope.time, now() + SignedDuration::from_secs(30));
+        message.delivery = DeliveryState::Queued { endpoint: 0, at: due, attempts: 1 };
+        let accept = Accept { token: token(1, 1), enquiry: None, messages: vec![message] };
+        let applied = store.append(vec![Change::Accept(Box::new(accept))], &fixture.key).await;
+        assert!(matches!(applied.unwrap()[..], [Applied::Accepted(_)]));
+
+        let set = now() + by;
+        store.move_waits(set, by).await.unwrap();
+        let queues = store.queues(set).await.unwrap();
+        let [queue] = &queues[..] else { panic!("one message waits: {queues:?}") };
+        let ms = |at: Timestamp| at.as_millisecond();
+        assert_eq!(ms(queue.due), ms(due + due_moved), "never later than it would have been");
+        assert_eq!(queue.untold_since.map(ms), Some(ms(since + by)), "it waits as long as before");
+    }
+}
