@@ -113,6 +113,7 @@ pub struct Metrics {
     scrubbed: Counter,
     store_free: Gauge,
     submissions: Family<SubmissionLabels, Counter>,
+    unsent_attachments: Family<AgencyLabels, Gauge>,
 }
 
 impl Metrics {
@@ -152,6 +153,7 @@ impl Metrics {
             scrubbed: Counter::default(),
             store_free: Gauge::default(),
             submissions: Family::default(),
+            unsent_attachments: Family::default(),
         };
         // What has not happened yet shows as nought, so that its first time is seen as an increase.
         for outcome in DeliveryOutcome::ALL {
@@ -340,6 +342,15 @@ impl Metrics {
         self.submissions.get_or_create(&SubmissionLabels::new(kind, outcome)).inc();
     }
 
+    /// So many bytes of files each agency has uploaded that no message names.
+    pub fn unsent_attachments<'a>(&self, agencies: impl Iterator<Item = (&'a AgencyId, u64)>) {
+        self.unsent_attachments.clear();
+        for (agency, bytes) in agencies {
+            let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+            set(&self.unsent_attachments.get_or_create(&labels), bytes);
+        }
+    }
+
     // The registry adds `_total` to a counter's name, and its unit to any other's.
     fn register(mut self) -> Self {
         let unit = |name: &str| Unit::Other(name.to_owned());
@@ -479,6 +490,12 @@ impl Metrics {
             "submissions",
             "Submissions, by kind and outcome",
             self.submissions.clone(),
+        );
+        registry.register_with_unit(
+            "unsent_attachments",
+            "Files an agency has uploaded that no message names",
+            Unit::Bytes,
+            self.unsent_attachments.clone(),
         );
         self
     }

@@ -572,3 +572,65 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     let mut rest = String::new();
     streaming.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
 }
+
+#[tokio::test]
+async fn the_commands_send_and_collect_files_under_names_made_of_their_ids() {
+    let mut gateway = gateway(&[]);
+    let as_agency = |arguments: &[&str], agency: &str| {
+        let file = |name: String| gateway.agencies().join(name).to_str().unwrap().to_owned();
+        let (cert, key) = (file(format!("{agency}.pem")), file(format!("{agency}.key")));
+        let own = ["--gateway", &gateway.url, "--cert", &cert, "--key", &key];
+        let ca = file("ca.pem".to_owned());
+        gateway.run(&[arguments, &own, &["--ca", &ca]].concat())
+    };
+    let file = pdf(900_000);
+    let name = gateway.folder().join(format!("{CANARY}.pdf"));
+    std::fs::write(&name, &file).unwrap();
+    let path = name.to_str().unwrap();
+    let first = as_agency(&["attach", path, "--json"], HUB);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert_eq!(as_agency(&["attach", path, "--json"], HUB).stdout, first.stdout);
+    let named: Value = serde_json::from_slice(&first.stdout).unwrap();
+    let shown = as_agency(&["attach", path], HUB);
+    assert!(text(&shown.stdout).contains(&format!("\"attachments\": [{named}]")));
+    let metrics = gateway.local("/metrics");
+    let unsent = format!("mash_gateway_unsent_attachments_bytes{{agency=\"{HUB}\"}} 9");
+    assert!(metrics.contains(&unsent), "{metrics}");
+    let looked = gateway.run(&["doctor", "--quick"]);
+    assert!(text(&looked.stdout).contains("1 files of"), "{}", text(&looked.stdout));
+
+    // What is wrong is said, and nothing is taken for what it is not.
+    for (arguments, code) in [
+        (["attach", path, "--type", "image/png"], 1),
+        (["attach", path, "--type", "text/html"], 2),
+        (["attach", "no-such.pdf", "--type", "application/pdf"], 4),
+    ] {
+        let refused = as_agency(&arguments, HUB);
+        assert_eq!(refused.status.code(), Some(code), "{}", text(&refused.stderr));
+    }
+    let nameless = gateway.folder().join("nameless");
+    std::fs::write(&nameless, &file).unwrap();
+    assert_eq!(as_agency(&["attach", nameless.to_str().unwrap()], HUB).status.code(), Some(2));
+
+    let hub = gateway.agency(HUB);
+    hub.post("/v1/rfis", &dispatch_with(&[POLICE], &[&named])).await.ok(202);
+    let inbox = gateway.agency(POLICE).get_json("/v1/inbox").await;
+    let message = inbox["messages"][0]["id"].as_str().unwrap().to_owned();
+    let folder = gateway.folder().join("collected");
+    std::fs::create_dir(&folder).unwrap();
+    let output = folder.join("rfi.json");
+    let collected =
+        as_agency(&["inbox", "collect", &message, "--output", output.to_str().unwrap()], POLICE);
+    assert!(collected.status.success(), "{}", text(&collected.stderr));
+    let mut names: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let own = format!("{}.pdf", id(&named));
+    assert_eq!(names, [own.clone(), "rfi.json".to_owned()]);
+    assert!(std::fs::read(folder.join(own)).unwrap() == file);
+    gateway.stop();
+    gateway.holds_nowhere(&[CANARY]);
+    gateway.verify_log();
+}
