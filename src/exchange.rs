@@ -24,8 +24,8 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::message::{
-    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference, Role,
-    Submission, Target, Untimely,
+    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference,
+    Role, Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Valid, Violation};

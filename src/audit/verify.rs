@@ -10,7 +10,8 @@ use super::standing::Standing;
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
 use crate::store::{
-    AttachmentDigest, CertificateRecord, EnrolmentToken, Head, Mailbox, MessageDigest, RowFault, StoredEntry,
+    AttachmentDigest, CertificateRecord, EnrolmentToken, Head, Mailbox, MessageDigest, RowFault,
+    StoredEntry,
 };
 
 /// Checks a log as it is read, oldest entry first.

@@ -15,7 +15,8 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MediaType, MessageId, Period, Reference, Said, Untimely,
+    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind,
+    MediaType, MessageId, Period, Reference, Said, Untimely,
 };
 
 /// The gateway's memory.

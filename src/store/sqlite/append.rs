@@ -20,7 +20,8 @@ use crate::message::{
     Untimely,
 };
 use crate::store::{
-    Accept, Applied, AttachedKey, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken, MailboxLimits, NewEnquiry, NewMessage, Record, Step, StoreError,
+    Accept, Applied, AttachedKey, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
+    MailboxLimits, NewEnquiry, NewMessage, Record, Step, StoreError,
 };
 
 impl Shared {

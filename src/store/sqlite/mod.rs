@@ -27,7 +27,10 @@ use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 use rustix::io::Errno;
 
 use super::{
-    Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment, Store, StoredAttachment, StoredEntry, StoredMessage, StoreError, Unsent, Wanted,
+    Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
+    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, Mailbox, MessageDigest,
+    NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment, Store, StoreError,
+    StoredAttachment, StoredEntry, StoredMessage, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;

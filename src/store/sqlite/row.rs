@@ -13,8 +13,8 @@ use crate::message::{
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
-    ExchangeRow, Head, Mailbox, MessageDigest, MessageRows, Queue, RowFault, StoredAttachment, StoredEntry,
-    StoredMessage,
+    ExchangeRow, Head, Mailbox, MessageDigest, MessageRows, Queue, RowFault, StoredAttachment,
+    StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.

@@ -13,11 +13,16 @@ use mash_gateway::audit::entry::{Event, NewEntry};
 use mash_gateway::audit::receipt::{self, Logged};
 use mash_gateway::audit::tree::Hash;
 use mash_gateway::message::{
-    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference, Said,
+    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference,
+    Said,
 };
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
-    Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken, Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room, SealedPayload, SentAttachment, Step, Store, StoredAttachment, StoredEntry, StoredMessage, StoreError, Unsent, Wanted,
+    Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
+    Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
+    Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room, SealedPayload,
+    SentAttachment, Step, Store, StoreError, StoredAttachment, StoredEntry, StoredMessage, Unsent,
+    Wanted,
 };
 use tokio::sync::Notify;
 
