@@ -19,7 +19,8 @@ KERNEL = REPOSITORY / "target" / "kernel"
 # The guest's address in QEMU's own network.
 GUEST = "10.0.2.15"
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "dm-flakey", "xfs")
-DISK = "512M"
+# Its file is sparse. More than `free_bytes_min` stays free on it.
+DISK = "4G"
 SYSTEM_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 # How long anything may take in a guest without KVM, on a busy machine, in seconds.
 GUEST_PATIENCE = 180

@@ -169,7 +169,7 @@ class Run:
         has_worked = until(lambda: len(self.truth.acknowledged) >= enough, GUEST_PATIENCE)
         self.is_due = True
         if not has_worked or not self.due.wait(GUEST_PATIENCE):
-            raise RuntimeError(f"nothing is acknowledged\n{self.guest.must('cat /run/serve.log')}")
+            raise RuntimeError(f"nothing is acknowledged\n{self.guest.must('tail -n 20 /run/serve.log')}")
         if error := self.load.failed():
             raise RuntimeError("an agency's worker died") from error
 
