@@ -461,7 +461,8 @@ async fn what_waits_is_moved_with_the_clock() {
         let mut message = fixture.message(Kind::Response, step);
         let (since, due) = (message.envelope.time, now() + SignedDuration::from_secs(30));
         message.delivery = DeliveryState::Queued { endpoint: 0, at: due, attempts: 1 };
-        let accept = Accept { token: token(1, 1), enquiry: None, messages: vec![message] };
+        let accept =
+            Accept { token: token(1, 1), enquiry: None, messages: vec![message], mailbox: MAILBOX };
         let applied = store.append(vec![Change::Accept(Box::new(accept))], &fixture.key).await;
         assert!(matches!(applied.unwrap()[..], [Applied::Accepted(_)]));
 
