@@ -232,6 +232,7 @@ fn change(exchange: &Exchange) -> Change {
             entry: NewEntry::new(&Event::accepted(&envelope, &[9; 32]), at),
             envelope,
             ciphertext: vec![0xa5; BODY_BYTES + 500],
+            attachments: Vec::new(),
             delivery: DeliveryState::Held,
             step: Step::Say(mash_gateway::message::Said::Response(
                 mash_gateway::message::ResponseResult::Partial,
@@ -282,7 +283,7 @@ async fn parts() {
         let new = submission();
         let token = mash_gateway::seal::idempotency_token(&new);
         let valid = schemas.check(new, Some(exchange.clone()), now()).ok().unwrap();
-        sealer.seal(directory.route(valid, 0, now()).unwrap(), token).unwrap();
+        sealer.seal(directory.route(valid, 0, now()).unwrap(), token, &[]).unwrap();
     });
     for batch in [1, 8, 64] {
         let begun = Instant::now();

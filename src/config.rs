@@ -116,6 +116,14 @@ pub struct Paths {
 /// What every size, count and wait is bounded by.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
+    /// The largest file taken.
+    pub attachment_bytes_max: u64,
+    /// How long a file may take to come in, or to be fetched.
+    pub attachment_timeout_s: u32,
+    /// After how long a file that no message names is destroyed.
+    pub attachment_unsent_hours: u32,
+    /// Of one agency, all files together that no message names.
+    pub attachments_unsent_bytes_max: u64,
     /// The largest body taken.
     pub body_bytes_max: u64,
     /// All bodies that are being read at one time.
@@ -160,6 +168,8 @@ pub struct Limits {
     pub mailbox_bytes_max: u64,
     /// How long a whole request may take.
     pub request_timeout_s: u32,
+    /// Files that one agency sends and fetches at once.
+    pub transfers_per_agency_max: u32,
 }
 
 /// Delivery to push endpoints.
@@ -498,6 +508,20 @@ fn paths(mut section: Section<'_>) -> Paths {
 
 fn limits(mut section: Section<'_>) -> Limits {
     let limits = Limits {
+        attachment_bytes_max: number(
+            &mut section,
+            "attachment_bytes_max",
+            1_024..=17_179_869_184,
+            26_214_400,
+        ),
+        attachment_timeout_s: number(&mut section, "attachment_timeout_s", 1..=86_400, 600),
+        attachment_unsent_hours: number(&mut section, "attachment_unsent_hours", 1..=8_760, 24),
+        attachments_unsent_bytes_max: number(
+            &mut section,
+            "attachments_unsent_bytes_max",
+            2_048..=1_099_511_627_776,
+            104_857_600,
+        ),
         body_bytes_max: number(&mut section, "body_bytes_max", 16_384..=104_857_600, 1_048_576),
         bodies_bytes_max: number(
             &mut section,
@@ -575,7 +599,15 @@ fn limits(mut section: Section<'_>) -> Limits {
             100,
         ),
         stall_timeout_s: number(&mut section, "stall_timeout_s", 1..=86_400, 120),
+        transfers_per_agency_max: number(&mut section, "transfers_per_agency_max", 1..=64, 8),
     };
+    if limits.attachments_unsent_bytes_max / 2 < limits.attachment_bytes_max {
+        section.wrong(
+            "attachments_unsent_bytes_max",
+            "is not twice attachment_bytes_max: one file would leave no room for the next",
+            "Make it several times as large",
+        );
+    }
     if limits.stall_timeout_s <= limits.request_timeout_s {
         section.wrong(
             "stall_timeout_s",
@@ -762,7 +794,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 53, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 58, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -808,6 +840,13 @@ mod tests {
                 "limits.bodies_bytes_max",
                 "ever be read",
                 "many times",
+            ),
+            (
+                "[limits]\nattachment_bytes_max = 104857600",
+                3,
+                "limits.attachments_unsent_bytes_max",
+                "no room for the next",
+                "several times",
             ),
             ("[limits]\nstall_timeout_s = 30", 3, "limits.stall_timeout_s", "not longer", "twice"),
             ("[push]\nlease_s = 30", 3, "push.lease_s", "two workers", "twice"),

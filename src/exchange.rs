@@ -4,6 +4,8 @@
 //! The only place where an inner failure becomes what the outside learns of it: every
 //! `From<…> for Problem` is below.
 
+pub mod attachments;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -22,8 +24,8 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Role, Submission,
-    Target, Untimely,
+    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Role,
+    Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
@@ -45,6 +47,8 @@ pub struct Gateway {
     mailbox: MailboxLimits,
     push_queued: Notify,
     collections: DefaultKeyedRateLimiter<MessageId>,
+    files: attachments::Limits,
+    file_collections: DefaultKeyedRateLimiter<(AttachmentId, MessageId)>,
 }
 
 /// What a [`Gateway`] is made of.
@@ -65,6 +69,8 @@ pub struct Parts {
     pub log: LogVerifier,
     /// How much may wait for each agency.
     pub mailbox: MailboxLimits,
+    /// What files agencies may upload.
+    pub files: attachments::Limits,
 }
 
 impl Gateway {
@@ -81,6 +87,8 @@ impl Gateway {
             mailbox: parts.mailbox,
             push_queued: Notify::new(),
             collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
+            files: parts.files,
+            file_collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
         }
     }
 
@@ -129,8 +137,11 @@ impl Gateway {
             _ if !is_hub => 0,
             count => self.store.allocate_references(reference_year(now), count).await?,
         };
+        let (pointer, named) = valid.attachments();
+        let (sender, named) = (valid.sender.clone(), named.to_vec());
         let routed = self.directory().route(valid, references, now)?;
-        Ok(self.sealer.seal(routed, token)?)
+        let files = self.held_files(&sender, &named, pointer).await?;
+        Ok(self.sealer.seal(routed, token, &files)?)
     }
 
     // An answer to a test that was not opened proves nothing, so it is none.
@@ -401,7 +412,8 @@ impl Gateway {
         } else {
             Payload::Opened(self.sealer.open(&stored.envelope, &sealed)?)
         };
-        Ok(event::document(&stored.envelope, &self.domain, &payload))
+        let files = self.store.attachments_of(&stored.envelope.id).await?;
+        Ok(event::document(&stored.envelope, &files, &self.domain, &payload))
     }
 
     /// The directory as of now.
@@ -471,6 +483,7 @@ impl Gateway {
                 "The message has not been collected, so it cannot have been saved.",
             )),
             Applied::Accepted(_)
+            | Applied::AttachmentGone
             | Applied::KeyReused
             | Applied::MailboxFull(_)
             | Applied::NoRoom
@@ -500,6 +513,8 @@ fn answer(applied: Applied) -> Result<String, Problem> {
         )),
         Applied::NoRoom => Err(no_room()),
         Applied::Untimely(untimely) => Err(untimely.into()),
+        // Another message came first, since this one was looked at.
+        Applied::AttachmentGone => Err(attachments::no_longer_held()),
         Applied::NotCollected | Applied::NotFound | Applied::OtherState | Applied::Recorded(_) => {
             Err(not_found())
         }

@@ -81,11 +81,13 @@ impl Ledger {
                     Step::Open(exchange) => event.opening(exchange),
                     Step::Say(_) => event,
                 };
-                let event = event.done_with(certificate);
+                let files = message.attachments.iter().map(|file| file.attachment);
+                let event = event.with_files(files.collect()).done_with(certificate);
                 NewMessage {
                     entry: NewEntry::new(&event, at),
                     envelope: message.envelope,
                     ciphertext: message.ciphertext,
+                    attachments: message.attachments,
                     delivery: message.delivery,
                     step: message.step,
                 }

@@ -94,6 +94,10 @@ pub enum ProblemType {
     AgencyInactive,
     /// The exchange has its answer.
     AlreadyAnswered,
+    /// The agency is not one that may send files.
+    AttachmentsNotAllowed,
+    /// The agency has uploaded as much as it may without sending it.
+    AttachmentsUnsent,
     /// The body is larger than the limit.
     BodyTooLarge,
     /// The gateway has more work than it takes on.
@@ -122,6 +126,8 @@ pub enum ProblemType {
     MailboxFull,
     /// Where the request ends, or whom it is for, could be understood in two ways.
     MalformedRequest,
+    /// The file is of no type that is taken, or not of the type it is said to be.
+    MediaType,
     /// The route exists, not for this method.
     MethodNotAllowed,
     /// The message has not been collected yet.
@@ -170,9 +176,11 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
+        Self::AttachmentsNotAllowed,
+        Self::AttachmentsUnsent,
         Self::BodyTooLarge,
         Self::Busy,
         Self::CertificateRefused,
@@ -187,6 +195,7 @@ impl ProblemType {
         Self::InvalidParameter,
         Self::MailboxFull,
         Self::MalformedRequest,
+        Self::MediaType,
         Self::MethodNotAllowed,
         Self::NotCollected,
         Self::NotFound,
@@ -236,6 +245,22 @@ impl ProblemType {
                 "This exchange already has its response",
                 SENDER,
                 "To add or correct information, send a supplement.",
+                None,
+            ),
+            Self::AttachmentsNotAllowed => fact(
+                "attachments-not-allowed",
+                403,
+                "This agency does not send files",
+                OPERATOR,
+                "Ask the gateway's operator to allow it: attachments = true in partners.toml.",
+                None,
+            ),
+            Self::AttachmentsUnsent => fact(
+                "attachments-unsent",
+                409,
+                "Too much is uploaded that no message names",
+                SENDER,
+                "Send the messages that the files belong to; files that none names are destroyed in time.",
                 None,
             ),
             Self::BodyTooLarge => fact(
@@ -348,6 +373,14 @@ impl ProblemType {
                 "The request could be understood in two ways",
                 SENDER,
                 "Send one Host, this gateway's, and one Content-Length or Transfer-Encoding.",
+                None,
+            ),
+            Self::MediaType => fact(
+                "media-type",
+                415,
+                "The file is not of a type this gateway takes",
+                SENDER,
+                "Send a PDF, PNG, JPEG or UTF-8 text file, and its own type as Content-Type.",
                 None,
             ),
             Self::MethodNotAllowed => fact(

@@ -111,6 +111,7 @@ pub struct Metrics {
     revocation_lists: Family<AuthorityLabels, Gauge>,
     store_free: Gauge,
     submissions: Family<SubmissionLabels, Counter>,
+    unsent_attachments: Family<AgencyLabels, Gauge>,
 }
 
 impl Metrics {
@@ -148,6 +149,7 @@ impl Metrics {
             revocation_lists: Family::default(),
             store_free: Gauge::default(),
             submissions: Family::default(),
+            unsent_attachments: Family::default(),
         };
         // What has not happened yet shows as nought, so that its first time is seen as an increase.
         for outcome in DeliveryOutcome::ALL {
@@ -330,6 +332,15 @@ impl Metrics {
         self.submissions.get_or_create(&SubmissionLabels::new(kind, outcome)).inc();
     }
 
+    /// So many bytes of files each agency has uploaded that no message names.
+    pub fn unsent_attachments<'a>(&self, agencies: impl Iterator<Item = (&'a AgencyId, u64)>) {
+        self.unsent_attachments.clear();
+        for (agency, bytes) in agencies {
+            let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+            set(&self.unsent_attachments.get_or_create(&labels), bytes);
+        }
+    }
+
     // The registry adds `_total` to a counter's name, and its unit to any other's.
     fn register(mut self) -> Self {
         let unit = |name: &str| Unit::Other(name.to_owned());
@@ -458,6 +469,12 @@ impl Metrics {
             "Submissions, by kind and outcome",
             self.submissions.clone(),
         );
+        registry.register_with_unit(
+            "unsent_attachments",
+            "Files an agency has uploaded that no message names",
+            Unit::Bytes,
+            self.unsent_attachments.clone(),
+        );
         self
     }
 }
@@ -504,6 +521,8 @@ impl Certificate {
 pub enum Limit {
     /// The memory of all bodies that are being read.
     BodiesAtOnce,
+    /// Files that one agency, or all together, send and fetch.
+    FilesAtOnce,
     /// What may wait for one agency.
     Mailbox,
     /// One agency's requests in hand.
@@ -513,12 +532,18 @@ pub enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 4] =
-        [Self::BodiesAtOnce, Self::Mailbox, Self::RequestsAtOnce, Self::RequestsPerMinute];
+    const ALL: [Self; 5] = [
+        Self::BodiesAtOnce,
+        Self::FilesAtOnce,
+        Self::Mailbox,
+        Self::RequestsAtOnce,
+        Self::RequestsPerMinute,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::BodiesAtOnce => "bodies-at-once",
+            Self::FilesAtOnce => "files-at-once",
             Self::Mailbox => "mailbox",
             Self::RequestsAtOnce => "requests-at-once",
             Self::RequestsPerMinute => "requests-per-minute",

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::credentials::Credentials;
 use super::entry::{EventName, Fields};
+use super::files::Files;
 use super::verify::{Fault, LogFault};
 use crate::message::{AgencyId, ExchangeId, ExchangeState, Kind, MessageId, rfc3339};
 use crate::store::{
@@ -21,6 +22,7 @@ pub(super) struct Standing {
     messages: HashMap<MessageId, Delivery>,
     exchanges: HashMap<ExchangeId, Exchange>,
     credentials: Credentials,
+    pub(super) files: Files,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl Standing {
         let text = |name| fields.get(name).unwrap_or_default();
         let event = text("event");
         self.credentials.entry(entry.index, fields)?;
+        self.files.entry(entry.index, fields)?;
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -155,6 +158,7 @@ impl Standing {
         }
         faults.extend(self.credentials.compare(size, certificates, tokens));
         faults.extend(self.miscounted(size, mailboxes));
+        faults.extend(self.files.compare());
         match faults.into_iter().min_by_key(|fault| fault.entry) {
             Some(first) => Err(first),
             None => Ok(()),

@@ -10,7 +10,8 @@ use super::standing::Standing;
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
 use crate::store::{
-    CertificateRecord, EnrolmentToken, Head, Mailbox, MessageDigest, RowFault, StoredEntry,
+    AttachmentDigest, CertificateRecord, EnrolmentToken, Head, Mailbox, MessageDigest, RowFault,
+    StoredEntry,
 };
 
 /// Checks a log as it is read, oldest entry first.
@@ -36,6 +37,12 @@ pub struct LogFault {
 /// What can be wrong with a log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Fault {
+    /// A file's row is not what entries say of it, or it went where it may not.
+    #[error("the file it is about does not stand as was logged")]
+    Attachment,
+    /// A file's parts are not what was sealed.
+    #[error("the sealed file it is about is not what was logged")]
+    AttachmentParts,
     /// A certificate's row is not what entries say of it.
     #[error("the certificate it is about does not stand as was logged")]
     Certificate,
@@ -152,6 +159,8 @@ impl LogChecker {
         };
         let envelope = &message.envelope;
         let in_reply_to = envelope.in_reply_to.map(|id| id.to_string());
+        let files: Vec<_> = message.attachments.iter().map(ToString::to_string).collect();
+        let files = Some(files.join(" ")).filter(|files| !files.is_empty());
         let compared = [
             ("id", Some(message.id.to_string()), fields.get("message")),
             ("kind", Some(envelope.kind.as_str().to_owned()), fields.get("kind")),
@@ -164,6 +173,7 @@ impl LogChecker {
             ("time", Some(rfc3339(envelope.time)), fields.get("time")),
             ("digest", Some(hex(&envelope.digest)), fields.get("digest")),
             ("in-reply-to", in_reply_to, fields.get("inReplyTo")),
+            ("attachments", files, fields.get("attachments")),
         ];
         for (name, stored, logged) in &compared {
             if stored.as_deref() != *logged {
@@ -190,6 +200,18 @@ impl LogChecker {
             Some(digest) if digest != envelope.digest => wrong(Fault::Message("sealed payload")),
             _ => Ok(()),
         }
+    }
+
+    /// The file that an entry says was uploaded, as its row and parts are now; none when there is no
+    /// such row, which is right once it was swept.
+    pub fn attachment(
+        &mut self,
+        entry: &StoredEntry,
+        file: Option<&AttachmentDigest>,
+    ) -> Result<(), LogFault> {
+        let Some(file) = file else { return Ok(()) };
+        let held = self.standing.files.row(file);
+        held.map_err(|fault| LogFault { entry: entry.index, fault })
     }
 
     /// The next checkpoint, once every entry it covers has been seen.

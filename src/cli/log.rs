@@ -250,6 +250,8 @@ pub(super) async fn verify(
         let mut digests = store.message_digests(from, last + 1).await.map_err(unreadable)?;
         messages += digests.len() as u64;
         digests.reverse();
+        let mut files = store.attachment_digests(from, last + 1).await.map_err(unreadable)?;
+        files.reverse();
         for entry in &entries {
             checker.entry(entry)?;
             if let Some(kept) = kept.as_ref().filter(|kept| kept.size == entry.index + 1) {
@@ -257,6 +259,8 @@ pub(super) async fn verify(
             }
             let digest = digests.pop_if(|digest| digest.entry <= entry.index);
             checker.message(entry, digest.as_ref())?;
+            let file = files.pop_if(|file| file.entry <= entry.index);
+            checker.attachment(entry, file.as_ref())?;
             if checkpoints.is_empty() {
                 checkpoints
                     .extend(store.checkpoints(checkpoint_from, PAGE).await.map_err(unreadable)?);
@@ -285,6 +289,11 @@ pub(super) async fn verify(
     // Nothing is past the end of the log.
     if let Some(beyond) =
         store.message_digests(from, u64::MAX >> 1).await.map_err(unreadable)?.first()
+    {
+        return Err(LogFault { entry: beyond.entry, fault: Fault::Missing }.into());
+    }
+    if let Some(beyond) =
+        store.attachment_digests(from, u64::MAX >> 1).await.map_err(unreadable)?.first()
     {
         return Err(LogFault { entry: beyond.entry, fault: Fault::Missing }.into());
     }

@@ -23,8 +23,10 @@ use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
 use crate::config::{Config, Home};
+use crate::exchange::attachments::Limits as FileLimits;
 use crate::exchange::{Gateway, Parts};
 use crate::http::api::{self, Api};
+use crate::http::attachments::Transfers;
 use crate::http::connection::{Http, HttpLimits};
 use crate::http::enrolment::{self, Attempts, Enrolment};
 use crate::http::health::{self, Concerns, Local, Reload, Reloaded};
@@ -46,6 +48,7 @@ use crate::store::{MailboxLimits, Store};
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
+use crate::worker::sweep::Sweep;
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
 
@@ -166,6 +169,7 @@ impl Running {
             store: Arc::clone(&store),
             log,
             mailbox: mailbox_limits(&config),
+            files: files(&config),
         }));
         let register = Register::new(
             Arc::clone(&store),
@@ -205,6 +209,8 @@ impl Running {
             in_hand_max: config.limits.requests_at_once_per_agency_max as usize,
             body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
             request_timeout: seconds(config.limits.request_timeout_s),
+            attachment_timeout: seconds(config.limits.attachment_timeout_s),
+            transfers: Arc::new(Transfers::new(config.limits.transfers_per_agency_max as usize)),
             page_max: config.limits.inbox_page_max as usize,
         });
         let limits = Limits {
@@ -286,6 +292,7 @@ impl Running {
             Arc::clone(&metrics),
             Arc::clone(&concerns),
         ));
+        let sweep = Sweep::new(Arc::clone(&gateway), &config);
         let backlog = backlog::Watch {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -310,6 +317,7 @@ impl Running {
         tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
+        tasks.spawn(sweep.run(stop.clone()));
         tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         tracing::info!(
@@ -431,6 +439,14 @@ fn warn_about_keys(home: &Home, config: &Config) {
 pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
     let pem = Zeroizing::new(read(&home.resolve(&config.paths.log_key))?);
     Ok(LogKey::from_pem(&config.log.origin, &pem)?)
+}
+
+/// What files agencies may upload, by the settings.
+pub(super) fn files(config: &Config) -> FileLimits {
+    FileLimits {
+        bytes_max: config.limits.attachment_bytes_max,
+        unsent_bytes_max: config.limits.attachments_unsent_bytes_max,
+    }
 }
 
 /// The at-rest keys, as a home has them.

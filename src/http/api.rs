@@ -27,6 +27,7 @@ use crate::directory::Admission;
 use crate::directory::permission::Action;
 use crate::event;
 use crate::exchange::Gateway;
+use crate::http::attachments::{Transfers, attach, collect_attachment};
 use crate::http::connection::Guest;
 use crate::http::presence::Presence;
 use crate::http::rate::Rate;
@@ -67,6 +68,10 @@ pub struct Api {
     pub in_hand_max: usize,
     /// The longest a request may take, from its header to its answer.
     pub request_timeout: Duration,
+    /// The same for one that brings a file, and the longest that fetching one may take.
+    pub attachment_timeout: Duration,
+    /// The files that come and go now.
+    pub transfers: Arc<Transfers>,
     /// The most items on one page.
     pub page_max: usize,
 }
@@ -81,6 +86,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/exchanges", may(&api, Action::ReadExchanges, get(exchanges)))
         .route("/v1/exchanges/{id}", may(&api, Action::ReadExchanges, get(exchange)))
         .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
+        .route("/v1/attachments", may(&api, Action::Attach, post(attach)))
+        .route("/v1/attachments/{id}", may(&api, Action::Collect, get(collect_attachment)))
         .route("/v1/messages/{id}", may(&api, Action::Collect, get(collect)))
         .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
         .route("/v1/messages/{id}/non-delivery", may(&api, Action::ReadReceipts, get(non_delivery)))
@@ -165,7 +172,11 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
                     next.run(request).await
                 }
             };
-            match tokio::time::timeout(api.request_timeout, answered).await {
+            let limit = match route {
+                ATTACHMENTS => api.attachment_timeout,
+                _ => api.request_timeout,
+            };
+            match tokio::time::timeout(limit, answered).await {
                 Ok(response) => response,
                 Err(_) => Problem::new(
                     ProblemType::Timeout,
@@ -341,6 +352,7 @@ fn route(request: &Request) -> &'static str {
             Some(Kind::TestReply) => "/v1/exchanges/{id}/test-replies",
             Some(Kind::Rfi | Kind::Test) | None => "/v1/exchanges/{id}/{kind}",
         },
+        (Some("v1"), Some("attachments"), _, _) => ATTACHMENTS,
         (Some("v1"), Some("exchanges"), _, _) => "/v1/exchanges",
         (Some("v1"), Some("enquiries"), _, _) => "/v1/enquiries",
         (Some("v1"), Some("inbox"), _, _) => "/v1/inbox",
@@ -371,19 +383,19 @@ impl IntoResponse for Problem {
 
 /// Who sends this request, and when it arrived. Only [`around`] makes one.
 #[derive(Clone)]
-struct Sender {
-    peer: Arc<Peer>,
+pub(super) struct Sender {
+    pub(super) peer: Arc<Peer>,
     admission: Admission,
-    at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 impl Sender {
-    fn agency(&self) -> &AgencyId {
+    pub(super) fn agency(&self) -> &AgencyId {
         self.peer.agency()
     }
 
     /// The serial of the certificate it came with, for the log.
-    fn certificate(&self) -> Option<&str> {
+    pub(super) fn certificate(&self) -> Option<&str> {
         Some(self.peer.serial())
     }
 
@@ -429,6 +441,9 @@ async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Prob
     });
     if let Some(desk) = sender.peer.role() {
         view["desk"] = json!(desk);
+    }
+    if let Some(max) = api.gateway.attachment_bytes_max(agency) {
+        view["attachmentBytesMax"] = json!(max);
     }
     Ok(json_response(&view))
 }
@@ -819,7 +834,7 @@ impl Api {
 }
 
 /// Parts of the path; one that is not even text names nothing.
-struct Path<T>(T);
+pub(super) struct Path<T>(pub(super) T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
@@ -871,7 +886,7 @@ async fn find_message(api: &Api, sender: &Sender, name: &str) -> Result<MessageI
 }
 
 // An id that does not parse is an id that does not exist: the answers must not differ.
-fn parse<T: std::str::FromStr>(id: &str) -> Result<T, Problem> {
+pub(super) fn parse<T: std::str::FromStr>(id: &str) -> Result<T, Problem> {
     id.parse().map_err(|_| no_such_thing())
 }
 
@@ -883,7 +898,7 @@ fn no_such_thing() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     let missing = |detail: &str| Problem::new(ProblemType::IdempotencyKeyMissing, detail);
     let mut values = headers.get_all("idempotency-key").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -934,17 +949,19 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
 }
 
 fn check_digest(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-    let Some(given) = headers.get("content-digest") else { return Ok(()) };
-    let given = given.to_str().unwrap_or_default();
-    // Other algorithms may stand beside it; this is the one we check.
-    match given.split(',').map(str::trim).find(|item| item.starts_with("sha-256=")) {
-        Some(item) if item == event::content_digest(&sha256(body)) => Ok(()),
-        Some(_) => Err(Problem::new(
+    match given_digest(headers) {
+        Some(item) if item != event::content_digest(&sha256(body)) => Err(Problem::new(
             ProblemType::ContentDigestMismatch,
             "The body's SHA-256 is not the one given.",
         )),
-        None => Ok(()),
+        Some(_) | None => Ok(()),
     }
+}
+
+// Other algorithms may stand beside it; this is the one we check.
+pub(super) fn given_digest(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get("content-digest")?.to_str().unwrap_or_default();
+    given.split(',').map(str::trim).find(|item| item.starts_with("sha-256="))
 }
 
 // Passed on as a hint only, and only when it has the W3C form: it is a sender's text.
@@ -986,6 +1003,7 @@ fn with_link(mut response: Response, link: Option<String>) -> Response {
 pub const ROOM_UNIT: u64 = 4_096;
 
 /// How much of a body that is too large is still listened to.
-const REST_BYTES_MAX: usize = 64 << 20;
+pub(super) const REST_BYTES_MAX: usize = 64 << 20;
 const POLL_AFTER_S: u32 = 30;
+const ATTACHMENTS: &str = "/v1/attachments";
 const TEXT: &str = "text/plain; charset=utf-8";

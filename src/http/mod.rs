@@ -2,6 +2,7 @@
 //! came back.
 
 pub mod api;
+pub mod attachments;
 pub mod client;
 pub mod connection;
 pub mod enrolment;

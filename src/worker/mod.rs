@@ -4,4 +4,5 @@ pub mod backlog;
 pub mod circuit;
 pub mod deliver;
 pub mod expiry;
+pub mod sweep;
 pub mod trust;

@@ -11,6 +11,8 @@ mod support;
 
 mod access;
 mod architecture;
+mod attachments;
+mod attachments_at_rest;
 mod bad_input;
 mod canary;
 mod cli;

@@ -48,6 +48,15 @@ pub(super) async fn look(
         certificates(directory, &register, at, report);
         policies(directory, at, report);
     }
+    for unsent in store.unsent_attachments().await.context("the files")? {
+        let says = format!(
+            "{} files of {} bytes are uploaded and in no message yet",
+            unsent.count, unsent.bytes
+        );
+        report.note("attachments-unsent", says);
+        report.about(Some(&unsent.agency), None);
+    }
+    report.ok_otherwise("attachments-unsent", "every file that was uploaded is in a message");
     backlog(config, &store.backlog().await.context("the mailboxes")?, at, report);
     fill(config, &store.mailboxes().await.context("the mailboxes")?, report);
     Ok(())

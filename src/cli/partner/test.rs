@@ -327,6 +327,7 @@ fn gateway(
         store: Arc::clone(store),
         log,
         mailbox: serve::mailbox_limits(config),
+        files: serve::files(config),
     }))
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dedupe::{self, Place};
 use super::row::{self, integer};
-use super::{Open, Shared, is_io_error, lock, read};
+use super::{Open, Shared, attachments, is_io_error, lock, read};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
@@ -20,7 +20,7 @@ use crate::message::{
     Untimely,
 };
 use crate::store::{
-    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
+    Accept, Applied, AttachedKey, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
     MailboxLimits, NewEnquiry, NewMessage, Record, Step, StoreError,
 };
 
@@ -49,7 +49,7 @@ impl Shared {
             Err(Failure { error, .. }) => return writer.after(Err(error)),
         };
         let Written { verdicts, logged, after, moved, accepted } = *written;
-        let (Open { connection, checkpointer }, tree) = self.opened(&mut writer)?;
+        let (Open { connection, checkpointer, .. }, tree) = self.opened(&mut writer)?;
         if !logged.is_empty() {
             let accepted = accepted.into_iter().map(|(key_hash, (place, _))| (key_hash, place));
             self.keys(connection, |keys| {
@@ -280,6 +280,12 @@ impl Batch<'_> {
         let count = messages.len() as u64;
         let mut places = Vec::with_capacity(messages.len());
         for message in &messages {
+            let sender = &message.envelope.sender;
+            for AttachedKey { attachment, .. } in &message.attachments {
+                if !attachments::is_held(self.connection, attachment, sender)? {
+                    return Ok(Verdict::Known(Applied::AttachmentGone));
+                }
+            }
             match &message.step {
                 Step::Open(_) => places.push(None),
                 Step::Say(said) => match self.say(&message.envelope.exchange, *said)? {
@@ -309,6 +315,7 @@ impl Batch<'_> {
                 (Step::Say(_), None) => return Err(corrupt("what is said has no exchange")),
             };
             self.insert_message(&message, submission)?;
+            attachments::bind(self.connection, self.next(), &message.attachments)?;
             self.entries.push(Entry { new: message.entry, previous });
         }
         let place = Place { entry: first, count };
@@ -332,6 +339,14 @@ impl Batch<'_> {
                 }
                 false
             }
+            Effect::Attach(attachment) => {
+                if let Some(refused) =
+                    attachments::attach(self.connection, &attachment, self.next())?
+                {
+                    return Ok(Verdict::Known(refused));
+                }
+                false
+            }
             Effect::BarAgency { agency, at } => {
                 let at_ms = at.as_millisecond();
                 self.connection
@@ -352,6 +367,12 @@ impl Batch<'_> {
                 Ok(reached) => reached,
                 Err(refused) => return Ok(Verdict::Known(refused)),
             },
+            Effect::CollectAttachment { attachment, message } => {
+                if !attachments::collect(self.connection, &attachment, &message, self.next())? {
+                    return Ok(Verdict::Known(Applied::NotFound));
+                }
+                false
+            }
             Effect::Delay(message) => {
                 let told = self
                     .connection
@@ -443,6 +464,12 @@ impl Batch<'_> {
                     Ok(reached) => reached,
                     Err(refused) => return Ok(Verdict::Known(refused)),
                 }
+            }
+            Effect::SweepAttachment(attachment) => {
+                if !attachments::sweep(self.connection, &attachment)? {
+                    return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
             }
         };
         let previous = match exchange {

@@ -441,7 +441,7 @@ pub(super) fn message_digests(
     from: u64,
     to: u64,
 ) -> Result<Vec<MessageDigest>, StoreError> {
-    all(
+    let mut messages = all(
         connection,
         concat!(
             "/* digests */ SELECT ",
@@ -458,7 +458,13 @@ pub(super) fn message_digests(
         ),
         params![integer(from), integer(to)],
         row::message_digest,
-    )
+    )?;
+    for (entry, attachment) in super::attachments::references(connection, from, to)? {
+        if let Ok(at) = messages.binary_search_by_key(&entry, |message| message.entry) {
+            messages[at].attachments.push(attachment);
+        }
+    }
+    Ok(messages)
 }
 
 pub(super) fn certificates(connection: &Connection) -> Result<Vec<CertificateRecord>, StoreError> {
@@ -516,7 +522,7 @@ pub(super) fn size_bytes(connection: &Connection) -> Result<u64, StoreError> {
     )
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -525,7 +531,7 @@ fn one<T>(
     Ok(connection.prepare_cached(sql)?.query_row(params, read)?)
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,

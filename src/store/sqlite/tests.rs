@@ -106,6 +106,7 @@ impl Fixture {
             entry: NewEntry::new(&Event::accepted(&envelope, &[9; 32]), at),
             envelope,
             ciphertext,
+            attachments: Vec::new(),
             delivery: DeliveryState::Held,
             step,
         }
