@@ -543,6 +543,8 @@ impl Certificate {
 pub enum Limit {
     /// The memory of all bodies that are being read.
     BodiesAtOnce,
+    /// Files that one agency, or all together, send and fetch.
+    FilesAtOnce,
     /// What may wait for one agency.
     Mailbox,
     /// One agency's requests in hand.
@@ -552,12 +554,18 @@ pub enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 4] =
-        [Self::BodiesAtOnce, Self::Mailbox, Self::RequestsAtOnce, Self::RequestsPerMinute];
+    const ALL: [Self; 5] = [
+        Self::BodiesAtOnce,
+        Self::FilesAtOnce,
+        Self::Mailbox,
+        Self::RequestsAtOnce,
+        Self::RequestsPerMinute,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::BodiesAtOnce => "bodies-at-once",
+            Self::FilesAtOnce => "files-at-once",
             Self::Mailbox => "mailbox",
             Self::RequestsAtOnce => "requests-at-once",
             Self::RequestsPerMinute => "requests-per-minute",

@@ -22,6 +22,7 @@ use crate::exchange::attachments::{NewFile, Outgoing, Upload};
 use crate::http::api::{Api, Path, REST_BYTES_MAX, Sender, given_digest, idempotency_key, parse};
 use crate::message::{AgencyId, AttachmentId, MediaType};
 use crate::problem::{Problem, ProblemType};
+use crate::telemetry::Limit;
 
 /// Takes a file in.
 pub(super) async fn attach(
@@ -39,6 +40,11 @@ pub(super) async fn attach(
     taken
 }
 
+fn place(api: &Api, agency: &AgencyId) -> Result<Transfer, Problem> {
+    let place = api.transfers.enter(agency);
+    place.inspect_err(|_| api.metrics.limit_reached(Limit::FilesAtOnce))
+}
+
 async fn take(
     api: &Api,
     sender: &Sender,
@@ -53,7 +59,7 @@ async fn take(
         media_type: media_type(headers)?,
         bytes_at_least: pieces.body.size_hint().lower(),
     };
-    let _place = api.transfers.enter(&new.sender)?;
+    let _place = place(api, &new.sender)?;
     let mut upload: Upload = api.gateway.begin_upload(new, sender.at).await?;
     while let Some(piece) = pieces.next().await? {
         upload.write(&piece).await?;
@@ -74,7 +80,7 @@ pub(super) async fn collect_attachment(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: AttachmentId = parse(&id)?;
-    let place = api.transfers.enter(sender.agency())?;
+    let place = place(&api, sender.agency())?;
     let outgoing = api
         .gateway
         .collect_attachment(

@@ -33,6 +33,8 @@ fn row(operation: &str) -> &'static [(Thing, &'static [&'static str])] {
         "acknowledge" | "answerTest" | "getExchange" | "respond" | "sendOutcome" | "supplement" => {
             &[(Thing::Exchange, PARTIES), (Thing::Reference, PARTIES)]
         }
+        // A file is another's until it is sent: `attachments::nobody_but_the_recipient_has_a_file`.
+        "collectAttachment" => &[],
         "collectMessage" | "saveMessage" => &[(Thing::Asked, &[POLICE]), (Thing::Said, &[HUB])],
         "getReceipt" => &[(Thing::Asked, PARTIES), (Thing::Said, PARTIES)],
         // Only the one was returned, and only its sender is told.

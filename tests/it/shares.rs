@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::attachments;
 use crate::support::{HUB, POLICE, TRUST, TestGateway, case, eventually, text};
 
 /// A gateway with these settings instead of the defaults.
@@ -54,8 +55,12 @@ impl Drop for Spoken {
 
 /// A request of the hub's that is in hand, its body still to come.
 fn in_hand(gateway: &TestGateway, body_bytes: usize) -> Spoken {
+    in_hand_at(gateway, "/v1/rfis", "application/json", body_bytes)
+}
+
+fn in_hand_at(gateway: &TestGateway, path: &str, media_type: &str, body_bytes: usize) -> Spoken {
     let head = format!(
-        "POST /v1/rfis HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\n\
          Idempotency-Key: {}\r\nExpect: 100-continue\r\nContent-Length: {body_bytes}\r\n\r\n",
         uuid::Uuid::new_v4(),
     );
@@ -110,6 +115,37 @@ async fn all_bodies_at_once_have_so_much_memory() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn an_agency_sends_so_many_files_at_once() {
+    for (max, status) in [(1, 503), (2, 201)] {
+        let changed = format!("transfers_per_agency_max = {max}");
+        let settings = [("# transfers_per_agency_max = 8", changed.as_str())];
+        let gateway = attachments::gateway(&settings);
+        let held = in_hand_at(&gateway, "/v1/attachments", "application/pdf", 100_000);
+        let upload = async |agency| {
+            let (who, file) = (gateway.agency(agency), attachments::pdf(5_000));
+            let key = attachments::new_key();
+            attachments::upload_as(&who, &key, "application/pdf", &file).await.status
+        };
+        assert_eq!(upload(HUB).await, status);
+        assert_eq!(upload(POLICE).await, 201, "another has its own");
+        let line = "mash_gateway_limits_reached_total{limit=\"files-at-once\"}";
+        assert_eq!(gateway.metric(line), u64::from(status == 503));
+        drop(held);
+        eventually("there is a place again", async || upload(HUB).await == 201).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_has_so_long_to_come_in() {
+    let settings = [("# attachment_timeout_s = 600", "attachment_timeout_s = 1")];
+    let gateway = attachments::gateway(&settings);
+    let mut held = in_hand_at(&gateway, "/v1/attachments", "application/pdf", 100_000);
+    assert_eq!(held.line().trim(), "", "the end of the first answer");
+    assert!(held.line().starts_with("HTTP/1.1 408"));
+    assert_eq!(gateway.metric("mash_gateway_problems_total{problem=\"timeout\"}"), 1);
 }
 
 fn mailbox(gateway: &TestGateway, agency: &str) -> (u64, u64) {
