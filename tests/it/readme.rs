@@ -13,8 +13,10 @@ const SERVE: &str = r#"
 sed -i -e 's/^# partner_api = .*/partner_api = "127.0.0.1:0"/' \
        -e 's/^# enrolment = .*/enrolment = "127.0.0.1:0"/' \
        -e 's/^# local = .*/local = "127.0.0.1:0"/' H/gateway.toml
+# What an earlier one said is not what this one says.
+rm -f listening
 mash-gateway serve --home H > listening 2> serve.log &
-until grep -q Listening listening; do kill -0 $! || { cat serve.log; exit 1; }; sleep 0.05; done
+until grep -qs Listening listening; do kill -0 $! || { cat serve.log; exit 1; }; sleep 0.05; done
 PORT=$(sed 's/.*https:[^ ]*:\([0-9]*\) .*/\1/' listening)
 sed -i "s|^local = .*|local = \"$(sed 's/.*http:..\([^ ]*\) .*/\1/' listening)\"|" H/gateway.toml
 "#;
