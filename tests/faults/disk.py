@@ -20,8 +20,7 @@ import time
 import uuid
 
 import case
-from ground import HUB, POLICE, SURGERY, Gateway, Home, Tally, local, until
-from kill import some
+from ground import HUB, POLICE, SURGERY, Gateway, Home, Tally, local, some, until
 from load import Load
 from truth import Truth
 

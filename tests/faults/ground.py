@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -62,6 +63,22 @@ class Tally:
         """Prints the last line, and gives the exit code."""
         print(f"{self.passed} passed, {self.failed} failed")
         return 1 if self.failed or not self.passed else 0
+
+
+class contextful:
+    """The folder given, or one that is gone afterwards."""
+
+    def __init__(self, folder):
+        self._temporary = None if folder else tempfile.TemporaryDirectory()
+        self._folder = folder or pathlib.Path(self._temporary.name)
+
+    def __enter__(self):
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder.resolve()
+
+    def __exit__(self, *_):
+        if self._temporary:
+            self._temporary.cleanup()
 
 
 class Home:
@@ -414,3 +431,13 @@ def until(is_true, patience=PATIENCE):
             return False
         time.sleep(0.02)
     return True
+
+
+def pause(seconds):
+    """Lets so much time pass: the moment of a kill is a time."""
+    threading.Event().wait(seconds)
+
+
+def some(faults):
+    """The first few of them, as a fault; nothing if there are none."""
+    return f"{len(faults)}: {faults[:3]}" if faults else ""

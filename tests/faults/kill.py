@@ -18,11 +18,10 @@ import shutil
 import signal
 import statistics
 import sys
-import tempfile
 import threading
 import time
 
-from ground import POLICE, Gateway, Home, Tally, until
+from ground import POLICE, Gateway, Home, Tally, contextful, pause, some, until
 from load import Load
 from truth import Truth
 
@@ -81,22 +80,6 @@ def parse():
         help="break something on purpose: succeeds only when that is found",
     )
     return parser.parse_args()
-
-
-class contextful:
-    """The folder given, or one that is gone afterwards."""
-
-    def __init__(self, folder):
-        self._temporary = None if folder else tempfile.TemporaryDirectory()
-        self._folder = folder or pathlib.Path(self._temporary.name)
-
-    def __enter__(self):
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder.resolve()
-
-    def __exit__(self, *_):
-        if self._temporary:
-            self._temporary.cleanup()
 
 
 class Aim:
@@ -386,16 +369,6 @@ def modified(path):
         return status.st_mtime_ns, status.st_size
     except FileNotFoundError:
         return None
-
-
-def pause(seconds):
-    """Lets so much time pass: the moment of a kill is a time."""
-    threading.Event().wait(seconds)
-
-
-def some(faults):
-    """The first few of them, as a fault; nothing if there are none."""
-    return f"{len(faults)}: {faults[:3]}" if faults else ""
 
 
 if __name__ == "__main__":
