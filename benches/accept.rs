@@ -12,6 +12,7 @@
 #[expect(dead_code, reason = "the tests' harness does more than a benchmark needs")]
 mod support;
 
+#[expect(dead_code, reason = "shared with the other benchmarks")]
 mod load;
 
 use std::io::{BufRead as _, BufReader};
@@ -33,7 +34,7 @@ use mash_gateway::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use mash_gateway::schema::Schemas;
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
-    Accept, Change, DeliveryState, IdempotencyToken, NewMessage, Step, Store as _,
+    Accept, Change, DeliveryState, IdempotencyToken, MailboxLimits, NewMessage, Step, Store as _,
 };
 use serde_json::Value;
 use support::{POLICE, TestGateway};
@@ -231,11 +232,13 @@ fn change(exchange: &Exchange) -> Change {
             entry: NewEntry::new(&Event::accepted(&envelope, &[9; 32]), at),
             envelope,
             ciphertext: vec![0xa5; BODY_BYTES + 500],
+            attachments: Vec::new(),
             delivery: DeliveryState::Held,
             step: Step::Say(mash_gateway::message::Said::Response(
                 mash_gateway::message::ResponseResult::Partial,
             )),
         }],
+        mailbox: MailboxLimits { messages_max: u64::MAX, bytes_max: u64::MAX },
     }))
 }
 
@@ -280,7 +283,7 @@ async fn parts() {
         let new = submission();
         let token = mash_gateway::seal::idempotency_token(&new);
         let valid = schemas.check(new, Some(exchange.clone()), now()).ok().unwrap();
-        sealer.seal(directory.route(valid, 0, now()).unwrap(), token).unwrap();
+        sealer.seal(directory.route(valid, 0, now()).unwrap(), token, &[]).unwrap();
     });
     for batch in [1, 8, 64] {
         let begun = Instant::now();

@@ -13,15 +13,14 @@
 #[expect(dead_code, reason = "the tests' harness does more than a benchmark needs")]
 mod support;
 
-#[expect(dead_code, reason = "shared with the other benchmark")]
+#[expect(dead_code, reason = "shared with the other benchmarks")]
 mod load;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hyper::Method;
-use load::{LoadTarget, client, headers, memory_kib, percentile_ms, targets};
+use load::{Steady, memory_kib, percentile_ms, targets};
 use support::TestGateway;
 
 const BODY_BYTES: usize = 10_000;
@@ -61,28 +60,8 @@ async fn soak(minutes: u32, per_second: u32) -> ExitCode {
     let latencies = Arc::new(Mutex::new(Vec::new()));
     let begun = Instant::now();
     let end = begun + MINUTE * minutes;
-    let mut senders = tokio::task::JoinSet::new();
-    for i in 0..CONNECTIONS {
-        let target = targets[i as usize % targets.len()].clone();
-        let interval = Duration::from_secs(1) * CONNECTIONS / per_second;
-        let first = begun + interval * i / CONNECTIONS;
-        let connection =
-            client(&gateway, &target.agency).connect(&gateway.url.parse().unwrap()).await.unwrap();
-        let latencies = Arc::clone(&latencies);
-        senders.spawn(async move {
-            let LoadTarget { path, body, .. } = target;
-            let mut connection = connection;
-            let mut due = first;
-            while due < end {
-                tokio::time::sleep_until(due.into()).await;
-                let sent = connection.send(Method::POST, &path, headers(), body.to_vec().into());
-                let answer = sent.await.unwrap();
-                assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
-                latencies.lock().unwrap().push(due.elapsed());
-                due += interval;
-            }
-        });
-    }
+    let load = Steady { connections: CONNECTIONS, per_second, begin: begun, end };
+    let senders = load.start(&gateway, &targets, &latencies).await;
     println!("{per_second} messages a second, {BODY_BYTES} bytes each, {CONNECTIONS} connections");
     println!(
         "{:>6} {:>9} {:>9} {:>9} {:>9} {:>13} {:>12}",

@@ -116,8 +116,18 @@ pub struct Paths {
 /// What every size, count and wait is bounded by.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
+    /// The largest file taken.
+    pub attachment_bytes_max: u64,
+    /// How long a file may take to come in, or to be fetched.
+    pub attachment_timeout_s: u32,
+    /// After how long a file that no message names is destroyed.
+    pub attachment_unsent_hours: u32,
+    /// Of one agency, all files together that no message names.
+    pub attachments_unsent_bytes_max: u64,
     /// The largest body taken.
     pub body_bytes_max: u64,
+    /// All bodies that are being read at one time.
+    pub bodies_bytes_max: u64,
     /// How many connections are open at once at the partner API's door.
     pub connections_max: u32,
     /// Connections open at once from one address, of those that no agency is known to be behind.
@@ -130,6 +140,8 @@ pub struct Limits {
     pub handshakes_per_address_per_second: NonZeroU32,
     /// Requests one agency may make in a minute.
     pub requests_per_agency_per_minute: NonZeroU32,
+    /// Requests of one agency in hand at once.
+    pub requests_at_once_per_agency_max: u32,
     /// Refusals of one kind logged singly in a minute, for each agency.
     pub refusals_logged_per_minute: NonZeroU32,
     /// The largest header.
@@ -150,8 +162,14 @@ pub struct Limits {
     pub header_timeout_s: u32,
     /// How many messages one page of an inbox lists.
     pub inbox_page_max: u32,
+    /// How many messages may wait for one agency.
+    pub mailbox_messages_max: u64,
+    /// How many bytes of them.
+    pub mailbox_bytes_max: u64,
     /// How long a whole request may take.
     pub request_timeout_s: u32,
+    /// Files that one agency sends and fetches at once.
+    pub transfers_per_agency_max: u32,
 }
 
 /// Delivery to push endpoints.
@@ -495,7 +513,27 @@ fn paths(mut section: Section<'_>) -> Paths {
 
 fn limits(mut section: Section<'_>) -> Limits {
     let limits = Limits {
+        attachment_bytes_max: number(
+            &mut section,
+            "attachment_bytes_max",
+            1_024..=17_179_869_184,
+            26_214_400,
+        ),
+        attachment_timeout_s: number(&mut section, "attachment_timeout_s", 1..=86_400, 600),
+        attachment_unsent_hours: number(&mut section, "attachment_unsent_hours", 1..=8_760, 24),
+        attachments_unsent_bytes_max: number(
+            &mut section,
+            "attachments_unsent_bytes_max",
+            2_048..=1_099_511_627_776,
+            104_857_600,
+        ),
         body_bytes_max: number(&mut section, "body_bytes_max", 16_384..=104_857_600, 1_048_576),
+        bodies_bytes_max: number(
+            &mut section,
+            "bodies_bytes_max",
+            1_048_576..=68_719_476_736,
+            268_435_456,
+        ),
         connections_max: number(&mut section, "connections_max", 1..=65_536, 1_024),
         connections_per_address_max: number(
             &mut section,
@@ -533,6 +571,24 @@ fn limits(mut section: Section<'_>) -> Limits {
             1..=100_000_000,
             REQUESTS_PER_MINUTE,
         ),
+        requests_at_once_per_agency_max: number(
+            &mut section,
+            "requests_at_once_per_agency_max",
+            1..=65_536,
+            256,
+        ),
+        mailbox_messages_max: number(
+            &mut section,
+            "mailbox_messages_max",
+            1..=1_000_000_000,
+            100_000,
+        ),
+        mailbox_bytes_max: number(
+            &mut section,
+            "mailbox_bytes_max",
+            16_384..=1_099_511_627_776,
+            1_073_741_824,
+        ),
         refusals_logged_per_minute: rate(
             &mut section,
             "refusals_logged_per_minute",
@@ -548,12 +604,27 @@ fn limits(mut section: Section<'_>) -> Limits {
             100,
         ),
         stall_timeout_s: number(&mut section, "stall_timeout_s", 1..=86_400, 120),
+        transfers_per_agency_max: number(&mut section, "transfers_per_agency_max", 1..=64, 8),
     };
+    if limits.attachments_unsent_bytes_max / 2 < limits.attachment_bytes_max {
+        section.wrong(
+            "attachments_unsent_bytes_max",
+            "is not twice attachment_bytes_max: one file would leave no room for the next",
+            "Make it several times as large",
+        );
+    }
     if limits.stall_timeout_s <= limits.request_timeout_s {
         section.wrong(
             "stall_timeout_s",
             "is not longer than request_timeout_s: requests in hand would be cut off unanswered",
             "Make it at least twice as long",
+        );
+    }
+    if limits.bodies_bytes_max < limits.body_bytes_max {
+        section.wrong(
+            "bodies_bytes_max",
+            "is less than body_bytes_max: no such body could ever be read",
+            "Make it many times as much",
         );
     }
     if limits.header_timeout_s > limits.request_timeout_s {
@@ -733,7 +804,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 51, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 60, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -784,6 +855,20 @@ mod tests {
             ("[limits]\nconnections_max = -1", 3, "limits.connections_max", "range", "1 to 65536"),
             ("[limits]\nguest_timeout_s = 0", 3, "limits.guest_timeout_s", "range", "1 to 3600"),
             ("[limits]\nheader_timeout_s = 60", 3, "limits.header_timeout_s", "longer", "shorter"),
+            (
+                "[limits]\nbody_bytes_max = 2097152\nbodies_bytes_max = 1048576",
+                4,
+                "limits.bodies_bytes_max",
+                "ever be read",
+                "many times",
+            ),
+            (
+                "[limits]\nattachment_bytes_max = 104857600",
+                3,
+                "limits.attachments_unsent_bytes_max",
+                "no room for the next",
+                "several times",
+            ),
             ("[limits]\nstall_timeout_s = 30", 3, "limits.stall_timeout_s", "not longer", "twice"),
             ("[push]\nlease_s = 30", 3, "push.lease_s", "two workers", "twice"),
             (

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::message::{Envelope, rfc3339};
+use crate::message::{AttachmentId, Envelope, rfc3339};
 
 /// The body of a message as its recipient may have it.
 pub enum Payload {
@@ -15,9 +15,21 @@ pub enum Payload {
     Sealed(Vec<u8>),
 }
 
-/// The document, as `application/cloudevents+json`. `domain` is the SPIFFE trust domain.
-pub fn document(envelope: &Envelope, domain: &str, payload: &Payload) -> Zeroizing<Vec<u8>> {
-    let attributes = Value::Object(attributes(envelope, domain)).to_string();
+/// The document, as `application/cloudevents+json`. `files` go with it, and are fetched apart;
+/// `domain` is the SPIFFE trust domain.
+pub fn document(
+    envelope: &Envelope,
+    files: &[AttachmentId],
+    domain: &str,
+    payload: &Payload,
+) -> Zeroizing<Vec<u8>> {
+    let mut attributes = attributes(envelope, domain);
+    if !files.is_empty() {
+        // An attribute of CloudEvents is one text.
+        let ids: Vec<_> = files.iter().map(ToString::to_string).collect();
+        attributes.insert("attachments".to_owned(), Value::String(ids.join(" ")));
+    }
+    let attributes = Value::Object(attributes).to_string();
     // The payload is JSON already: it is placed, not parsed and written anew, so that the recipient
     // has the sender's own bytes.
     let (name, data): (&str, Zeroizing<Vec<u8>>) = match payload {

@@ -4,6 +4,8 @@
 //! The only place where an inner failure becomes what the outside learns of it: every
 //! `From<…> for Problem` is below.
 
+pub mod attachments;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -22,15 +24,15 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{Ledger, LedgerError};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Role, Submission,
-    Target, Untimely,
+    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Role,
+    Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
-    Applied, DeliveryState, Effect, Head, IdempotencyToken, Store, StoreError, StoredEntry,
-    StoredMessage,
+    Applied, DeliveryState, Effect, Head, IdempotencyToken, MailboxLimits, Store, StoreError,
+    StoredEntry, StoredMessage,
 };
 
 /// The gateway, without its doors.
@@ -42,8 +44,11 @@ pub struct Gateway {
     ledger: Ledger,
     store: Arc<dyn Store>,
     log: LogVerifier,
+    mailbox: MailboxLimits,
     push_queued: Notify,
     collections: DefaultKeyedRateLimiter<MessageId>,
+    files: attachments::Limits,
+    file_collections: DefaultKeyedRateLimiter<(AttachmentId, MessageId)>,
 }
 
 /// What a [`Gateway`] is made of.
@@ -62,6 +67,10 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The log's public key.
     pub log: LogVerifier,
+    /// How much may wait for each agency.
+    pub mailbox: MailboxLimits,
+    /// What files agencies may upload.
+    pub files: attachments::Limits,
 }
 
 impl Gateway {
@@ -75,8 +84,11 @@ impl Gateway {
             ledger: parts.ledger,
             store: parts.store,
             log: parts.log,
+            mailbox: parts.mailbox,
             push_queued: Notify::new(),
             collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
+            files: parts.files,
+            file_collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
         }
     }
 
@@ -90,7 +102,8 @@ impl Gateway {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
-                let accepted = self.ledger.accept(sealed, desk, certificate.as_deref(), now);
+                let (mailbox, certificate) = (self.mailbox, certificate.as_deref());
+                let accepted = self.ledger.accept(sealed, mailbox, desk, certificate, now);
                 let applied = accepted.await?;
                 if is_pushed {
                     self.push_queued.notify_one();
@@ -124,8 +137,11 @@ impl Gateway {
             _ if !is_hub => 0,
             count => self.store.allocate_references(reference_year(now), count).await?,
         };
+        let (pointer, named) = valid.attachments();
+        let (sender, named) = (valid.sender.clone(), named.to_vec());
         let routed = self.directory().route(valid, references, now)?;
-        Ok(self.sealer.seal(routed, token)?)
+        let files = self.held_files(&sender, &named, pointer).await?;
+        Ok(self.sealer.seal(routed, token, &files)?)
     }
 
     // An answer to a test that was not opened proves nothing, so it is none.
@@ -396,7 +412,8 @@ impl Gateway {
         } else {
             Payload::Opened(self.sealer.open(&stored.envelope, &sealed)?)
         };
-        Ok(event::document(&stored.envelope, &self.domain, &payload))
+        let files = self.store.attachments_of(&stored.envelope.id).await?;
+        Ok(event::document(&stored.envelope, &files, &self.domain, &payload))
     }
 
     /// The directory as of now.
@@ -466,7 +483,9 @@ impl Gateway {
                 "The message has not been collected, so it cannot have been saved.",
             )),
             Applied::Accepted(_)
+            | Applied::AttachmentGone
             | Applied::KeyReused
+            | Applied::MailboxFull(_)
             | Applied::NoRoom
             | Applied::NotFound
             | Applied::OtherState
@@ -488,8 +507,14 @@ fn answer(applied: Applied) -> Result<String, Problem> {
             ProblemType::IdempotencyKeyReused,
             "A submission with this key and another body, or to another path, was accepted before.",
         )),
+        Applied::MailboxFull(recipient) => Err(Problem::new(
+            ProblemType::MailboxFull,
+            format!("As much waits for {recipient} as may. Nothing was sent to anybody."),
+        )),
         Applied::NoRoom => Err(no_room()),
         Applied::Untimely(untimely) => Err(untimely.into()),
+        // Another message came first, since this one was looked at.
+        Applied::AttachmentGone => Err(attachments::no_longer_held()),
         Applied::NotCollected | Applied::NotFound | Applied::OtherState | Applied::Recorded(_) => {
             Err(not_found())
         }

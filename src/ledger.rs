@@ -16,7 +16,9 @@ use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::{Event, NewEntry};
 use crate::message::{ExchangeId, Role};
 use crate::seal::Sealed;
-use crate::store::{Accept, Applied, Change, Effect, NewMessage, Record, Step, Store, StoreError};
+use crate::store::{
+    Accept, Applied, Change, Effect, MailboxLimits, NewMessage, Record, Step, Store, StoreError,
+};
 use crate::telemetry::Metrics;
 
 /// The one way in to the log. Cheap to clone.
@@ -60,10 +62,11 @@ impl Ledger {
     }
 
     /// Accepts a sealed submission durably. `desk` is the role of the person who sent it, if one did;
-    /// `certificate` is the serial it came with.
+    /// `certificate` is the serial it came with; `mailbox` is how much may wait for each recipient.
     pub async fn accept(
         &self,
         sealed: Sealed,
+        mailbox: MailboxLimits,
         desk: Option<Role>,
         certificate: Option<&str>,
         at: Timestamp,
@@ -78,17 +81,19 @@ impl Ledger {
                     Step::Open(exchange) => event.opening(exchange),
                     Step::Say(_) => event,
                 };
-                let event = event.done_with(certificate);
+                let files = message.attachments.iter().map(|file| file.attachment);
+                let event = event.with_files(files.collect()).done_with(certificate);
                 NewMessage {
                     entry: NewEntry::new(&event, at),
                     envelope: message.envelope,
                     ciphertext: message.ciphertext,
+                    attachments: message.attachments,
                     delivery: message.delivery,
                     step: message.step,
                 }
             })
             .collect();
-        let accept = Accept { token: sealed.token, enquiry: sealed.enquiry, messages };
+        let accept = Accept { token: sealed.token, enquiry: sealed.enquiry, messages, mailbox };
         self.write(Change::Accept(Box::new(accept))).await
     }
 

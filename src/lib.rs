@@ -12,6 +12,7 @@ pub mod rule;
 pub mod directory;
 pub mod seal;
 pub mod event;
+pub mod attachment;
 
 // Trust: pure, over bytes and keys.
 pub mod audit;

@@ -126,6 +126,10 @@ uuid_id! {
     MessageId, "message id"
 }
 uuid_id! {
+    /// One file that is sent with a message.
+    AttachmentId, "attachment id"
+}
+uuid_id! {
     /// The sender's own name for one submission, so that sending it again does nothing more.
     IdempotencyKey, "idempotency key"
 }
@@ -670,6 +674,62 @@ pub struct Envelope {
     pub is_sealed_to_agency: bool,
     /// The sender's W3C trace context: a hint, kept and passed on.
     pub traceparent: Option<String>,
+}
+
+/// What a file that is sent with a message may be.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum MediaType {
+    /// A photograph.
+    Jpeg,
+    /// A document.
+    Pdf,
+    /// A picture.
+    Png,
+    /// Plain text in UTF-8.
+    Text,
+}
+
+impl MediaType {
+    /// Every type.
+    pub const ALL: [Self; 4] = [Self::Jpeg, Self::Pdf, Self::Png, Self::Text];
+
+    /// The name used in payloads, tables and `Content-Type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Pdf => "application/pdf",
+            Self::Png => "image/png",
+            Self::Text => "text/plain",
+        }
+    }
+
+    /// How the names of such files end, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpg",
+            Self::Pdf => "pdf",
+            Self::Png => "png",
+            Self::Text => "txt",
+        }
+    }
+
+    /// The type with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|media_type| media_type.as_str() == name)
+    }
+}
+
+/// A file as the message that it is sent with names it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attachment {
+    /// The id it was given when it was uploaded.
+    pub id: AttachmentId,
+    /// What it is.
+    pub media_type: MediaType,
+    /// Its length, in bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of it.
+    pub digest: [u8; 32],
 }
 
 /// Bytes that came from this agency's connection; nothing about them is known yet.

@@ -94,6 +94,10 @@ pub enum ProblemType {
     AgencyInactive,
     /// The exchange has its answer.
     AlreadyAnswered,
+    /// The agency is not one that may send files.
+    AttachmentsNotAllowed,
+    /// The agency has uploaded as much as it may without sending it.
+    AttachmentsUnsent,
     /// The body is larger than the limit.
     BodyTooLarge,
     /// The gateway has more work than it takes on.
@@ -118,8 +122,12 @@ pub enum ProblemType {
     Internal,
     /// A parameter in the path or query is not what it should be.
     InvalidParameter,
+    /// As much waits for a recipient as may.
+    MailboxFull,
     /// Where the request ends, or whom it is for, could be understood in two ways.
     MalformedRequest,
+    /// The file is of no type that is taken, or not of the type it is said to be.
+    MediaType,
     /// The route exists, not for this method.
     MethodNotAllowed,
     /// The message has not been collected yet.
@@ -168,9 +176,11 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
+        Self::AttachmentsNotAllowed,
+        Self::AttachmentsUnsent,
         Self::BodyTooLarge,
         Self::Busy,
         Self::CertificateRefused,
@@ -183,7 +193,9 @@ impl ProblemType {
         Self::IdempotencyKeyReused,
         Self::Internal,
         Self::InvalidParameter,
+        Self::MailboxFull,
         Self::MalformedRequest,
+        Self::MediaType,
         Self::MethodNotAllowed,
         Self::NotCollected,
         Self::NotFound,
@@ -233,6 +245,22 @@ impl ProblemType {
                 "This exchange already has its response",
                 SENDER,
                 "To add or correct information, send a supplement.",
+                None,
+            ),
+            Self::AttachmentsNotAllowed => fact(
+                "attachments-not-allowed",
+                403,
+                "This agency does not send files",
+                OPERATOR,
+                "Ask the gateway's operator to allow it: attachments = true in partners.toml.",
+                None,
+            ),
+            Self::AttachmentsUnsent => fact(
+                "attachments-unsent",
+                409,
+                "Too much is uploaded that no message names",
+                SENDER,
+                "Send the messages that the files belong to; files that none names are destroyed in time.",
                 None,
             ),
             Self::BodyTooLarge => fact(
@@ -331,12 +359,28 @@ impl ProblemType {
                 "Compare the request with GET /openapi.json.",
                 None,
             ),
+            Self::MailboxFull => fact(
+                "mailbox-full",
+                409,
+                "The recipient's mailbox is full",
+                "the recipient's contact officer",
+                "Ring them: what waits is to be collected and saved. Then send again, with the same key.",
+                None,
+            ),
             Self::MalformedRequest => fact(
                 "malformed-request",
                 400,
                 "The request could be understood in two ways",
                 SENDER,
                 "Send one Host, this gateway's, and one Content-Length or Transfer-Encoding.",
+                None,
+            ),
+            Self::MediaType => fact(
+                "media-type",
+                415,
+                "The file is not of a type this gateway takes",
+                SENDER,
+                "Send a PDF, PNG, JPEG or UTF-8 text file, and its own type as Content-Type.",
                 None,
             ),
             Self::MethodNotAllowed => fact(

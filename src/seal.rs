@@ -5,6 +5,8 @@
 //! accepting needs no secret and destroying one wrap shreds an enquiry. Both layers are plain age
 //! files: with the at-rest identity, the stock `age` tool recovers everything without us.
 
+pub mod file;
+
 use std::fmt;
 use std::io::{Read, Write};
 use std::iter;
@@ -17,10 +19,11 @@ use zeroize::Zeroizing;
 
 use crate::directory::{Custody, Routed, RoutedMessage, RoutedStep};
 use crate::message::{
-    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId,
-    Submission, Target, sha256,
+    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind,
+    MediaType, MessageId, Submission, Target, sha256,
 };
-use crate::store::{DeliveryState, IdempotencyToken, NewEnquiry, SealedPayload, Step};
+use crate::store::{AttachedKey, DeliveryState, IdempotencyToken, NewEnquiry, SealedPayload, Step};
+use file::FileKey;
 
 /// A submission whose plaintext is gone; digest and ciphertext remain.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(crate) struct SealedMessage {
     /// SHA-256 of the schema the payload satisfied.
     pub(crate) schema_digest: [u8; 32],
     pub(crate) ciphertext: Vec<u8>,
+    /// The files that go with it, each with its key for this message's recipient.
+    pub(crate) attachments: Vec<AttachedKey>,
     pub(crate) delivery: DeliveryState,
     pub(crate) step: Step,
 }
@@ -70,14 +75,20 @@ impl Sealer {
         Ok(Self { identities, recipients })
     }
 
-    /// Seals every message of the submission with this fingerprint; wipes its plaintext.
-    pub fn seal(&self, routed: Routed, token: IdempotencyToken) -> Result<Sealed, SealError> {
+    /// Seals every message of the submission with this fingerprint, and to the recipient of each the
+    /// keys of the files it names; wipes its plaintext.
+    pub fn seal(
+        &self,
+        routed: Routed,
+        token: IdempotencyToken,
+        files: &[FileKey],
+    ) -> Result<Sealed, SealError> {
         let opened = routed.opens.map(|enquiry| self.new_enquiry(enquiry));
         let enquiry_recipient = opened.as_ref().map(|(_, recipient)| recipient);
         let messages = routed
             .messages
             .into_iter()
-            .map(|message| seal_message(message, enquiry_recipient))
+            .map(|message| seal_message(message, enquiry_recipient, files))
             .collect::<Result<_, _>>()?;
         Ok(Sealed { token, enquiry: opened.map(|(enquiry, _)| enquiry), messages })
     }
@@ -200,6 +211,29 @@ pub fn idempotency_token(new: &Submission) -> IdempotencyToken {
     let mut body_mac = [0; 32];
     body_mac.copy_from_slice(mac.sign().as_ref());
     IdempotencyToken { key_hash, body_mac }
+}
+
+/// The name under which an upload is known, so that it is not made twice: of its own sort, apart from
+/// those of submissions.
+pub fn upload_key_hash(sender: &AgencyId, key: &IdempotencyKey) -> [u8; 16] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in [b"attachments".as_slice(), sender.as_str().as_bytes(), key.as_bytes()] {
+        hash.update(&length_prefix(part));
+        hash.update(part);
+    }
+    let mut key_hash = [0; 16];
+    key_hash.copy_from_slice(&hash.finish().as_ref()[..16]);
+    key_hash
+}
+
+/// What tells an upload repeated from another under the same key: keyed, as a submission's is.
+pub fn upload_mac(key: &IdempotencyKey, media_type: MediaType, digest: &[u8; 32]) -> [u8; 32] {
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()));
+    mac.update(media_type.as_str().as_bytes());
+    mac.update(digest);
+    let mut tag = [0; 32];
+    tag.copy_from_slice(mac.sign().as_ref());
+    tag
 }
 
 /// Seals a secret of the gateway's own, such as an authority's key, as an age file to these
@@ -357,6 +391,7 @@ pub enum OpenError {
 fn seal_message(
     message: RoutedMessage,
     new_enquiry: Option<&x25519::Recipient>,
+    files: &[FileKey],
 ) -> Result<SealedMessage, SealError> {
     let enquiry_recipient = match &message.step {
         RoutedStep::Open { .. } => new_enquiry.cloned(),
@@ -388,6 +423,13 @@ fn seal_message(
     };
     let header = format!("{header}\n");
     let ciphertext = encrypt(recipients.iter(), &[header.as_bytes(), &message.plaintext]);
+    let attachments = files
+        .iter()
+        .map(|file| AttachedKey {
+            attachment: file.attachment().id,
+            wrapped_key: file.wrapped_for(&recipients, &message.id),
+        })
+        .collect();
     let step = match message.step {
         RoutedStep::Open { categories, persons, response_required_by } => {
             Step::Open(Box::new(Exchange {
@@ -434,7 +476,7 @@ fn seal_message(
         traceparent: message.traceparent,
     };
     let schema_digest = message.schema_digest;
-    Ok(SealedMessage { envelope, schema_digest, ciphertext, delivery, step })
+    Ok(SealedMessage { envelope, schema_digest, ciphertext, attachments, delivery, step })
 }
 
 fn unwrap_key<'a>(
@@ -511,6 +553,12 @@ fn wrap_header(enquiry: &EnquiryId) -> String {
     format!("# mash-key/v1 {enquiry}\n")
 }
 
+fn finished(hash: digest::Context) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hash.finish().as_ref());
+    digest
+}
+
 fn length_prefix(part: &[u8]) -> [u8; 8] {
     (part.len() as u64).to_be_bytes()
 }
@@ -574,7 +622,7 @@ mod tests {
 
     #[test]
     fn sealing_fills_in_what_only_it_knows() {
-        let sealed = sealer().seal(with_body(b"asked"), token()).unwrap();
+        let sealed = sealer().seal(with_body(b"asked"), token(), &[]).unwrap();
         let enquiry = sealed.enquiry.unwrap();
         let [message] = &sealed.messages[..] else { panic!("one message") };
         let Step::Open(exchange) = &message.step else { panic!("an RFI opens its exchange") };
@@ -587,7 +635,7 @@ mod tests {
 
         let mut pushed = with_body(b"asked");
         pushed.messages[0].is_pushed = true;
-        let sealed = sealer().seal(pushed, token()).unwrap();
+        let sealed = sealer().seal(pushed, token(), &[]).unwrap();
         let queued = DeliveryState::Queued { endpoint: 0, at: at(), attempts: 0 };
         assert_eq!(sealed.messages[0].delivery, queued);
     }
@@ -595,13 +643,13 @@ mod tests {
     #[test]
     fn a_reply_is_sealed_to_the_key_of_its_enquiry() {
         let sealer = sealer();
-        let opened = sealer.seal(with_body(b"asked"), token()).unwrap();
+        let opened = sealer.seal(with_body(b"asked"), token(), &[]).unwrap();
         let enquiry = opened.enquiry.unwrap();
         let Step::Open(exchange) = opened.messages.into_iter().next().unwrap().step else {
             panic!("an RFI opens its exchange")
         };
 
-        let sealed = sealer.seal(reply((*exchange).clone(), b"answered"), token()).unwrap();
+        let sealed = sealer.seal(reply((*exchange).clone(), b"answered"), token(), &[]).unwrap();
         assert!(sealed.enquiry.is_none());
         let message = sealed.messages.into_iter().next().unwrap();
         assert!(matches!(message.step, Step::Say(Said::Response(ResponseResult::Complete))));
@@ -613,7 +661,7 @@ mod tests {
 
         let id = exchange.id;
         let keyless = Exchange { sealing_recipient: String::new(), ..*exchange };
-        let error = sealer.seal(reply(keyless, b"answered"), token()).unwrap_err();
+        let error = sealer.seal(reply(keyless, b"answered"), token(), &[]).unwrap_err();
         assert_eq!(error, SealError::EnquiryRecipient(id));
     }
 
@@ -676,7 +724,7 @@ mod tests {
         both_asked.messages.extend(with_body(b"for health").messages);
         both_asked.messages[1].id = MessageId::from_bytes([9; 16]);
         both_asked.messages[1].recipient = agency("health");
-        let sealed = sealer.seal(both_asked, token()).unwrap();
+        let sealed = sealer.seal(both_asked, token(), &[]).unwrap();
         let wrapped_key = sealed.enquiry.unwrap().wrapped_key;
         let [first, second] = &sealed.messages[..] else { panic!("two messages") };
 
@@ -758,7 +806,7 @@ mod tests {
 
         let mut keyless = with_body(b"for police");
         keyless.messages[0].custody = Custody::Agency;
-        let error = sealer.seal(keyless, token()).unwrap_err();
+        let error = sealer.seal(keyless, token(), &[]).unwrap_err();
         assert_eq!(error, SealError::NoAgencyRecipient(agency("police")));
     }
 
@@ -813,7 +861,7 @@ mod tests {
             assert_eq!(check_recipient(&text), Err(InvalidRecipient), "{text}");
             let mut asked = with_body(b"for police");
             asked.messages[0].age_recipients = vec![text.clone()];
-            let error = sealer().seal(asked, token()).unwrap_err();
+            let error = sealer().seal(asked, token(), &[]).unwrap_err();
             assert_eq!(error, SealError::AgencyRecipient(agency("police")));
             assert!(text.is_empty() || !error.to_string().contains(&text));
         }
@@ -981,7 +1029,7 @@ mod tests {
 
     /// The first message of `routed`, as the store would hold it.
     fn stored(sealer: &Sealer, routed: Routed) -> (Envelope, SealedPayload) {
-        let sealed = sealer.seal(routed, token()).unwrap();
+        let sealed = sealer.seal(routed, token(), &[]).unwrap();
         let message = sealed.messages.into_iter().next().unwrap();
         let payload = SealedPayload {
             ciphertext: Some(message.ciphertext),

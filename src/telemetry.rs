@@ -101,7 +101,10 @@ pub struct Metrics {
     key_exchanges: Family<KeyExchangeLabels, Counter>,
     ledger_batches: Histogram,
     ledger_commits: Histogram,
+    limits_reached: Family<LimitLabels, Counter>,
     log_entries: Gauge,
+    mailbox_bytes: Family<AgencyLabels, Gauge>,
+    mailbox_messages: Family<AgencyLabels, Gauge>,
     malformed: Family<MalformedLabels, Counter>,
     problems: Family<ProblemLabels, Counter>,
     queued: Gauge,
@@ -110,6 +113,7 @@ pub struct Metrics {
     scrubbed: Counter,
     store_free: Gauge,
     submissions: Family<SubmissionLabels, Counter>,
+    unsent_attachments: Family<AgencyLabels, Gauge>,
 }
 
 impl Metrics {
@@ -137,7 +141,10 @@ impl Metrics {
             ledger_batches: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             // A quarter of a millisecond, about one sync of a good disk, to four seconds.
             ledger_commits: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
+            limits_reached: Family::default(),
             log_entries: Gauge::default(),
+            mailbox_bytes: Family::default(),
+            mailbox_messages: Family::default(),
             malformed: Family::default(),
             problems: Family::default(),
             queued: Gauge::default(),
@@ -146,11 +153,24 @@ impl Metrics {
             scrubbed: Counter::default(),
             store_free: Gauge::default(),
             submissions: Family::default(),
+            unsent_attachments: Family::default(),
         };
         // What has not happened yet shows as nought, so that its first time is seen as an increase.
         for outcome in DeliveryOutcome::ALL {
             let labels = DeliveryLabels { outcome: outcome.as_str() };
             drop(metrics.deliveries.get_or_create(&labels));
+        }
+        for reason in CUT_REASONS {
+            drop(metrics.connections_cut.get_or_create(&CutLabels { reason }));
+        }
+        for outcome in HANDSHAKES_LIMITED {
+            drop(metrics.handshakes.get_or_create(&HandshakeLabels { outcome }));
+        }
+        for by in [ResetBy::Gateway, ResetBy::Peer] {
+            drop(metrics.http2_resets.get_or_create(&ResetLabels { by: by.as_str() }));
+        }
+        for limit in Limit::ALL {
+            drop(metrics.limits_reached.get_or_create(&LimitLabels { limit: limit.as_str() }));
         }
         for kind in Kind::ALL {
             for outcome in SubmissionOutcome::ALL {
@@ -254,9 +274,30 @@ impl Metrics {
         self.ledger_commits.observe(commit.as_secs_f64());
     }
 
+    /// Somebody asked for more than this limit allows.
+    pub fn limit_reached(&self, limit: Limit) {
+        self.limits_reached.get_or_create(&LimitLabels { limit: limit.as_str() }).inc();
+    }
+
+    /// How much waits for each agency: messages, and their bytes.
+    pub fn mailboxes<'a>(&self, mailboxes: impl Iterator<Item = (&'a AgencyId, u64, u64)>) {
+        for (agency, messages, bytes) in mailboxes {
+            let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+            set(&self.mailbox_messages.get_or_create(&labels), messages);
+            set(&self.mailbox_bytes.get_or_create(&labels), bytes);
+        }
+    }
+
     /// The log now has so many entries.
     pub fn log_size(&self, entries: u64) {
         set(&self.log_entries, entries);
+    }
+
+    /// The problems there are: each shows as nought from now on.
+    pub fn problems_known(&self, codes: impl Iterator<Item = &'static str>) {
+        for problem in codes {
+            drop(self.problems.get_or_create(&ProblemLabels { problem }));
+        }
     }
 
     /// A request was answered with this problem.
@@ -299,6 +340,15 @@ impl Metrics {
     /// A submission ended so.
     pub fn submission(&self, kind: Kind, outcome: SubmissionOutcome) {
         self.submissions.get_or_create(&SubmissionLabels::new(kind, outcome)).inc();
+    }
+
+    /// So many bytes of files each agency has uploaded that no message names.
+    pub fn unsent_attachments<'a>(&self, agencies: impl Iterator<Item = (&'a AgencyId, u64)>) {
+        self.unsent_attachments.clear();
+        for (agency, bytes) in agencies {
+            let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+            set(&self.unsent_attachments.get_or_create(&labels), bytes);
+        }
     }
 
     // The registry adds `_total` to a counter's name, and its unit to any other's.
@@ -372,6 +422,23 @@ impl Metrics {
             Unit::Seconds,
             self.ledger_commits.clone(),
         );
+        registry.register(
+            "limits_reached",
+            "Requests refused because somebody asked for more than a limit allows, by limit",
+            self.limits_reached.clone(),
+        );
+        registry.register_with_unit(
+            "mailbox",
+            "What waits for an agency, as it was sent",
+            Unit::Bytes,
+            self.mailbox_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "mailbox",
+            "Messages that wait for an agency",
+            unit("messages"),
+            self.mailbox_messages.clone(),
+        );
         registry.register_with_unit(
             "log",
             "Entries in the audit log",
@@ -424,6 +491,12 @@ impl Metrics {
             "Submissions, by kind and outcome",
             self.submissions.clone(),
         );
+        registry.register_with_unit(
+            "unsent_attachments",
+            "Files an agency has uploaded that no message names",
+            Unit::Bytes,
+            self.unsent_attachments.clone(),
+        );
         self
     }
 }
@@ -461,6 +534,41 @@ impl Certificate {
             Self::Client => "client",
             Self::Issuer => "issuer",
             Self::Server => "server",
+        }
+    }
+}
+
+/// A limit that requests are held to and that has no count of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Limit {
+    /// The memory of all bodies that are being read.
+    BodiesAtOnce,
+    /// Files that one agency, or all together, send and fetch.
+    FilesAtOnce,
+    /// What may wait for one agency.
+    Mailbox,
+    /// One agency's requests in hand.
+    RequestsAtOnce,
+    /// One agency's requests in a minute.
+    RequestsPerMinute,
+}
+
+impl Limit {
+    const ALL: [Self; 5] = [
+        Self::BodiesAtOnce,
+        Self::FilesAtOnce,
+        Self::Mailbox,
+        Self::RequestsAtOnce,
+        Self::RequestsPerMinute,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::BodiesAtOnce => "bodies-at-once",
+            Self::FilesAtOnce => "files-at-once",
+            Self::Mailbox => "mailbox",
+            Self::RequestsAtOnce => "requests-at-once",
+            Self::RequestsPerMinute => "requests-per-minute",
         }
     }
 }
@@ -596,6 +704,11 @@ struct CutLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct MalformedLabels {
     reason: &'static str,
 }
@@ -661,6 +774,13 @@ fn set(gauge: &Gauge, value: u64) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
+/// Why an open connection is cut for what it does.
+const CUT_REASONS: [&str; 4] = ["control-frames", "header-too-large", "nothing-read", "stalled"];
+
+/// How a handshake ends that is one too many, takes too long or shows too much.
+const HANDSHAKES_LIMITED: [&str; 4] =
+    ["chain-too-long", "timeout", "too-many-connections", "too-many-handshakes"];
+
 const FILTER_VARIABLE: &str = "MASH_GATEWAY_LOG";
 
 #[cfg(test)]
@@ -693,6 +813,8 @@ mod tests {
         metrics.revocation_lists([("agencies-00ff", at(3))].into_iter());
         metrics.circuits([(&agencies[0], true)].into_iter());
         metrics.returned(&agencies[0]);
+        metrics.limit_reached(Limit::RequestsAtOnce);
+        metrics.mailboxes([(&agencies[0], 3, 900)].into_iter());
         let open = metrics.connection_opened();
         let text = metrics.render();
         for line in [
@@ -709,6 +831,10 @@ mod tests {
             "mash_gateway_ledger_batch_changes_bucket{le=\"4.0\"} 1",
             "mash_gateway_ledger_commit_seconds_bucket{le=\"0.001\"} 0",
             "mash_gateway_ledger_commit_seconds_bucket{le=\"0.002\"} 1",
+            "mash_gateway_limits_reached_total{limit=\"requests-at-once\"} 1",
+            "mash_gateway_limits_reached_total{limit=\"mailbox\"} 0",
+            "mash_gateway_mailbox_messages{agency=\"police\"} 3",
+            "mash_gateway_mailbox_bytes{agency=\"police\"} 900",
             "mash_gateway_log_entries 17",
             "mash_gateway_queued_messages 4",
             "mash_gateway_store_free_bytes 1099511627776",

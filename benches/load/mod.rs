@@ -1,12 +1,15 @@
 //! What the measurements share: who posts what, over which connections, and how a process is watched.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use mash_gateway::http::client::{AddressPolicy, Client, Limits};
 use mash_gateway::pki::tls::{self, ClientMaterial, MinTls};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::support::{HUB, POLICE, SURGERY, TRUST, TestGateway, case};
 
@@ -81,6 +84,49 @@ pub(crate) fn client(gateway: &TestGateway, agency: &str) -> Client {
     };
     let config = tls::client_config(material, MinTls::Tls13).unwrap();
     Client::new(config, AddressPolicy::AllowAny, limits)
+}
+
+/// A load that does not wait for its answers: each message is posted on its own clock, and one that
+/// waits for the one before it is late, and counts as late.
+#[derive(Clone, Copy)]
+pub(crate) struct Steady {
+    pub(crate) connections: u32,
+    pub(crate) per_second: u32,
+    pub(crate) begin: Instant,
+    pub(crate) end: Instant,
+}
+
+impl Steady {
+    /// Connects, and posts to `targets` in turn; how long each answer took is added to `latencies`.
+    pub(crate) async fn start(
+        self,
+        gateway: &TestGateway,
+        targets: &[LoadTarget],
+        latencies: &Arc<Mutex<Vec<Duration>>>,
+    ) -> JoinSet<()> {
+        let Self { connections, per_second, begin, end } = self;
+        let mut senders = JoinSet::new();
+        for i in 0..connections {
+            let LoadTarget { agency, path, body } = targets[i as usize % targets.len()].clone();
+            let interval = Duration::from_secs(1) * connections / per_second;
+            let mut due = begin + interval * i / connections;
+            let url = gateway.url.parse().unwrap();
+            let mut connection = client(gateway, &agency).connect(&url).await.unwrap();
+            let latencies = Arc::clone(latencies);
+            senders.spawn(async move {
+                while due < end {
+                    tokio::time::sleep_until(due.into()).await;
+                    let body = body.to_vec().into();
+                    let sent = connection.send(Method::POST, &path, headers(), body);
+                    let answer = sent.await.unwrap();
+                    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+                    latencies.lock().unwrap().push(due.elapsed());
+                    due += interval;
+                }
+            });
+        }
+        senders
+    }
 }
 
 /// The value below which `share` of the sorted durations are, in milliseconds.

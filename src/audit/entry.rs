@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
 use super::tree::{Hash, leaf_hash};
-use crate::message::{AgencyId, Envelope, Exchange, Role, hex, rfc3339};
+use crate::message::{AgencyId, AttachmentId, Envelope, Exchange, MediaType, Role, hex, rfc3339};
 use crate::pki::crl::Reason;
 
 /// What happened.
@@ -20,6 +20,12 @@ use crate::pki::crl::Reason;
 pub enum EventName {
     /// A message was accepted: checked, sealed, durable.
     Accepted,
+    /// A recipient fetched a file that goes with its message.
+    AttachmentCollected,
+    /// A file that no message named was destroyed.
+    AttachmentSwept,
+    /// A file is here, whole and sealed, to be sent with a message.
+    AttachmentUploaded,
     /// A push was not taken.
     AttemptFailed,
     /// An issuing authority came into use, or another root's certificate for one.
@@ -75,6 +81,9 @@ impl EventName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::AttachmentCollected => "attachment-collected",
+            Self::AttachmentSwept => "attachment-swept",
+            Self::AttachmentUploaded => "attachment-uploaded",
             Self::AttemptFailed => "attempt-failed",
             Self::AuthorityInstalled => "authority-installed",
             Self::AuthorityRetired => "authority-retired",
@@ -196,6 +205,39 @@ impl Event {
             None => event,
         };
         if envelope.is_sealed_to_agency { event.with("custody", "agency") } else { event }
+    }
+
+    /// The same, with the files it names: by their ids, in order, with a space between.
+    pub fn with_files(self, mut files: Vec<AttachmentId>) -> Self {
+        files.sort_unstable();
+        let ids: Vec<_> = files.iter().map(ToString::to_string).collect();
+        if ids.is_empty() { self } else { self.with("attachments", ids.join(" ")) }
+    }
+
+    /// An agency uploaded a file; `digest` is the SHA-256 of what was sealed of it. Never its name.
+    pub fn attachment_uploaded(
+        agency: &AgencyId,
+        id: &AttachmentId,
+        media_type: MediaType,
+        size_bytes: u64,
+        digest: &[u8; 32],
+    ) -> Self {
+        Self::of(EventName::AttachmentUploaded)
+            .by(Some(agency))
+            .with("attachment", id.to_string())
+            .with("digest", hex(digest))
+            .with("mediaType", media_type.as_str())
+            .with("sizeBytes", size_bytes)
+    }
+
+    /// A file of this agency's that no message named was destroyed.
+    pub fn attachment_swept(agency: &AgencyId, id: &AttachmentId) -> Self {
+        Self::of(EventName::AttachmentSwept).by(Some(agency)).with("attachment", id.to_string())
+    }
+
+    /// The recipient of a message fetched a file that goes with it.
+    pub fn attachment_collected(envelope: &Envelope, id: &AttachmentId) -> Self {
+        Self::about(EventName::AttachmentCollected, envelope).with("attachment", id.to_string())
     }
 
     /// The same, of an RFI: with the public half of the key that all of its enquiry is sealed to.

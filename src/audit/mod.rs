@@ -4,6 +4,7 @@
 pub mod checkpoint;
 mod credentials;
 pub mod entry;
+mod files;
 pub mod growth;
 pub mod receipt;
 pub mod scrub;

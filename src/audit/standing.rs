@@ -8,9 +8,13 @@ use std::collections::HashMap;
 
 use super::credentials::Credentials;
 use super::entry::{EventName, Fields};
+use super::files::Files;
 use super::verify::{Fault, LogFault};
-use crate::message::{ExchangeId, ExchangeState, Kind, MessageId, rfc3339};
-use crate::store::{CertificateRecord, EnrolmentToken, ExchangeRow, MessageDigest, StoredEntry};
+use crate::message::{AgencyId, ExchangeId, ExchangeState, Kind, MessageId, rfc3339};
+use crate::store::{
+    CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Mailbox, MessageDigest,
+    StoredEntry,
+};
 
 /// Everything that entries so far have said of messages and exchanges, and of who may speak.
 #[derive(Debug, Default)]
@@ -18,6 +22,7 @@ pub(super) struct Standing {
     messages: HashMap<MessageId, Delivery>,
     exchanges: HashMap<ExchangeId, Exchange>,
     credentials: Credentials,
+    pub(super) files: Files,
 }
 
 #[derive(Debug)]
@@ -28,6 +33,8 @@ struct Delivery {
     told: Option<u64>,
     row: String,
     row_told: Option<u64>,
+    recipient: AgencyId,
+    size_bytes: u64,
 }
 
 /// How far a message came.
@@ -60,6 +67,7 @@ impl Standing {
         let text = |name| fields.get(name).unwrap_or_default();
         let event = text("event");
         self.credentials.entry(entry.index, fields)?;
+        self.files.entry(entry.index, fields)?;
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -116,6 +124,8 @@ impl Standing {
             told: None,
             row: rows.delivery.clone(),
             row_told: rows.told,
+            recipient: message.envelope.recipient.clone(),
+            size_bytes: message.envelope.size_bytes,
         };
         self.messages.insert(message.id, delivery);
         if let Some(exchange) = self.exchanges.get_mut(&message.envelope.exchange) {
@@ -128,12 +138,14 @@ impl Standing {
     }
 
     /// Holds what all entries said against how the rows stand; names the first entry that differs.
-    /// `size` is the number of entries, `certificates` and `tokens` the whole register.
+    /// `size` is the number of entries, `certificates` and `tokens` the whole register, `mailboxes` what
+    /// is said to wait for each agency.
     pub(super) fn finish(
         &self,
         size: u64,
         certificates: &[CertificateRecord],
         tokens: &[EnrolmentToken],
+        mailboxes: &[Mailbox],
     ) -> Result<(), LogFault> {
         let mut faults = Vec::new();
         for delivery in self.messages.values().filter(|delivery| !delivery.is_as_logged()) {
@@ -145,10 +157,44 @@ impl Standing {
             }
         }
         faults.extend(self.credentials.compare(size, certificates, tokens));
+        faults.extend(self.miscounted(size, mailboxes));
+        faults.extend(self.files.compare());
         match faults.into_iter().min_by_key(|fault| fault.entry) {
             Some(first) => Err(first),
             None => Ok(()),
         }
+    }
+}
+
+impl Standing {
+    // Mailboxes that do not have what the deliveries to their agency add up to: a fault at the last entry
+    // that accepted a message for it.
+    fn miscounted(&self, size: u64, mailboxes: &[Mailbox]) -> Vec<LogFault> {
+        // Of each agency: its messages that wait, their bytes, and its last entry.
+        let mut waiting: HashMap<&AgencyId, (u64, u64, u64)> = HashMap::new();
+        for delivery in self.messages.values() {
+            let (messages, bytes, last) = waiting.entry(&delivery.recipient).or_default();
+            if DeliveryState::waits(&delivery.row) {
+                *messages += 1;
+                *bytes += delivery.size_bytes;
+            }
+            *last = delivery.entry.max(*last);
+        }
+        let mut faults = Vec::new();
+        for mailbox in mailboxes {
+            let (messages, bytes, last) = waiting
+                .remove(&mailbox.recipient)
+                .unwrap_or_else(|| (0, 0, size.saturating_sub(1)));
+            if (messages, bytes) != (mailbox.messages, mailbox.bytes) {
+                faults.push(LogFault { entry: last, fault: Fault::Mailbox });
+            }
+        }
+        for (messages, _, entry) in waiting.into_values() {
+            if messages > 0 {
+                faults.push(LogFault { entry, fault: Fault::Mailbox });
+            }
+        }
+        faults
     }
 }
 

@@ -9,7 +9,10 @@ use super::entry::{EventName, Fields, commitment};
 use super::standing::Standing;
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
-use crate::store::{CertificateRecord, EnrolmentToken, Head, MessageDigest, RowFault, StoredEntry};
+use crate::store::{
+    AttachmentDigest, CertificateRecord, EnrolmentToken, Head, Mailbox, MessageDigest, RowFault,
+    StoredEntry,
+};
 
 /// Checks a log as it is read, oldest entry first.
 #[derive(Debug)]
@@ -34,6 +37,12 @@ pub struct LogFault {
 /// What can be wrong with a log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Fault {
+    /// A file's row is not what entries say of it, or it went where it may not.
+    #[error("the file it is about does not stand as was logged")]
+    Attachment,
+    /// A file's parts are not what was sealed.
+    #[error("the sealed file it is about is not what was logged")]
+    AttachmentParts,
     /// A certificate's row is not what entries say of it.
     #[error("the certificate it is about does not stand as was logged")]
     Certificate,
@@ -49,6 +58,9 @@ pub enum Fault {
     /// A certificate was issued for a token or a predecessor that was not good for it then.
     #[error("what it was issued for did not entitle to it, by the entries before")]
     Grant,
+    /// A mailbox would be refused or filled by a count that is wrong.
+    #[error("what waits for the agency it is for is not what its mailbox is said to hold")]
+    Mailbox,
     /// Messages would be sealed to somebody else.
     #[error("its enquiry is not sealed to whom was logged")]
     SealingRecipient,
@@ -131,6 +143,18 @@ impl LogChecker {
         message.map_or(Ok(()), |message| self.standing.message(message)).map_err(named)
     }
 
+    /// The file that an entry says was uploaded, as its row and parts are now; none when there is no
+    /// such row, which is right once it was swept.
+    pub fn attachment(
+        &mut self,
+        entry: &StoredEntry,
+        file: Option<&AttachmentDigest>,
+    ) -> Result<(), LogFault> {
+        let Some(file) = file else { return Ok(()) };
+        let held = self.standing.files.row(file);
+        held.map_err(|fault| LogFault { entry: entry.index, fault })
+    }
+
     /// The next checkpoint, once every entry it covers has been seen.
     pub fn checkpoint(&mut self, head: &Head) -> Result<(), LogFault> {
         let last = head.size.saturating_sub(1);
@@ -153,16 +177,18 @@ impl LogChecker {
     }
 
     /// The end: every entry must be covered by a checkpoint, and everything must stand as the
-    /// entries together say. `certificates` and `tokens` are the whole register.
+    /// entries together say. `certificates` and `tokens` are the whole register, `mailboxes` what waits
+    /// for each agency.
     pub fn finish(
         &self,
         certificates: &[CertificateRecord],
         tokens: &[EnrolmentToken],
+        mailboxes: &[Mailbox],
     ) -> Result<(), LogFault> {
         if self.signed < self.tree.size() {
             return Err(LogFault { entry: self.signed, fault: Fault::Unsigned });
         }
-        self.standing.finish(self.tree.size(), certificates, tokens)
+        self.standing.finish(self.tree.size(), certificates, tokens, mailboxes)
     }
 }
 
@@ -191,6 +217,8 @@ pub(super) fn compare(
     };
     let envelope = &message.envelope;
     let in_reply_to = envelope.in_reply_to.map(|id| id.to_string());
+    let files: Vec<_> = message.attachments.iter().map(ToString::to_string).collect();
+    let files = Some(files.join(" ")).filter(|files| !files.is_empty());
     let compared = [
         ("id", Some(message.id.to_string()), fields.get("message")),
         ("kind", Some(envelope.kind.as_str().to_owned()), fields.get("kind")),
@@ -203,6 +231,7 @@ pub(super) fn compare(
         ("time", Some(rfc3339(envelope.time)), fields.get("time")),
         ("digest", Some(hex(&envelope.digest)), fields.get("digest")),
         ("in-reply-to", in_reply_to, fields.get("inReplyTo")),
+        ("attachments", files, fields.get("attachments")),
     ];
     for (name, stored, logged) in &compared {
         if stored.as_deref() != *logged {
@@ -275,7 +304,7 @@ mod tests {
         for head in heads {
             checker.checkpoint(head)?;
         }
-        checker.finish(&[], &[])
+        checker.finish(&[], &[], &[])
     }
 
     fn fault(entry: u64, fault: Fault) -> Result<(), LogFault> {

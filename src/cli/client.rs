@@ -1,9 +1,11 @@
 //! The client side: one connection's worth of settings, and requests over mutual TLS.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use serde_json::Value;
@@ -11,7 +13,7 @@ use serde_json::Value;
 use super::{Exit, Failure, read_text};
 use crate::event;
 use crate::http::client::{AddressPolicy, Client, ClientError, Limits, Response};
-use crate::message::sha256;
+use crate::message::{MediaType, sha256};
 use crate::pki::tls;
 
 /// How to reach the gateway, and as whom.
@@ -60,6 +62,15 @@ impl Connection {
     }
 
     pub(super) fn open(&self) -> Result<Gateway, Failure> {
+        self.open_within(Duration::from_secs(60))
+    }
+
+    /// The same for files, which take longer.
+    pub(super) fn open_for_files(&self) -> Result<Gateway, Failure> {
+        self.open_within(Duration::from_secs(600))
+    }
+
+    fn open_within(&self, answer_timeout: Duration) -> Result<Gateway, Failure> {
         let key_pem = zeroize::Zeroizing::new(read_text(&self.key)?);
         let material = tls::ClientMaterial {
             chain: &read_text(&self.cert)?,
@@ -69,7 +80,7 @@ impl Connection {
         let config = tls::client_config(material, tls::MinTls::Tls12)?;
         let limits = Limits {
             connect_timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_secs(60),
+            answer_timeout,
             response_bytes_max: 64 << 20,
         };
         let base = self.gateway.trim_end_matches('/').to_owned();
@@ -107,6 +118,31 @@ impl Gateway {
         Ok(String::from_utf8(response.body)?)
     }
 
+    /// Uploads a file with this digest. The same file is the same upload.
+    pub(super) async fn upload(
+        &self,
+        media_type: MediaType,
+        digest: &[u8; 32],
+        body: impl Body<Data = Bytes, Error = io::Error> + Send + Sync + 'static,
+    ) -> Result<String, Failure> {
+        let path = "/v1/attachments";
+        let key = self.idempotency_key(&format!("{path} {}", media_type.as_str()), digest);
+        let headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static(media_type.as_str())),
+            (
+                HeaderName::from_static("content-digest"),
+                HeaderValue::from_str(&event::content_digest(digest))?,
+            ),
+            (HeaderName::from_static("idempotency-key"), HeaderValue::from_str(&key.to_string())?),
+        ]);
+        let sent = self.client.send_piecewise(Method::POST, &self.uri(path)?, headers, body).await;
+        let response = sent.map_err(unreachable)?;
+        match response.status.is_success() {
+            true => Ok(String::from_utf8(response.body)?),
+            false => Err(refused(&response)),
+        }
+    }
+
     pub(super) async fn post(&self, path: &str) -> Result<Value, Failure> {
         let response = self.request(Method::POST, path, HeaderMap::new(), Vec::new()).await?;
         Ok(serde_json::from_slice(&response.body)?)
@@ -119,13 +155,16 @@ impl Gateway {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<Response, Failure> {
-        let uri: Uri = format!("{}{path}", self.base).parse().map_err(|_| {
-            Failure::new(Exit::Misused, "the gateway's address is not a URL")
-                .hint("for example --gateway https://mash.example.org:8443")
-        })?;
-        let sent = self.client.send(method, &uri, headers, body.into()).await;
+        let sent = self.client.send(method, &self.uri(path)?, headers, body.into()).await;
         let response = sent.map_err(unreachable)?;
         if response.status.is_success() { Ok(response) } else { Err(refused(&response)) }
+    }
+
+    fn uri(&self, path: &str) -> Result<Uri, Failure> {
+        format!("{}{path}", self.base).parse().map_err(|_| {
+            Failure::new(Exit::Misused, "the gateway's address is not a URL")
+                .hint("for example --gateway https://mash.example.org:8443")
+        })
     }
 
     // Keyed by our own private key, so that nobody who sees the id can test a guess of the contents.

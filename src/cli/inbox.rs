@@ -1,13 +1,17 @@
 //! `inbox`: an agency's side of the mailbox.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::client::Connection;
+use super::client::{Connection, Gateway};
 use super::exchange::text;
-use super::{Context, Failure, block_on};
+use super::{Context, Exit, Failure, block_on};
+use crate::event::content_digest;
+use crate::message::{AttachmentId, MediaType, sha256};
 
 /// Messages waiting for your agency.
 #[derive(Subcommand)]
@@ -22,7 +26,10 @@ pub(super) enum Inbox {
     /// Fetch a message; it stays in the list until it is saved
     #[command(after_help = "Examples:
   mash-gateway inbox collect MESSAGE --output asked.json \\
-      --cert surgery.pem --key surgery.key --ca ca.pem")]
+      --cert surgery.pem --key surgery.key --ca ca.pem
+
+Files that came with the message are written beside it, under names made of their ids. Of a file that
+only your agency's own age key opens, ID.key.age is what that key opens, and it opens ID.age.")]
     Collect(Collect),
     /// Say that a message is in your agency's own record: it leaves the list
     #[command(after_help = "Example:
@@ -37,6 +44,9 @@ pub(super) struct Collect {
     /// Where to write it [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Where to write the files that came with it [default: the folder of --output]
+    #[arg(long, value_name = "DIR")]
+    attachments: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -86,20 +96,54 @@ async fn list(context: &Context, connection: &Connection) -> Result<(), Failure>
 impl Collect {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let path = format!("/v1/messages/{}", self.id);
-        let document = self.connection.open()?.get(&path).await?.body;
+        let gateway = self.connection.open_for_files()?;
+        let document = gateway.get(&path).await?.body;
+        let parsed: Value = serde_json::from_slice(&document)?;
+        let files: Vec<_> = text(&parsed, "attachments").split_whitespace().collect();
         match &self.output {
-            Some(file) => {
-                write_private(file, &document)?;
-                context.say(format!("wrote {}; when it is in your own record:", file.display()));
-                context.say(format!("  mash-gateway inbox acknowledge {}", self.id));
+            Some(file) => write_private(file, &document)?,
+            None => super::print(format_args!("{parsed:#}")),
+        }
+        let beside = self.output.as_ref().and_then(|file| file.parent()).map(Path::to_owned);
+        match self.attachments.clone().or(beside) {
+            Some(folder) => {
+                for id in files {
+                    for file in collect_file(&gateway, &folder, id).await? {
+                        context.say(format!("wrote {}", file.display()));
+                    }
+                }
             }
-            None => {
-                let document: Value = serde_json::from_slice(&document)?;
-                super::print(format_args!("{document:#}"));
-            }
+            None if files.is_empty() => {}
+            None => eprintln!("{} files came with it: say where with --attachments", files.len()),
+        }
+        if let Some(file) = &self.output {
+            context.say(format!("wrote {}; when it is in your own record:", file.display()));
+            context.say(format!("  mash-gateway inbox acknowledge {}", self.id));
         }
         Ok(())
     }
+}
+
+// Fetches a file, and writes what came of it.
+async fn collect_file(gateway: &Gateway, folder: &Path, id: &str) -> Result<Vec<PathBuf>, Failure> {
+    // It becomes a name on this machine: an id, and nothing else that somebody may have written.
+    let id: AttachmentId = id.parse()?;
+    let response = gateway.get(&format!("/v1/attachments/{id}")).await?;
+    let header = |name: &str| response.headers.get(name).and_then(|value| value.to_str().ok());
+    if header("content-digest") != Some(&*content_digest(&sha256(&response.body))) {
+        return Err(Failure::new(Exit::VerificationFailed, "the file is not what was announced"));
+    }
+    let media_type = header("content-type").unwrap_or_default();
+    let media_type = MediaType::parse(media_type.split(';').next().unwrap_or_default());
+    let file = folder.join(format!("{id}.{}", media_type.map_or("age", MediaType::extension)));
+    write_private(&file, &response.body)?;
+    let mut written = vec![file];
+    if let Some(key) = header("attachment-key") {
+        let file = folder.join(format!("{id}.key.age"));
+        write_private(&file, &STANDARD.decode(key.trim_matches(':'))?)?;
+        written.push(file);
+    }
+    Ok(written)
 }
 
 impl Acknowledge {
@@ -112,7 +156,7 @@ impl Acknowledge {
 }
 
 // A collected message is personal data: nobody else on the machine may read the file.
-fn write_private(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = std::fs::OpenOptions::new()

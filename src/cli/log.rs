@@ -245,6 +245,8 @@ pub(super) async fn verify(
         let mut digests = store.message_digests(from, last + 1).await.map_err(unreadable)?;
         messages += digests.len() as u64;
         digests.reverse();
+        let mut files = store.attachment_digests(from, last + 1).await.map_err(unreadable)?;
+        files.reverse();
         for entry in &entries {
             checker.entry(entry)?;
             if let Some(kept) = kept.as_ref().filter(|kept| kept.size == entry.index + 1) {
@@ -252,6 +254,8 @@ pub(super) async fn verify(
             }
             let digest = digests.pop_if(|digest| digest.entry <= entry.index);
             checker.message(entry, digest.as_ref())?;
+            let file = files.pop_if(|file| file.entry <= entry.index);
+            checker.attachment(entry, file.as_ref())?;
             if checkpoints.is_empty() {
                 checkpoints
                     .extend(store.checkpoints(checkpoint_from, PAGE).await.map_err(unreadable)?);
@@ -283,9 +287,15 @@ pub(super) async fn verify(
     {
         return Err(LogFault { entry: beyond.entry, fault: Fault::Missing }.into());
     }
+    if let Some(beyond) =
+        store.attachment_digests(from, u64::MAX >> 1).await.map_err(unreadable)?.first()
+    {
+        return Err(LogFault { entry: beyond.entry, fault: Fault::Missing }.into());
+    }
     let certificates = store.certificates().await.map_err(unreadable)?;
     let tokens = store.tokens().await.map_err(unreadable)?;
-    checker.finish(&certificates, &tokens)?;
+    let mailboxes = store.mailboxes().await.map_err(unreadable)?;
+    checker.finish(&certificates, &tokens, &mailboxes)?;
     bar.finish_and_clear();
     Ok(Verified { entries: from, messages })
 }

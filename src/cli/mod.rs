@@ -4,6 +4,7 @@
 //! 2 misused, 3 verification failed, 4 not found, 5 unhealthy.
 
 mod apd;
+mod attach;
 mod authority;
 mod cert;
 mod client;
@@ -141,6 +142,7 @@ enum Command {
     /// The hub's outcomes
     #[command(subcommand)]
     Outcome(exchange::Outcome),
+    Attach(attach::Attach),
     /// Messages waiting for your agency
     #[command(subcommand)]
     Inbox(inbox::Inbox),
@@ -171,6 +173,7 @@ impl Command {
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Apd(command) => command.run(context),
+            Self::Attach(command) => command.run(context),
             Self::Authority(command) => command.run(context),
             Self::Cert(command) => command.run(context),
             Self::DeadLetter(command) => command.run(context),

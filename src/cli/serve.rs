@@ -25,8 +25,10 @@ use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
 use crate::config::{Config, Home};
+use crate::exchange::attachments::Limits as FileLimits;
 use crate::exchange::{Gateway, Parts};
 use crate::http::api::{self, Api};
+use crate::http::attachments::Transfers;
 use crate::http::connection::{Http, HttpLimits};
 use crate::http::enrolment::{self, Attempts, Enrolment};
 use crate::http::health::{self, Concerns, Local, Reload, Reloaded};
@@ -39,16 +41,18 @@ use crate::issuer::Access;
 use crate::ledger::Ledger;
 use crate::message::now;
 use crate::pki::ca::Domain;
+use crate::problem::ProblemType;
 use crate::register::{Live, Register};
 use crate::schema::Schemas;
 use crate::seal::{Identities, Sealer};
-use crate::store::Store;
 use crate::store::sqlite::Sqlite;
+use crate::store::{MailboxLimits, Store};
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::anchor::Keeper;
 use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
 use crate::worker::scrub::Scrub;
+use crate::worker::sweep::Sweep;
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
 
@@ -150,6 +154,7 @@ impl Running {
         allow_open_files(&config)?;
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
+        metrics.problems_known(ProblemType::ALL.into_iter().map(|kind| kind.facts().code));
         let Signing { log_key, anchor } = sound::signing(home, &config).await?;
         let database = home.resolve(&config.store.sqlite);
         let store: Arc<dyn Store> =
@@ -166,6 +171,8 @@ impl Running {
             ledger,
             store: Arc::clone(&store),
             log,
+            mailbox: mailbox_limits(&config),
+            files: files(&config),
         }));
         let register = Register::new(
             Arc::clone(&store),
@@ -197,10 +204,16 @@ impl Running {
             presence: Arc::clone(&presence),
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
-            room: Arc::new(Semaphore::new(ROOM_BYTES / api::ROOM_UNIT as usize)),
+            room: Arc::new(Semaphore::new(usize::try_from(
+                config.limits.bodies_bytes_max.div_ceil(api::ROOM_UNIT),
+            )?)),
             rate: Arc::new(Rate::new(config.limits.requests_per_agency_per_minute)),
+            in_hand: Arc::default(),
+            in_hand_max: config.limits.requests_at_once_per_agency_max as usize,
             body_bytes_max: usize::try_from(config.limits.body_bytes_max)?,
             request_timeout: seconds(config.limits.request_timeout_s),
+            attachment_timeout: seconds(config.limits.attachment_timeout_s),
+            transfers: Arc::new(Transfers::new(config.limits.transfers_per_agency_max as usize)),
             page_max: config.limits.inbox_page_max as usize,
         });
         let limits = Limits {
@@ -282,10 +295,12 @@ impl Running {
             Arc::clone(&metrics),
             Arc::clone(&concerns),
         ));
+        let sweep = Sweep::new(Arc::clone(&gateway), &config);
         let backlog = backlog::Watch {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
             concerns: Arc::clone(&concerns),
+            room: mailbox_limits(&config),
         };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
@@ -314,6 +329,7 @@ impl Running {
         tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
+        tasks.spawn(sweep.run(stop.clone()));
         tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(scrub.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
@@ -446,6 +462,14 @@ pub(super) fn log_key(home: &Home, config: &Config) -> anyhow::Result<LogKey> {
     Ok(LogKey::from_pem(&config.log.origin, &pem)?)
 }
 
+/// What files agencies may upload, by the settings.
+pub(super) fn files(config: &Config) -> FileLimits {
+    FileLimits {
+        bytes_max: config.limits.attachment_bytes_max,
+        unsent_bytes_max: config.limits.attachments_unsent_bytes_max,
+    }
+}
+
 /// The at-rest keys, as a home has them.
 pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     let mut all = Zeroizing::new(String::new());
@@ -455,6 +479,12 @@ pub(super) fn sealer(home: &Home, config: &Config) -> anyhow::Result<Sealer> {
     }
     let identities = Identities::parse(&SecretString::from(all.as_str()))?;
     Ok(Sealer::new(identities, &config.recovery_recipients)?)
+}
+
+/// How much may wait for each agency, by a home's settings.
+pub(super) fn mailbox_limits(config: &Config) -> MailboxLimits {
+    let limits = &config.limits;
+    MailboxLimits { messages_max: limits.mailbox_messages_max, bytes_max: limits.mailbox_bytes_max }
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -470,9 +500,6 @@ fn read(path: &std::path::Path) -> anyhow::Result<String> {
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
-
-/// Memory for the bodies being read at one time, of all agencies together.
-const ROOM_BYTES: usize = 256 << 20;
 
 /// What is open besides connections: the database, the issuer, the local door, threads.
 const OPEN_FILES_RESERVE: u64 = 256;

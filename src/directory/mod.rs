@@ -130,6 +130,8 @@ pub struct Partner {
     pub age_recipients: Vec<String>,
     /// Who can open what is sealed for it.
     pub custody: Custody,
+    /// Whether it may send files with its messages.
+    pub may_attach: bool,
     /// Where its contact officer takes delivery, in the order they are tried.
     pub endpoints: Vec<Endpoint>,
     /// Its appropriate policy document, as the operator recorded it (R72).

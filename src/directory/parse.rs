@@ -79,6 +79,7 @@ pub(crate) struct Draft<'d> {
     pub(crate) successor: Option<&'d str>,
     pub(crate) age_recipients: Vec<String>,
     pub(crate) custody: Custody,
+    pub(crate) may_attach: bool,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) policy_document: Option<PolicyDocument>,
 }
@@ -106,6 +107,7 @@ impl Draft<'_> {
             successor: link(self.successor),
             age_recipients: self.age_recipients,
             custody: self.custody,
+            may_attach: self.may_attach,
             endpoints: self.endpoints,
             policy_document: self.policy_document,
         })
@@ -167,6 +169,7 @@ impl Reader {
             successor: section.text("successor"),
             age_recipients: age_recipients(&mut section, "age_recipients"),
             custody: section.choice("custody", &custodies).unwrap_or(Custody::Gateway),
+            may_attach: section.boolean("attachments").unwrap_or(false),
             endpoints: self.endpoints(&mut section),
             policy_document: policy_document(&mut section, "policy_document"),
             section,
@@ -373,6 +376,7 @@ endpoints = [
         assert_eq!(police.contact_officer.as_ref().unwrap().name, "A. Example");
         assert_eq!(police.deputy.as_ref().unwrap().email, None);
         assert_eq!(police.custody, Custody::Gateway);
+        assert!(!police.may_attach);
         assert!(police.is_public_authority);
         let push = Endpoint::Push {
             url: "https://push.police.example/inbox".to_owned(),

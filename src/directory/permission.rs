@@ -11,6 +11,8 @@ use crate::message::{Kind, Role};
 pub enum Action {
     /// Say anything an agency says in answer to an RFI.
     Answer,
+    /// Upload a file, to be sent with what one says.
+    Attach,
     /// Have a message's contents, and say that they are saved.
     Collect,
     /// See the hub's board: every enquiry, and how each agency stands.
@@ -37,8 +39,9 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Answer,
+        Self::Attach,
         Self::Collect,
         Self::ReadBoard,
         Self::ReadContract,
@@ -67,8 +70,8 @@ impl Action {
 /// Whether this role may do this.
 pub fn may(role: Role, action: Action) -> bool {
     use Action::{
-        Answer, Collect, ReadBoard, ReadContract, ReadExchanges, ReadInbox, ReadLog, ReadReceipts,
-        Renew, SendOutcome, SendRfi, WhoAmI,
+        Answer, Attach, Collect, ReadBoard, ReadContract, ReadExchanges, ReadInbox, ReadLog,
+        ReadReceipts, Renew, SendOutcome, SendRfi, WhoAmI,
     };
     let actions: &[Action] = match role {
         // Whether it was done as agreed can be seen without reading what was said.
@@ -76,6 +79,7 @@ pub fn may(role: Role, action: Action) -> bool {
         // The deputy stands in for the contact officer in everything (R4).
         Role::ContactOfficer | Role::Deputy => &[
             Answer,
+            Attach,
             Collect,
             ReadContract,
             ReadExchanges,
@@ -88,6 +92,7 @@ pub fn may(role: Role, action: Action) -> bool {
         // The Team Manager's override (R20) is a decision of that manager's own. It is on the RFI,
         // which either may send.
         Role::HealthRepresentative | Role::TeamManager => &[
+            Attach,
             Collect,
             ReadBoard,
             ReadContract,
@@ -153,7 +158,9 @@ mod tests {
             assert!(!who_may(action).is_empty(), "{action:?}");
         }
         let outside = [Role::Auditor, Role::OperationalLead, Role::Operator];
-        for action in [Action::Answer, Action::Collect, Action::SendOutcome, Action::SendRfi] {
+        for action in
+            [Action::Answer, Action::Attach, Action::Collect, Action::SendOutcome, Action::SendRfi]
+        {
             assert!(outside.iter().all(|role| !may(*role, action)), "{action:?}");
         }
         // Nobody can both ask and answer.

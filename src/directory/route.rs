@@ -193,7 +193,7 @@ impl Directory {
         first_reference: u64,
         size_bytes: usize,
     ) -> Result<Vec<RoutedMessage>, RouteError> {
-        let RfiContent { rfi, recipients, persons, priority, response_required_by } = content;
+        let RfiContent { rfi, recipients, persons, priority, response_required_by, .. } = content;
         // Before anything is refused: dropping it is what wipes the RFI.
         let mut form = Form::new(rfi, size_bytes);
         if *common.sender != self.hub {
@@ -241,7 +241,7 @@ impl Directory {
         reply: ReplyContent,
         plaintext: Zeroizing<Vec<u8>>,
     ) -> Result<RoutedMessage, RouteError> {
-        let ReplyContent { exchange, kind, said, handling, in_reply_to } = reply;
+        let ReplyContent { exchange, kind, said, handling, in_reply_to, .. } = reply;
         let party = exchange.party(common.sender).ok_or(RouteError::NotYours)?;
         if party != kind.sender() {
             return Err(RouteError::WrongParty { kind, says: kind.sender() });
@@ -489,6 +489,7 @@ agency = [
 
     fn rfi(sender: &str, recipients: Vec<Recipient>) -> Valid {
         let content = RfiContent {
+            attachments: Vec::new(),
             rfi: json!({
                 "enquiry": "synthetic",
                 "informationRequired": {
@@ -535,7 +536,8 @@ agency = [
         };
         let in_reply_to = exchange.rfi;
         let handling = Some("family-may-be-told".to_owned());
-        let content = ReplyContent { exchange, kind, said, handling, in_reply_to };
+        let attachments = Vec::new();
+        let content = ReplyContent { exchange, kind, said, attachments, handling, in_reply_to };
         valid(sender, Content::Reply(content))
     }
 

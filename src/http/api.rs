@@ -27,11 +27,12 @@ use crate::directory::Admission;
 use crate::directory::permission::Action;
 use crate::event;
 use crate::exchange::Gateway;
+use crate::http::attachments::{Transfers, attach, collect_attachment};
 use crate::http::connection::Guest;
 use crate::http::presence::Presence;
 use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
-
+use crate::http::share::Shares;
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
     Reference, Submission, Target, now, rfc3339, sha256,
@@ -40,7 +41,7 @@ use crate::pki::identity::{Peer, Registry, Standing};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Schemas;
 use crate::store::{StoredEntry, StoredMessage};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Limit, Metrics};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -61,8 +62,16 @@ pub struct Api {
     pub room: Arc<Semaphore>,
     /// How often each agency may ask.
     pub rate: Arc<Rate>,
+    /// The requests of each agency that are in hand.
+    pub in_hand: Arc<Shares<AgencyId>>,
+    /// How many that may be.
+    pub in_hand_max: usize,
     /// The longest a request may take, from its header to its answer.
     pub request_timeout: Duration,
+    /// The same for one that brings a file, and the longest that fetching one may take.
+    pub attachment_timeout: Duration,
+    /// The files that come and go now.
+    pub transfers: Arc<Transfers>,
     /// The most items on one page.
     pub page_max: usize,
 }
@@ -77,6 +86,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/exchanges", may(&api, Action::ReadExchanges, get(exchanges)))
         .route("/v1/exchanges/{id}", may(&api, Action::ReadExchanges, get(exchange)))
         .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
+        .route("/v1/attachments", may(&api, Action::Attach, post(attach)))
+        .route("/v1/attachments/{id}", may(&api, Action::Collect, get(collect_attachment)))
         .route("/v1/messages/{id}", may(&api, Action::Collect, get(collect)))
         .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
         .route("/v1/messages/{id}/non-delivery", may(&api, Action::ReadReceipts, get(non_delivery)))
@@ -127,13 +138,26 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let peer = identify(&api, guest.as_ref(), at);
     let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
     let allowed = agency.as_ref().map(|agency| api.rate.take(agency));
+    // Until it is answered.
+    let place = agency.as_ref().map(|agency| api.in_hand.enter(agency.clone(), api.in_hand_max));
     let sender = peer
         .and_then(
             |peer| if is_cross_site(request.headers()) { Err(cross_site()) } else { Ok(peer) },
         )
         .and_then(|peer| match &allowed {
-            Some(Err(wait_s)) => Err(too_many(*wait_s)),
+            Some(Err(wait_s)) => {
+                api.metrics.limit_reached(Limit::RequestsPerMinute);
+                Err(too_many(format!("Your agency may ask again in {wait_s} s.")))
+            }
             Some(Ok(_)) | None => Ok(peer),
+        })
+        .and_then(|peer| match &place {
+            Some(None) => {
+                api.metrics.limit_reached(Limit::RequestsAtOnce);
+                let detail = "Your agency has as many requests in hand as it may.";
+                Err(too_many(detail.to_owned()))
+            }
+            Some(Some(_)) | None => Ok(peer),
         });
     let is_known = sender.is_ok();
     let sender = sender.and_then(|peer| admit(&api, peer, &request, at));
@@ -148,7 +172,11 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
                     next.run(request).await
                 }
             };
-            match tokio::time::timeout(api.request_timeout, answered).await {
+            let limit = match route {
+                ATTACHMENTS => api.attachment_timeout,
+                _ => api.request_timeout,
+            };
+            match tokio::time::timeout(limit, answered).await {
                 Ok(response) => response,
                 Err(_) => Problem::new(
                     ProblemType::Timeout,
@@ -159,7 +187,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
         }
         Err(problem) => {
             let mut response = problem.into_response();
-            if !is_known && !matches!(allowed, Some(Err(_))) {
+            if !is_known && !matches!((&allowed, &place), (Some(Err(_)), _) | (_, Some(None))) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -193,8 +221,7 @@ fn cross_site() -> Problem {
     Problem::new(ProblemType::CrossSite, detail)
 }
 
-fn too_many(wait_s: u32) -> Problem {
-    let detail = format!("Your agency may ask again in {wait_s} s.");
+fn too_many(detail: String) -> Problem {
     Problem::new(ProblemType::TooManyRequests, detail)
 }
 
@@ -272,20 +299,42 @@ fn note(
 ) {
     let facts = problem.kind.facts();
     api.metrics.problem(facts.code);
-    let agency_id = agency.map(AgencyId::as_str);
+    if problem.kind == ProblemType::MailboxFull {
+        api.metrics.limit_reached(Limit::Mailbox);
+    }
+    let (agency_id, method) = (agency.map(AgencyId::as_str), method_name(method));
     if facts.status >= 500 {
         tracing::error!(
-            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
-            problem.internal = problem.internal.as_deref(), "a request failed"
+            instance,
+            problem.code = facts.code,
+            agency.id = agency_id,
+            method,
+            route,
+            problem.internal = problem.internal.as_deref(),
+            "a request failed"
         );
     } else {
         let rules: Vec<_> = problem.errors.iter().map(|error| error.code.as_str()).collect();
         tracing::info!(
-            instance, problem.code = facts.code, agency.id = agency_id, %method, route,
+            instance, problem.code = facts.code, agency.id = agency_id, method, route,
             problem.rules = ?rules, reason = problem.reason, "a request was refused"
         );
         let event = Event::refused(agency, facts.code, instance, route).because(problem.reason);
         api.refusals.note(&api.gateway, agency, facts.code, &event, at);
+    }
+}
+
+// One that HTTP has, or none: whatever else is there is the caller's text.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::DELETE => "DELETE",
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "other",
     }
 }
 
@@ -303,6 +352,7 @@ fn route(request: &Request) -> &'static str {
             Some(Kind::TestReply) => "/v1/exchanges/{id}/test-replies",
             Some(Kind::Rfi | Kind::Test) | None => "/v1/exchanges/{id}/{kind}",
         },
+        (Some("v1"), Some("attachments"), _, _) => ATTACHMENTS,
         (Some("v1"), Some("exchanges"), _, _) => "/v1/exchanges",
         (Some("v1"), Some("enquiries"), _, _) => "/v1/enquiries",
         (Some("v1"), Some("inbox"), _, _) => "/v1/inbox",
@@ -333,19 +383,19 @@ impl IntoResponse for Problem {
 
 /// Who sends this request, and when it arrived. Only [`around`] makes one.
 #[derive(Clone)]
-struct Sender {
-    peer: Arc<Peer>,
+pub(super) struct Sender {
+    pub(super) peer: Arc<Peer>,
     admission: Admission,
-    at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 impl Sender {
-    fn agency(&self) -> &AgencyId {
+    pub(super) fn agency(&self) -> &AgencyId {
         self.peer.agency()
     }
 
     /// The serial of the certificate it came with, for the log.
-    fn certificate(&self) -> Option<&str> {
+    pub(super) fn certificate(&self) -> Option<&str> {
         Some(self.peer.serial())
     }
 
@@ -392,6 +442,9 @@ async fn whoami(State(api): State<Api>, sender: Sender) -> Result<Response, Prob
     if let Some(desk) = sender.peer.role() {
         view["desk"] = json!(desk);
     }
+    if let Some(max) = api.gateway.attachment_bytes_max(agency) {
+        view["attachmentBytesMax"] = json!(max);
+    }
     Ok(json_response(&view))
 }
 
@@ -433,6 +486,7 @@ async fn submit(
     let most = body.size_hint().upper().unwrap_or(u64::MAX).min(api.body_bytes_max as u64);
     let room = u32::try_from(most.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
     let _room = api.room.try_acquire_many(room).map_err(|_| {
+        api.metrics.limit_reached(Limit::BodiesAtOnce);
         Problem::new(ProblemType::Busy, "As many bodies as fit are being read already.")
     })?;
     let body = read(body, api.body_bytes_max).await?;
@@ -780,7 +834,7 @@ impl Api {
 }
 
 /// Parts of the path; one that is not even text names nothing.
-struct Path<T>(T);
+pub(super) struct Path<T>(pub(super) T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
@@ -832,7 +886,7 @@ async fn find_message(api: &Api, sender: &Sender, name: &str) -> Result<MessageI
 }
 
 // An id that does not parse is an id that does not exist: the answers must not differ.
-fn parse<T: std::str::FromStr>(id: &str) -> Result<T, Problem> {
+pub(super) fn parse<T: std::str::FromStr>(id: &str) -> Result<T, Problem> {
     id.parse().map_err(|_| no_such_thing())
 }
 
@@ -844,7 +898,7 @@ fn no_such_thing() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     let missing = |detail: &str| Problem::new(ProblemType::IdempotencyKeyMissing, detail);
     let mut values = headers.get_all("idempotency-key").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -895,17 +949,19 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
 }
 
 fn check_digest(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-    let Some(given) = headers.get("content-digest") else { return Ok(()) };
-    let given = given.to_str().unwrap_or_default();
-    // Other algorithms may stand beside it; this is the one we check.
-    match given.split(',').map(str::trim).find(|item| item.starts_with("sha-256=")) {
-        Some(item) if item == event::content_digest(&sha256(body)) => Ok(()),
-        Some(_) => Err(Problem::new(
+    match given_digest(headers) {
+        Some(item) if item != event::content_digest(&sha256(body)) => Err(Problem::new(
             ProblemType::ContentDigestMismatch,
             "The body's SHA-256 is not the one given.",
         )),
-        None => Ok(()),
+        Some(_) | None => Ok(()),
     }
+}
+
+// Other algorithms may stand beside it; this is the one we check.
+pub(super) fn given_digest(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get("content-digest")?.to_str().unwrap_or_default();
+    given.split(',').map(str::trim).find(|item| item.starts_with("sha-256="))
 }
 
 // Passed on as a hint only, and only when it has the W3C form: it is a sender's text.
@@ -947,6 +1003,7 @@ fn with_link(mut response: Response, link: Option<String>) -> Response {
 pub const ROOM_UNIT: u64 = 4_096;
 
 /// How much of a body that is too large is still listened to.
-const REST_BYTES_MAX: usize = 64 << 20;
+pub(super) const REST_BYTES_MAX: usize = 64 << 20;
 const POLL_AFTER_S: u32 = 30;
+const ATTACHMENTS: &str = "/v1/attachments";
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
@@ -53,6 +54,21 @@ impl Client {
         let mut connection = self.connect(url).await?;
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let response = connection.send(method, path, headers, body).await?;
+        connection.close().await;
+        Ok(response)
+    }
+
+    /// The same with a body that is made as it is sent.
+    pub async fn send_piecewise(
+        &self,
+        method: Method,
+        url: &Uri,
+        headers: HeaderMap,
+        body: impl Body<Data = Bytes, Error = io::Error> + Send + Sync + 'static,
+    ) -> Result<Response, ClientError> {
+        let mut connection = self.connect(url).await?;
+        let path = url.path_and_query().map_or("/", |path| path.as_str());
+        let response = connection.send_body(method, path, headers, body.boxed()).await?;
         connection.close().await;
         Ok(response)
     }
@@ -108,9 +124,11 @@ impl Client {
     }
 }
 
+type Pieces = BoxBody<Bytes, io::Error>;
+
 /// A connection to one server, for several requests one after another.
 pub struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<Pieces>,
     /// Moves the bytes; ends with the connection. None once its ending has been looked at.
     driver: Option<AbortOnDropHandle<hyper::Result<()>>>,
     host: HeaderValue,
@@ -128,7 +146,17 @@ impl Connection {
         headers: HeaderMap,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<Response, ClientError> {
-        let body = Full::new(Bytes::from_owner(body));
+        let body = Full::new(Bytes::from_owner(body)).map_err(|never| match never {});
+        self.send_body(method, path, headers, body.boxed()).await
+    }
+
+    async fn send_body(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Pieces,
+    ) -> Result<Response, ClientError> {
         let mut request = hyper::Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = parse_path(path)?;
@@ -148,10 +176,7 @@ impl Connection {
         }
     }
 
-    async fn answer(
-        &mut self,
-        request: hyper::Request<Full<Bytes>>,
-    ) -> Result<Response, ClientError> {
+    async fn answer(&mut self, request: hyper::Request<Pieces>) -> Result<Response, ClientError> {
         if let Err(error) = self.sender.ready().await {
             return Err(self.cause(&error).await);
         }

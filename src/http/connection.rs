@@ -140,7 +140,13 @@ impl Http {
                 .serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             let is_last = tokio::select! {
-                _ = connection.as_mut() => true,
+                ended = connection.as_mut() => {
+                    // Which the library has answered, with 431.
+                    if ended.is_err_and(|error| error.is_parse_too_large()) {
+                        self.metrics.connection_cut("header-too-large");
+                    }
+                    true
+                }
                 () = stop.cancelled() => false,
                 () = stalled => true,
             };

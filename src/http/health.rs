@@ -125,6 +125,10 @@ async fn metrics(State(local): State<Local>) -> Response {
     if let Ok(Some(head)) = local.gateway.store().head().await {
         local.metrics.log_size(head.size);
     }
+    if let Ok(unsent) = local.gateway.store().unsent_attachments().await {
+        let agencies = unsent.iter().map(|one| (&one.agency, one.bytes));
+        local.metrics.unsent_attachments(agencies);
+    }
     if let Ok(room) = local.gateway.store().room().await {
         local.metrics.store_free(room.free_bytes);
     }

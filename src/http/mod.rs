@@ -2,6 +2,7 @@
 //! came back.
 
 pub mod api;
+pub mod attachments;
 pub mod client;
 pub mod connection;
 pub mod enrolment;
@@ -14,4 +15,5 @@ pub mod presence;
 pub mod rate;
 pub mod refusals;
 pub mod server;
+pub mod share;
 mod work;

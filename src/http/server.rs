@@ -3,10 +3,9 @@
 //! Our own accept loop, because the peer must be named before any router runs, a handshake must not
 //! hold up the next one, and connections must be counted and cut.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::audit::entry::Event;
 use crate::http::connection::{Guest, Http};
 use crate::http::presence::Presence;
+use crate::http::share::{Place, Shares};
 use crate::message::now;
 use crate::pki::ca::Domain;
 use crate::pki::identity::{self, Peer, Registry, Standing};
@@ -67,7 +67,8 @@ impl Door {
     pub async fn serve(self, listener: TcpListener, router: Router, stop: CancellationToken) {
         let door = Arc::new(self);
         let permits = Arc::new(Semaphore::new(door.limits.connections_max));
-        let unnamed = Arc::new(Unnamed::default());
+        // Those that no agency is known to be behind, by network.
+        let unnamed: Arc<Shares<IpAddr>> = Arc::default();
         let handshakes = Handshakes::new(door.limits.handshakes_per_second);
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
@@ -85,7 +86,7 @@ impl Door {
                 let _permit = permit;
                 let _open = door.http.metrics.connection_opened();
                 let max = door.limits.connections_per_address_max;
-                let Some(place) = unnamed.enter(from.ip(), max) else {
+                let Some(place) = unnamed.enter(network(from.ip()), max) else {
                     return door.refused("too-many-connections", from);
                 };
                 tokio::select! {
@@ -101,7 +102,7 @@ impl Door {
         &self,
         tcp: TcpStream,
         from: SocketAddr,
-        unnamed: UnnamedPlace,
+        unnamed: Place<IpAddr>,
         router: Router,
         stop: CancellationToken,
     ) {
@@ -294,44 +295,6 @@ impl Handshakes {
     }
 }
 
-/// The connections that no agency is known to be behind, by network.
-#[derive(Debug, Default)]
-struct Unnamed {
-    networks: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Unnamed {
-    fn enter(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<UnnamedPlace> {
-        let network = network(address);
-        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = networks.entry(network).or_insert(0);
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(UnnamedPlace { unnamed: Arc::clone(self), network })
-    }
-}
-
-/// One such connection's place; given up when dropped.
-#[derive(Debug)]
-struct UnnamedPlace {
-    unnamed: Arc<Unnamed>,
-    network: IpAddr,
-}
-
-impl Drop for UnnamedPlace {
-    fn drop(&mut self) {
-        let mut networks = self.unnamed.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = networks.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                networks.remove(&self.network);
-            }
-        }
-    }
-}
-
 /// So many seconds' handshakes may come at once.
 const BURST_S: NonZeroU32 = NonZeroU32::new(10).expect("10 is not zero");
 /// Networks remembered before the quiet ones are forgotten.
@@ -354,16 +317,5 @@ mod tests {
         assert_eq!(parse("2001:db8:1:3::1"), "2001:db8:1:3::");
         assert_eq!(parse("192.0.2.7"), "192.0.2.7");
         assert_eq!(parse("::ffff:192.0.2.7"), "192.0.2.7");
-    }
-
-    #[test]
-    fn a_place_is_free_again_when_it_is_given_up() {
-        let unnamed = Arc::new(Unnamed::default());
-        let from = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let (first, _second) = (unnamed.enter(from(1), 2).unwrap(), unnamed.enter(from(1), 2));
-        assert!(unnamed.enter(from(1), 2).is_none());
-        assert!(unnamed.enter(from(2), 2).is_some(), "another's share");
-        drop(first);
-        assert!(unnamed.enter(from(1), 2).is_some());
     }
 }

@@ -15,6 +15,7 @@ use crate::message::MessageId;
 use crate::schema::Violation;
 
 pub(crate) mod acknowledgement;
+pub(crate) mod attachments;
 pub(crate) mod dispatch;
 pub(crate) mod outcome;
 pub(crate) mod response;

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{answers, are_listed, has_happened};
+use super::{answers, are_listed, attachments, has_happened};
 use crate::message::Exchange;
 use crate::schema::Violation;
 
 /// What is wrong with an outcome received `now`, whatever the RFI.
 pub(crate) fn violations(outcome: &Value, now: Timestamp) -> Vec<Violation> {
-    has_happened(outcome, "/decidedAt", now).into_iter().collect()
+    let mut found: Vec<_> = has_happened(outcome, "/decidedAt", now).into_iter().collect();
+    found.extend(attachments::violations(outcome));
+    found
 }
 
 /// What is wrong with an outcome in this exchange.

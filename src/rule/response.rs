@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    answers, are_listed, has_begun, has_happened, is_to_come, items, person_not_in_rfi, text,
-    violation,
+    answers, are_listed, attachments, has_begun, has_happened, is_to_come, items,
+    person_not_in_rfi, text, violation,
 };
 use crate::message::Exchange;
 use crate::schema::Violation;
@@ -19,6 +19,7 @@ pub(crate) fn violations(response: &Value, now: Timestamp) -> Vec<Violation> {
     found.extend(is_to_come(response, "/moreToFollowBy", now));
     found.extend(has_begun(response, "/asOf", now));
     found.extend(last_seen(response, "/answers", now));
+    found.extend(attachments::violations(response));
     found
 }
 

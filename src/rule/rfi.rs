@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    are_listed, has_begun, has_happened, instant, is_to_come, items, text, texts, violation,
+    are_listed, attachments, has_begun, has_happened, instant, is_to_come, items, text, texts,
+    violation,
 };
 use crate::schema::Violation;
 
@@ -24,6 +25,8 @@ pub(crate) fn violations(rfi: &Value, now: Timestamp) -> Vec<Violation> {
     }
     found.extend(persons(rfi, now));
     found.extend(categories(rfi));
+    found.extend(attachments::violations(rfi));
+    found.extend(attachments::copies(rfi));
     for (index, _) in items(rfi, "/reason/previousMashEnquiries") {
         found.extend(has_begun(rfi, &format!("/reason/previousMashEnquiries/{index}/date"), now));
     }

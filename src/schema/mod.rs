@@ -9,7 +9,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::message::{
-    AgencyId, Exchange, Kind, MessageId, Priority, ResponseResult, Said, Submission, Target,
+    AgencyId, Attachment, Exchange, Kind, MessageId, Priority, ResponseResult, Said, Submission,
+    Target,
 };
 use crate::rule;
 
@@ -31,6 +32,15 @@ pub struct Valid {
 }
 
 impl Valid {
+    /// The files it names, and where in the body.
+    pub(crate) fn attachments(&self) -> (&'static str, &[Attachment]) {
+        match &self.content {
+            Content::Reply(reply) => ("/attachments", &reply.attachments),
+            Content::Rfi(rfi) => ("/rfi/attachments", &rfi.attachments),
+            Content::Test(_) => ("/attachments", &[]),
+        }
+    }
+
     /// The exchange, when its own agency answers the test that it is.
     pub(crate) fn answers_test(&self) -> Option<&Exchange> {
         match &self.content {
@@ -63,6 +73,8 @@ pub(crate) struct TestContent {
 pub(crate) struct RfiContent {
     /// The RFI, to be narrowed to each recipient's categories.
     pub(crate) rfi: Value,
+    /// The files it names, which go to everybody who is asked.
+    pub(crate) attachments: Vec<Attachment>,
     /// Who is asked, why, and for what, in the order they were named: the first is `/recipients/0`.
     pub(crate) recipients: Vec<Recipient>,
     /// Its `personId`s.
@@ -94,6 +106,8 @@ pub(crate) struct ReplyContent {
     pub(crate) exchange: Exchange,
     pub(crate) kind: Kind,
     pub(crate) said: Said,
+    /// The files it names.
+    pub(crate) attachments: Vec<Attachment>,
     /// What the family may be told, when the message says so.
     pub(crate) handling: Option<String>,
     pub(crate) in_reply_to: MessageId,
@@ -251,7 +265,9 @@ impl Schemas {
                 None
             }
         };
-        Ok(ReplyContent { kind, said, handling, in_reply_to: exchange.rfi, exchange })
+        let attachments = rule::attachments::named(&body).ok_or_else(unreadable)?;
+        let in_reply_to = exchange.rfi;
+        Ok(ReplyContent { kind, said, attachments, handling, in_reply_to, exchange })
     }
 }
 
@@ -307,6 +323,7 @@ fn rfi_content(dispatch: &mut Value) -> Option<RfiContent> {
         .map(|(_, each)| recipient(each))
         .collect::<Option<Vec<_>>>()?;
     Some(RfiContent {
+        attachments: rule::attachments::named(&rfi)?,
         recipients,
         persons: rule::rfi::person_ids(&rfi).map(str::to_owned).collect(),
         priority: Priority::parse(rule::text(&rfi, "/priority")?)?,

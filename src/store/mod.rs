@@ -15,8 +15,8 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Reference,
-    Said, Untimely,
+    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind,
+    MediaType, MessageId, Reference, Said, Untimely,
 };
 
 /// The gateway's memory.
@@ -78,6 +78,9 @@ pub trait Store: Send + Sync {
     /// What is on its way, of each recipient and state: held (and never collected), queued, returned.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
 
+    /// How much waits for each agency, of those that anything ever was sent to.
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>, StoreError>;
+
     /// One message's envelope and where its delivery stands.
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError>;
 
@@ -90,6 +93,76 @@ pub trait Store: Send + Sync {
 
     /// The entry that accepted a message, with its proof and checkpoint: what a receipt is made of.
     async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError>;
+
+    /// Notes that a file begins to come in, and holds its agency to `bytes_max` of files uploaded and
+    /// not sent, of which this will be `bytes` more. False when it would be too much; then nothing is
+    /// noted.
+    async fn begin_upload(
+        &self,
+        upload: NewUpload,
+        bytes: u64,
+        bytes_max: u64,
+    ) -> Result<bool, StoreError>;
+
+    /// Keeps the next part of a file that is coming in, held to `bytes_max` as above.
+    async fn add_part(
+        &self,
+        id: &AttachmentId,
+        ciphertext: Vec<u8>,
+        bytes_max: u64,
+    ) -> Result<PartAdded, StoreError>;
+
+    /// Gives up a file that was coming in, if it still is.
+    async fn discard_upload(&self, id: &AttachmentId) -> Result<(), StoreError>;
+
+    /// Gives up every file that began to come in before `before` and still is. Whoever sends it has
+    /// gone away.
+    async fn discard_uploads_before(&self, before: Timestamp) -> Result<(), StoreError>;
+
+    /// Removes up to `parts` parts of files given up or swept; says whether there are more. A little
+    /// at a time, so that nobody waits long for the writer.
+    async fn clear_discarded(&self, parts: usize) -> Result<bool, StoreError>;
+
+    /// The file that was uploaded under this key, and the fingerprint of that upload.
+    async fn uploaded(
+        &self,
+        key_hash: &[u8; 16],
+    ) -> Result<Option<(AttachmentId, [u8; 32])>, StoreError>;
+
+    /// A file that is all here, whether a message names it or not.
+    async fn attachment(&self, id: &AttachmentId) -> Result<StoredAttachment, StoreError>;
+
+    /// A file as the recipient of a message that names it may have it.
+    async fn sent_attachment(
+        &self,
+        id: &AttachmentId,
+        recipient: &AgencyId,
+    ) -> Result<SentAttachment, StoreError>;
+
+    /// One part of a file, counted from 0.
+    async fn attachment_part(&self, id: &AttachmentId, part: u32) -> Result<Vec<u8>, StoreError>;
+
+    /// The files that a message names, in the order of their ids.
+    async fn attachments_of(&self, id: &MessageId) -> Result<Vec<AttachmentId>, StoreError>;
+
+    /// What each agency has uploaded and not sent.
+    async fn unsent_attachments(&self) -> Result<Vec<Unsent>, StoreError>;
+
+    /// Files uploaded before `before` that no message names, at most `limit`, those first that are
+    /// longest here.
+    async fn unsent_before(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StoredAttachment>, StoreError>;
+
+    /// For `log verify`: the file that each entry in `from..to` says was uploaded, with its digest
+    /// recomputed from its parts.
+    async fn attachment_digests(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<AttachmentDigest>, StoreError>;
 
     /// Every queue with pushes in it: one for each agency and endpoint. Looks at a few rows of each,
     /// however long it is.
@@ -253,6 +326,38 @@ pub struct Accept {
     pub enquiry: Option<NewEnquiry>,
     /// The messages: one, or one per agency asked.
     pub messages: Vec<NewMessage>,
+    /// How much may wait for each agency they are for.
+    pub mailbox: MailboxLimits,
+}
+
+/// How much may wait for one agency before the hub is told to ring it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MailboxLimits {
+    /// Messages.
+    pub messages_max: u64,
+    /// Their bytes, as they were sent.
+    pub bytes_max: u64,
+}
+
+/// What waits for one agency: all that was neither delivered nor saved.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mailbox {
+    /// The agency.
+    pub recipient: AgencyId,
+    /// How many messages.
+    pub messages: u64,
+    /// Their bytes, as they were sent.
+    pub bytes: u64,
+}
+
+impl MailboxLimits {
+    /// How full a mailbox is, in hundredths, by whichever limit is nearer.
+    pub fn percent(&self, mailbox: &Mailbox) -> u64 {
+        let of = |part: u64, whole: u64| {
+            u64::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(u64::MAX)
+        };
+        of(mailbox.messages, self.messages_max).max(of(mailbox.bytes, self.bytes_max))
+    }
 }
 
 /// A submission's fingerprint. Neither the key nor anything of the body can be read from it.
@@ -282,12 +387,124 @@ pub struct NewMessage {
     pub envelope: Envelope,
     /// The payload, an age file.
     pub ciphertext: Vec<u8>,
+    /// The files it names.
+    pub attachments: Vec<AttachedKey>,
     /// Its audit entry.
     pub entry: NewEntry,
     /// Where delivery starts.
     pub delivery: DeliveryState,
     /// What it does to its exchange.
     pub step: Step,
+}
+
+/// A file that a message names, with the file's key for that message's recipient.
+#[derive(Clone, Debug)]
+pub struct AttachedKey {
+    /// The file.
+    pub attachment: AttachmentId,
+    /// Its key, an age file to whomever the message is sealed to.
+    pub wrapped_key: Vec<u8>,
+}
+
+/// A file that begins to come in.
+#[derive(Clone, Debug)]
+pub struct NewUpload {
+    /// The id it is to have.
+    pub id: AttachmentId,
+    /// Whose it is.
+    pub uploader: AgencyId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of a part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PartAdded {
+    /// The file is no longer coming in: it took too long.
+    Gone,
+    /// Its agency has as much uploaded and not sent as it may.
+    NoRoom,
+    /// It is kept.
+    Yes,
+}
+
+/// A file that has come in whole.
+#[derive(Clone, Debug)]
+pub struct NewAttachment {
+    /// The file.
+    pub id: AttachmentId,
+    /// What it is.
+    pub media_type: MediaType,
+    /// Its length before it was sealed.
+    pub size_bytes: u64,
+    /// SHA-256 of the sealed file.
+    pub digest: [u8; 32],
+    /// The name under which its upload is known.
+    pub key_hash: [u8; 16],
+    /// The fingerprint of its upload.
+    pub body_mac: [u8; 32],
+    /// Its key, an age file to the at-rest and recovery recipients.
+    pub wrapped_key: Vec<u8>,
+}
+
+/// A file as stored, without what is in it.
+#[derive(Clone, Debug)]
+pub struct StoredAttachment {
+    /// The file.
+    pub id: AttachmentId,
+    /// Who uploaded it.
+    pub uploader: AgencyId,
+    /// What it is.
+    pub media_type: MediaType,
+    /// Its length before it was sealed.
+    pub size_bytes: u64,
+    /// The length of the sealed file.
+    pub sealed_bytes: u64,
+    /// In how many parts that is kept.
+    pub parts: u32,
+    /// SHA-256 of it.
+    pub digest: [u8; 32],
+    /// Its key, while no message names it.
+    pub wrapped_key: Option<Vec<u8>>,
+}
+
+/// A file and the message it was sent with, to one recipient.
+#[derive(Clone, Debug)]
+pub struct SentAttachment {
+    /// The file.
+    pub attachment: StoredAttachment,
+    /// The message.
+    pub message: StoredMessage,
+    /// The file's key, sealed as the message is.
+    pub wrapped_key: Vec<u8>,
+    /// The enquiry's secret key, an age file to the at-rest recipients. None once purged.
+    pub enquiry_key: Option<Vec<u8>>,
+    /// Whether its recipient has fetched it before.
+    pub is_collected: bool,
+}
+
+/// What an agency has uploaded and not sent.
+#[derive(Clone, Debug)]
+pub struct Unsent {
+    /// The agency.
+    pub agency: AgencyId,
+    /// How many files.
+    pub count: u64,
+    /// The bytes they take, sealed.
+    pub bytes: u64,
+}
+
+/// For comparing a file's rows with its entry.
+#[derive(Clone, Debug)]
+pub struct AttachmentDigest {
+    /// The entry that says it was uploaded.
+    pub entry: u64,
+    /// Its row.
+    pub attachment: StoredAttachment,
+    /// SHA-256 of its parts as they are now, in order.
+    pub parts_sha256: [u8; 32],
+    /// Whether a message names it.
+    pub is_bound: bool,
 }
 
 /// What an accepted message does to its exchange.
@@ -322,8 +539,17 @@ pub enum Effect {
         /// When.
         at: Timestamp,
     },
+    /// A file has come in whole. Refused when it is not coming in any more, or when its key was used.
+    Attach(Box<NewAttachment>),
     /// The recipient fetched the message: held becomes collected, a requested exchange received.
     Collect(MessageId),
+    /// The recipient of a message fetched a file that goes with it.
+    CollectAttachment {
+        /// The file.
+        attachment: AttachmentId,
+        /// The message.
+        message: MessageId,
+    },
     /// The sender is told that a queued message is late. Refused when it is queued no more, or was
     /// told before.
     Delay(MessageId),
@@ -389,6 +615,8 @@ pub enum Effect {
     Save(MessageId),
     /// A push attempt ended; ends the lease. Refused when the lease is no longer held.
     Settle(Claim, DeliveryState),
+    /// A file that no message names is destroyed. Refused when one does.
+    SweepAttachment(AttachmentId),
 }
 
 /// What became of a change.
@@ -400,8 +628,13 @@ pub enum Applied {
     Replayed(Vec<Logged>),
     /// The event is logged.
     Recorded(Logged),
+    /// Not applied, nothing kept: a file it names is not there to be sent: another message names it,
+    /// or it was swept.
+    AttachmentGone,
     /// Not applied, nothing kept: the same idempotency key came with another body before.
     KeyReused,
+    /// Not applied, nothing kept: as much waits for this agency as may.
+    MailboxFull(AgencyId),
     /// Not applied, nothing kept: the message has not been collected.
     NotCollected,
     /// Not applied, nothing kept: there is no room for new messages.
@@ -449,6 +682,11 @@ impl DeliveryState {
             Self::Returned => "returned",
             Self::Saved => "saved",
         }
+    }
+
+    /// Whether a message in the state of this name still takes room in its recipient's mailbox.
+    pub fn waits(name: &str) -> bool {
+        matches!(name, "collected" | "held" | "queued" | "returned")
     }
 }
 
@@ -573,6 +811,8 @@ pub struct MessageDigest {
     pub id: MessageId,
     /// Its sender, recipient and kind as the row has them: they must be the entry's.
     pub envelope: Envelope,
+    /// The files it names, in the order of their ids.
+    pub attachments: Vec<AttachmentId>,
     /// SHA-256 of the ciphertext as it is now; none once purged.
     pub ciphertext_sha256: Option<[u8; 32]>,
     /// How the rows that belong to it stand, or what is wrong with them.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exchange::Gateway;
 use crate::http::health::Concerns;
-use crate::store::{Backlog, StoreError};
+use crate::store::{Backlog, MailboxLimits, StoreError};
 use crate::telemetry::Metrics;
 
 /// Whoever looks.
@@ -17,8 +17,10 @@ pub struct Watch {
     pub gateway: Arc<Gateway>,
     /// Where what waits is counted.
     pub metrics: Arc<Metrics>,
-    /// Where what was given up is said.
+    /// Where it is said what was given up, and whose mailbox is nearly full.
     pub concerns: Arc<Concerns>,
+    /// How much may wait for each agency.
+    pub room: MailboxLimits,
 }
 
 impl Watch {
@@ -48,11 +50,28 @@ impl Watch {
             agencies.join(", ")
         );
         self.concerns.set(DEAD_LETTERS, (returned > 0).then_some(concern));
+        let mailboxes = self.gateway.store().mailboxes().await?;
+        let figures = mailboxes.iter().map(|one| (&one.recipient, one.messages, one.bytes));
+        self.metrics.mailboxes(figures);
+        let nearly_full: Vec<_> = mailboxes
+            .iter()
+            .map(|mailbox| (&mailbox.recipient, self.room.percent(mailbox)))
+            .filter(|(_, percent)| *percent >= NEARLY_FULL_PERCENT)
+            .map(|(agency, percent)| format!("{agency} {percent} %"))
+            .collect();
+        let concern = format!("nearly full or full, to be collected: {}", nearly_full.join(", "));
+        self.concerns.set(MAILBOXES, (!nearly_full.is_empty()).then_some(concern));
         Ok(())
     }
 }
 
 /// What a concern about messages that were given up is filed under.
 pub const DEAD_LETTERS: &str = "dead letters";
+
+/// What a concern about mailboxes that are filling up is filed under.
+pub const MAILBOXES: &str = "mailboxes";
+
+/// From here on somebody should ring whose mailbox it is.
+pub const NEARLY_FULL_PERCENT: u64 = 80;
 
 const EVERY: Duration = Duration::from_secs(10);

@@ -6,4 +6,5 @@ pub mod circuit;
 pub mod deliver;
 pub mod expiry;
 pub mod scrub;
+pub mod sweep;
 pub mod trust;

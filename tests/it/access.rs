@@ -14,7 +14,7 @@ use crate::support::{Agency, HUB, POLICE, TestGateway, case, openapi};
 fn action(operation: &str) -> Action {
     match operation {
         "acknowledge" | "answerTest" | "respond" | "supplement" => Action::Answer,
-        "collectMessage" | "saveMessage" => Action::Collect,
+        "collectAttachment" | "collectMessage" | "saveMessage" => Action::Collect,
         "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,
         "getExchange" | "listExchanges" => Action::ReadExchanges,
@@ -23,6 +23,7 @@ fn action(operation: &str) -> Action {
         "listInbox" => Action::ReadInbox,
         "sendOutcome" => Action::SendOutcome,
         "sendRfi" => Action::SendRfi,
+        "uploadAttachment" => Action::Attach,
         "whoami" => Action::WhoAmI,
         other => panic!("{other} is in no row of this table: who may do it?"),
     }
@@ -32,7 +33,7 @@ fn action(operation: &str) -> Action {
 fn those_who_may(action: Action) -> &'static str {
     match action {
         Action::Answer => "the contact officer or the deputy",
-        Action::Collect | Action::ReadInbox => {
+        Action::Attach | Action::Collect | Action::ReadInbox => {
             "the contact officer, the deputy, the MASH health representative or the MASH Team Manager"
         }
         Action::ReadBoard => {

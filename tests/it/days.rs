@@ -10,6 +10,7 @@ use mash_gateway::store::DeliveryState;
 use serde_json::Value;
 
 use crate::support::authority::TestAuthority;
+use crate::support::endpoint::Endpoint;
 use crate::support::told::Told;
 use crate::support::{HUB, POLICE, TestGateway, case};
 
@@ -132,4 +133,75 @@ async fn a_hundred_that_wait_for_nobody_do_not_cost_a_hundred_attempts_each_roun
         assert_eq!(late, 1, "each sender is told, attempted or not: {told:?}");
     }
     home.verify_log();
+}
+
+/// A gateway whose police have this endpoint and no mailbox; not running.
+fn to(endpoint: &Endpoint) -> TestGateway {
+    let gateway = TestGateway::made(&case::partners(&[(POLICE, &endpoint.lines(false))]));
+    endpoint.introduce(&gateway.home());
+    gateway
+}
+
+/// Goes on, from one time that something is due to the next, until `end`.
+async fn until(running: &Told, mut at: Timestamp, end: Timestamp) -> Timestamp {
+    while at < end {
+        at = running.deliver.round(at).await.ok().unwrap().expect("it is still queued");
+    }
+    at
+}
+
+#[tokio::test]
+async fn whoever_comes_back_on_the_fourth_day_has_the_message_within_the_hour() {
+    let mut endpoint = Endpoint::reserve();
+    endpoint.leave();
+    let home = to(&endpoint);
+    let running = Told::of(&home.home());
+    let begun = now();
+    let id = ask(&running, begun).await;
+    let after = |hours: i64| begun + SignedDuration::from_hours(hours);
+    let at = until(&running, begun, after(4 * 24)).await;
+    assert!(matches!(state(&running, &id).await, DeliveryState::Queued { .. }));
+    assert!(endpoint.pushed().is_empty());
+    endpoint.start(&home.home());
+    assert_eq!(running.deliver.round(at).await.ok().unwrap(), None, "nothing is left to do");
+    assert_eq!(state(&running, &id).await, DeliveryState::Delivered);
+    assert!(at < after(4 * 24 + 1), "it is asked at least once an hour: {at}");
+    let [pushed] = &endpoint.pushed()[..] else { panic!("pushed once") };
+    assert_eq!(pushed.headers["mash-message-id"], id.to_string().as_str());
+    let said = told(&running, &id).await;
+    let of = |event: &str| said.iter().filter(|(what, _)| what == event).count();
+    assert_eq!((of("delayed"), of("delivered"), of("returned")), (1, 1, 0), "{said:?}");
+    home.verify_log();
+}
+
+/// It says when it may be asked again, in seconds or as a date; and is believed for a day.
+#[tokio::test]
+async fn an_endpoint_that_asks_for_time_gets_it() {
+    let hours = SignedDuration::from_hours;
+    let in_five_hours = httpdate::fmt_http_date((now() + hours(5)).into());
+    for (status, retry_after, least, most) in [
+        (503, "7200", hours(2), hours(3)),
+        (429, in_five_hours.as_str(), hours(4), hours(6)),
+        (503, "604800", hours(24), hours(25)),
+        // What no wait can be read from: as if nothing was asked.
+        (503, "soon", SignedDuration::ZERO, hours(1)),
+    ] {
+        let mut endpoint = Endpoint::reserve();
+        let home = to(&endpoint);
+        let begun = now();
+        endpoint.answer_with(&[status]);
+        endpoint.ask_to_wait(retry_after);
+        endpoint.start(&home.home());
+        let running = Told::of(&home.home());
+        let id = ask(&running, begun).await;
+        let mut at = begun;
+        while let Some(next) = running.deliver.round(at).await.ok().unwrap() {
+            assert_eq!(endpoint.pushed().len(), 1, "it is not asked in between");
+            at = next;
+        }
+        assert_eq!(state(&running, &id).await, DeliveryState::Delivered);
+        assert_eq!(endpoint.pushed().len(), 2);
+        let waited = at.duration_since(begun);
+        assert!((least..=most).contains(&waited), "{waited} after {retry_after}");
+    }
 }

@@ -9,13 +9,6 @@ use serde_json::json;
 
 use crate::support::{HUB, POLICE, TestGateway, case, eventually, text};
 
-/// The value of a metric's line; nought when there is none.
-fn metric(gateway: &TestGateway, line: &str) -> u64 {
-    let metrics = gateway.local("/metrics");
-    let value = metrics.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
-    value.map_or(0, |value| value.parse().unwrap())
-}
-
 fn configured(settings: &[(&str, &str)]) -> TestGateway {
     let mut gateway = TestGateway::made(&case::partners(&[]));
     for (default, changed) in settings {
@@ -81,11 +74,11 @@ async fn a_request_ends_in_one_place_and_is_for_one_host() {
         ),
     ] {
         let line = format!("mash_gateway_malformed_requests_total{{reason=\"{reason}\"}}");
-        let before = metric(&gateway, &line);
+        let before = gateway.metric(&line);
         let answer = gateway.raw(POLICE, request.as_bytes());
         assert!(answer.starts_with("HTTP/1.1 400"), "{reason}: {request}\n{answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{reason}: {request}\n{answer}");
-        eventually(reason, async || metric(&gateway, &line) == before + 1).await;
+        eventually(reason, async || gateway.metric(&line) == before + 1).await;
     }
     // The library itself refuses this one.
     let old =
@@ -176,7 +169,7 @@ async fn an_agency_that_asks_too_often_waits_and_the_others_do_not() {
     assert!((1..=12).contains(&wait), "{wait}");
     assert_eq!(refused.headers["ratelimit"], format!("\"agency\";r=0;t={wait}"));
     assert_eq!(hub.get("/v1/whoami").await.status, 200);
-    assert_eq!(metric(&gateway, "mash_gateway_problems_total{problem=\"too-many-requests\"}"), 1);
+    assert_eq!(gateway.metric("mash_gateway_problems_total{problem=\"too-many-requests\"}"), 1);
 }
 
 #[tokio::test]
@@ -190,7 +183,7 @@ async fn an_address_begins_so_many_handshakes_a_second() {
     let mut open = Vec::new();
     eventually("one is too many", || {
         open.push(std::net::TcpStream::connect(&address).unwrap());
-        std::future::ready(metric(&gateway, line) > 0)
+        std::future::ready(gateway.metric(line) > 0)
     })
     .await;
 }
@@ -209,21 +202,10 @@ fn get() -> Vec<u8> {
 /// Speaks HTTP/2 as the police by hand, through openssl: these frames over and over, until the
 /// gateway has had enough. Returns once it has closed; fails if it has not within half a minute.
 async fn flood(gateway: &TestGateway, what: &str, pieces: impl Iterator<Item = Vec<u8>>) {
-    let folder = gateway.agencies();
-    let mut process = Command::new("openssl")
-        .args(["s_client", "-quiet", "-alpn", "h2", "-connect"])
-        .arg(gateway.url.trim_start_matches("https://"))
-        .arg("-CAfile")
-        .arg(folder.join("ca.pem"))
-        .arg("-cert")
-        .arg(folder.join("test-police.pem"))
-        .arg("-key")
-        .arg(folder.join("test-police.key"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut process = gateway.s_client(POLICE, &["-alpn", "h2"]);
+    // What it says is not asked for; it must not wait for a reader either.
+    let mut stdout = process.stdout.take().unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
     let mut stdin = process.stdin.take().unwrap();
     let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat();
     let mut is_open = stdin.write_all(&begin).is_ok();
@@ -255,10 +237,10 @@ async fn floods_over_http2_end_the_connection_and_nobody_elses() {
         ("frames nobody knows", Vec::new(), frame(0xee, 0, 0, b"x")),
     ];
     for (what, first, piece) in counted {
-        let before = metric(&gateway, cut);
+        let before = gateway.metric(cut);
         flood(&gateway, what, std::iter::once(first).chain(many(piece))).await;
         // The library may be the quicker of the two: of empty DATA on a closed stream.
-        let is_cut = metric(&gateway, cut) == before + 1;
+        let is_cut = gateway.metric(cut) == before + 1;
         assert!(is_cut || what == "empty DATA", "{what}");
     }
     // CVE-2023-44487: begun and taken back; and CVE-2025-8671: we are made to take it back.
@@ -267,7 +249,7 @@ async fn floods_over_http2_end_the_connection_and_nobody_elses() {
         [frame(1, 5, stream, &get()), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
     });
     flood(&gateway, "rapid reset", rapid).await;
-    assert!(metric(&gateway, "mash_gateway_http2_resets_total{by=\"peer\"}") > 0);
+    assert!(gateway.metric("mash_gateway_http2_resets_total{by=\"peer\"}") > 0);
     let made = |count: u32| {
         (0..count).map(|n| {
             let stream = 2 * n + 1;
@@ -277,7 +259,7 @@ async fn floods_over_http2_end_the_connection_and_nobody_elses() {
     };
     flood(&gateway, "MadeYouReset", made(5_000)).await;
     // A few are reset and counted before anything is cut.
-    let resets = || metric(&gateway, "mash_gateway_http2_resets_total{by=\"gateway\"}");
+    let resets = || gateway.metric("mash_gateway_http2_resets_total{by=\"gateway\"}");
     let counted = std::iter::once_with(|| {
         assert!((0..500).any(|_| resets() > 0), "no reset of ours was counted");
         Vec::new()
@@ -291,6 +273,48 @@ async fn floods_over_http2_end_the_connection_and_nobody_elses() {
     let long = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'a'; 4_000]].concat();
     let bomb = [frame(1, 4, 1, &[get(), long, vec![0xbe; 4_000]].concat())];
     flood(&gateway, "HPACK bomb", bomb.into_iter().chain(many(frame(6, 0, 0, &[0; 8])))).await;
+}
+
+/// The same frames where so many are allowed: the connection lives, and answers the last of them.
+#[tokio::test]
+async fn as_many_frames_as_are_allowed_end_no_connection() {
+    let gateway = configured(&[(
+        "# http2_control_frames_per_second = 100",
+        "http2_control_frames_per_second = 100000",
+    )]);
+    for (what, piece) in [
+        ("PING", frame(6, 0, 0, &[0; 8])),
+        ("SETTINGS", frame(4, 0, 0, b"")),
+        ("PRIORITY", frame(2, 0, 1, &[0, 0, 0, 0, 1])),
+        ("frames nobody knows", frame(0xee, 0, 0, b"x")),
+    ] {
+        let mut process = gateway.s_client(POLICE, &["-alpn", "h2"]);
+        let mut stdin = process.stdin.take().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let said = std::thread::spawn(move || {
+            let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")];
+            let last = frame(6, 0, 0, b"all said");
+            for piece in [begin.concat(), piece.repeat(20_000), last] {
+                stdin.write_all(&piece).unwrap();
+            }
+            stdin
+        });
+        let mut header = [0; 9];
+        loop {
+            stdout.read_exact(&mut header).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let [a, b, c, kind, flags, ..] = header;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            stdout.read_exact(&mut payload).unwrap();
+            assert_ne!(kind, 7, "{what}: it says goodbye");
+            if (kind, flags, payload.as_slice()) == (6, 1, b"all said") {
+                break;
+            }
+        }
+        drop(said.join().unwrap());
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert_eq!(gateway.metric("mash_gateway_connections_cut_total{reason=\"control-frames\"}"), 0);
 }
 
 #[tokio::test]
@@ -381,21 +405,7 @@ async fn what_is_in_hand_finishes_unless_it_is_asked_twice() {
             uuid::Uuid::new_v4(),
             body.len()
         );
-        let folder = gateway.agencies();
-        let mut client = Command::new("openssl")
-            .args(["s_client", "-quiet", "-connect"])
-            .arg(gateway.url.trim_start_matches("https://"))
-            .arg("-CAfile")
-            .arg(folder.join("ca.pem"))
-            .arg("-cert")
-            .arg(folder.join("test-mash.pem"))
-            .arg("-key")
-            .arg(folder.join("test-mash.key"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut client = gateway.s_client(HUB, &[]);
         let mut stdin = client.stdin.take().unwrap();
         let mut stdout = BufReader::new(client.stdout.take().unwrap());
         stdin.write_all(head.as_bytes()).unwrap();

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{HUB, POLICE, TestGateway, case, eventually, text};
+use crate::support::{HUB, POLICE, TestGateway, case, eventually, resident_kib, text};
 
 type Tcp = tokio::net::TcpStream;
 
@@ -117,6 +117,18 @@ async fn whoever_keeps_a_connection_moving_for_nothing_is_let_go_of() {
         let line = format!("mash_gateway_connections_cut_total{{reason=\"{reason}\"}} ");
         metrics.lines().find_map(|l| l.strip_prefix(&line)?.parse::<u64>().ok()).unwrap_or(0)
     };
+    // Where the last of these waits is long, who does the same stays.
+    let patient = self::gateway(&[
+        ("# guest_timeout_s = 60", "guest_timeout_s = 3600"),
+        ("# header_timeout_s = 10", "header_timeout_s = 2"),
+        ("# request_timeout_s = 30", "request_timeout_s = 3"),
+    ]);
+    let stays = guest(&patient, b"h2").await.unwrap();
+    let (_other_sender, other) =
+        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stays))
+            .await
+            .unwrap();
+    let other = tokio::spawn(other);
     let idle = guest(&gateway, b"h2").await.unwrap();
     let (sender, connection) =
         http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(idle))
@@ -125,6 +137,8 @@ async fn whoever_keeps_a_connection_moving_for_nothing_is_let_go_of() {
     assert!(tokio::time::timeout(LONG, connection).await.is_ok(), "idle over HTTP/2");
     assert_eq!(cut("stalled"), 1);
     drop(sender);
+    assert!(!other.is_finished(), "it is the limit that cut it off");
+    assert_eq!(patient.metric("mash_gateway_open_connections"), 1);
 
     // Ten thousand answers are asked for, and read a little every second.
     let (mut reading, mut writing) = tokio::io::split(guest(&gateway, b"http/1.1").await.unwrap());
@@ -238,12 +252,6 @@ impl Body for Unfinished {
         self.sent.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PIECE)))))
     }
-}
-
-fn resident_kib(pid: u32) -> i64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Sixty requests, each with 240 KiB of a body that goes on: of each the gateway keeps 16 KiB.

@@ -63,7 +63,9 @@ fn what_the_readme_says_to_do_by_hand_works() {
     for expected in [
         "17 agencies, no mistakes",
         "\"agency\": \"sefton-mash\"",
+        "\"mediaType\": \"text/plain\"",
         "\"reference\": \"RFI-",
+        "the copy is the hub's",
         "\"savedAt\"",
         "urn:mash:problem:schema",
         "\"pointer\": \"/proportionate\"",

@@ -16,14 +16,16 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant};
 use mash_gateway::audit::receipt::verify_answer;
-use mash_gateway::message::{ExchangeId, Kind, MessageId, Target, now};
+use mash_gateway::exchange::attachments::{NewFile, Uploaded};
+use mash_gateway::message::{AttachmentId, ExchangeId, Kind, MediaType, MessageId, Target, now};
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
-use mash_gateway::store::{CertificateUse, DeliveryState, Effect, Store};
+use mash_gateway::store::{CertificateUse, DeliveryState, Effect, NewUpload, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::attachments::MAY_ATTACH;
 use crate::support::endpoint::Endpoint;
 use crate::support::faulty_store::{Defect, Fault, FaultyStore, Plan, WritePoint};
 use crate::support::told::{self, Told};
@@ -34,7 +36,8 @@ const KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 /// A home whose police have an endpoint, and no mailbox; not running.
 fn ground() -> (TestGateway, Endpoint) {
     let mut endpoint = Endpoint::reserve();
-    let gateway = TestGateway::made(&case::partners(&[(POLICE, &endpoint.lines(false))]));
+    let special = [(HUB, MAY_ATTACH), (POLICE, &endpoint.lines(false))];
+    let gateway = TestGateway::made(&case::partners(&special));
     endpoint.introduce(&gateway.home());
     endpoint.start(&gateway.home());
     (gateway, endpoint)
@@ -50,6 +53,7 @@ struct Case {
     body: String,
     exchange: Option<ExchangeId>,
     message: Option<MessageId>,
+    attachment: Option<AttachmentId>,
     token: Option<SecretString>,
     csr: String,
     serial: String,
@@ -67,6 +71,7 @@ impl Case {
             body: case::dispatch(&[POLICE, TRUST, SURGERY]).to_string(),
             exchange: None,
             message: None,
+            attachment: None,
             token: None,
             csr: request.pem().unwrap(),
             serial: String::new(),
@@ -81,7 +86,10 @@ impl Case {
     async fn prepare(&mut self, running: &Told, endpoint: &Endpoint) {
         match self.point {
             WritePoint::AcceptRfi
+            | WritePoint::AddPart
             | WritePoint::AllocateReferences
+            | WritePoint::Attach
+            | WritePoint::BeginUpload
             | WritePoint::BarAgency
             | WritePoint::IssueCertificate
             | WritePoint::Log
@@ -89,6 +97,30 @@ impl Case {
             | WritePoint::NoteUses
             | WritePoint::Probe
             | WritePoint::RevokeCertificate => {}
+            WritePoint::ClearDiscarded
+            | WritePoint::DiscardUpload
+            | WritePoint::DiscardUploadsBefore => {
+                let (id, uploader) = (AttachmentId::new(self.at), HUB.parse().unwrap());
+                let upload = NewUpload { id, uploader, at: self.at };
+                let store = running.store();
+                assert!(store.begin_upload(upload, 0, 1 << 20).await.unwrap());
+                store.add_part(&id, vec![7; 400], 1 << 20).await.unwrap();
+                if self.point == WritePoint::ClearDiscarded {
+                    store.discard_upload(&id).await.unwrap();
+                }
+                self.attachment = Some(id);
+            }
+            WritePoint::CollectAttachment => {
+                let uploaded = self.upload(running, self.at).await.unwrap();
+                let named: Value = serde_json::from_str(&uploaded.answer).unwrap();
+                let mut dispatch = case::dispatch(&[TRUST]);
+                dispatch["rfi"]["attachments"] = json!([named]);
+                self.ask(running, HUB, Target::Rfis, &dispatch.to_string()).await;
+                self.attachment = Some(uploaded.id);
+            }
+            WritePoint::SweepAttachment => {
+                self.attachment = Some(self.upload(running, self.at).await.unwrap().id);
+            }
             WritePoint::AcceptTest => self.body = test(),
             WritePoint::AcceptTestReply => {
                 let target = Target::Test(TRUST.parse().unwrap());
@@ -190,6 +222,29 @@ impl Case {
                 let round = running.deliver.round(at).await;
                 round.map(|_| ()).map_err(|problem| problem.detail)
             }
+            WritePoint::AddPart | WritePoint::Attach | WritePoint::BeginUpload => {
+                self.upload(running, at).await.map(|_| ())
+            }
+            WritePoint::ClearDiscarded => {
+                running.store().clear_discarded(9).await.map(|_| ()).map_err(said)
+            }
+            WritePoint::DiscardUpload => {
+                running.store().discard_upload(&self.attachment.unwrap()).await.map_err(said)
+            }
+            WritePoint::DiscardUploadsBefore => {
+                let before = at + SignedDuration::from_secs(1);
+                running.store().discard_uploads_before(before).await.map_err(said)
+            }
+            WritePoint::CollectAttachment => {
+                let id = self.attachment.unwrap();
+                let collected = running.gateway.collect_attachment(&trust, None, None, &id, at);
+                collected.await.map(|_| ()).map_err(|problem| problem.detail)
+            }
+            WritePoint::SweepAttachment => {
+                let id = self.attachment.unwrap();
+                let event = Event::attachment_swept(&HUB.parse().unwrap(), &id);
+                self.record(running, &event, Effect::SweepAttachment(id)).await
+            }
             WritePoint::Collect => self.collect(running).await,
             WritePoint::GiveUp => {
                 let stored = running.store().message(&self.message.unwrap()).await.unwrap();
@@ -238,6 +293,25 @@ impl Case {
             | WritePoint::AcceptTestReply
             | WritePoint::AllocateReferences => unreachable!("it has a key"),
         }
+    }
+
+    /// The hub uploads a file, always the same under one key.
+    async fn upload(&self, running: &Told, at: Timestamp) -> Result<Uploaded, String> {
+        let file = b"A note about nobody.";
+        let new = NewFile {
+            sender: HUB.parse().unwrap(),
+            desk: None,
+            certificate: None,
+            idempotency_key: KEY.parse().unwrap(),
+            media_type: MediaType::Text,
+            bytes_at_least: file.len() as u64,
+        };
+        let uploaded = async {
+            let mut upload = running.gateway.begin_upload(new, at).await?;
+            upload.write(file).await?;
+            upload.finish(None, at).await
+        };
+        uploaded.await.map_err(|problem| problem.detail)
     }
 
     async fn ask_one(&mut self, running: &Told, agency: &str) {
@@ -424,6 +498,10 @@ impl Effects {
                 }
             }
         }
+        for file in store.attachment_digests(0, usize::MAX as u64 >> 1).await.unwrap() {
+            let (uploader, is_bound) = (&file.attachment.uploader, file.is_bound);
+            rows.push(format!("file: of {uploader}, bound: {is_bound}"));
+        }
         for known in store.certificates().await.unwrap() {
             let (revoked, used) = (known.revoked.is_some(), known.last_use.is_some());
             rows.push(format!("certificate: {} {} {revoked} {used}", known.agency, known.profile));
@@ -453,6 +531,7 @@ fn again(point: WritePoint) -> Again {
         WritePoint::ApproveToken
         | WritePoint::BarAgency
         | WritePoint::Collect
+        | WritePoint::CollectAttachment
         | WritePoint::RevokeCertificate => Again::Entry,
         WritePoint::IssueCertificate | WritePoint::Log | WritePoint::MakeToken => Again::Another,
         _ => Again::Nothing,
@@ -467,7 +546,15 @@ async fn every_write_that_fails_in_every_way_has_the_outcome_of_asking_once_or_t
         let case = Case::new(*point, &gateway.home(), &endpoint).await;
         let (once, twice) = (case.asked(1).await, case.asked(2).await);
         let untouched = case.asked(0).await;
-        assert!(once != untouched || *point == WritePoint::Probe, "{point:?} does something");
+        // What was given up counts for nothing, and is cleared away unseen.
+        let is_unseen = matches!(
+            point,
+            WritePoint::ClearDiscarded
+                | WritePoint::DiscardUpload
+                | WritePoint::DiscardUploadsBefore
+                | WritePoint::Probe
+        );
+        assert!(is_unseen || once != untouched, "{point:?} does something");
         match again(*point) {
             Again::Nothing => assert_eq!(once, twice, "{point:?} is done once"),
             Again::Entry => assert_eq!(once.rows, twice.rows, "{point:?} is done once"),
@@ -541,7 +628,7 @@ fn every_method_that_writes_has_a_write_point() {
     let (methods, _) = methods.split_once("\n}\n").unwrap();
     let writing: BTreeSet<_> = methods
         .split("    async fn ")
-        .filter(|method| method.contains("self.write(") || method.contains(".append("))
+        .filter(|method| method.contains("self.write") || method.contains(".append("))
         .map(|method| method.split('(').next().unwrap())
         .collect();
     let named: BTreeSet<_> = WritePoint::ALL.iter().map(|point| point.method()).collect();

@@ -183,6 +183,8 @@ fn impostors(gateway: &TestGateway, stolen: &TestAuthority) -> Vec<Rogue> {
             ByName("certificate-not-an-agency"),
         ),
         rogue("with a chain too long", too_long(gateway), ByName("chain-too-long")),
+        rogue("with a hundred strangers", with_strangers(gateway), ByName("chain-too-long")),
+        rogue("with 200 KB", too_large(gateway), AtHandshake("protocol-error")),
         // All is as it should be, but we did not issue them: made with a stolen key.
         rogue(
             "forged with the issuing key",
@@ -249,6 +251,20 @@ fn too_long(gateway: &TestGateway) -> (String, String) {
     let chain = read_agency(gateway, POLICE, "pem");
     let issuer = std::fs::read_to_string(gateway.home().join("certs/agency-ca.pem")).unwrap();
     (format!("{chain}{}", issuer.repeat(8)), read_agency(gateway, POLICE, "key"))
+}
+
+/// The same, and those many have nothing to do with it.
+fn with_strangers(gateway: &TestGateway) -> (String, String) {
+    let chain = read_agency(gateway, POLICE, "pem");
+    let strangers: String =
+        (0..100).map(|_| TestAuthority::new("Stranger").pem().to_owned()).collect();
+    (format!("{chain}{strangers}"), read_agency(gateway, POLICE, "key"))
+}
+
+/// More than TLS lets anybody show.
+fn too_large(gateway: &TestGateway) -> (String, String) {
+    let (chain, key) = with_strangers(gateway);
+    (chain.repeat(5), key)
 }
 
 /// How often the gateway counted each outcome of a handshake.

@@ -6,11 +6,13 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Report;
+use crate::cli::serve;
 use crate::config::{Config, Home};
 use crate::directory::{Directory, Status};
 use crate::message::{AgencyId, rfc3339};
 use crate::pki::expiry::{self, Ending, What};
-use crate::store::{Backlog, CertificateRecord, Store};
+use crate::store::{Backlog, CertificateRecord, Mailbox, Store};
+use crate::worker::backlog::NEARLY_FULL_PERCENT;
 use crate::worker::expiry::inventory;
 
 /// How long a message may wait in a mailbox before somebody asks.
@@ -46,7 +48,17 @@ pub(super) async fn look(
         certificates(directory, &register, at, report);
         policies(directory, at, report);
     }
+    for unsent in store.unsent_attachments().await.context("the files")? {
+        let says = format!(
+            "{} files of {} bytes are uploaded and in no message yet",
+            unsent.count, unsent.bytes
+        );
+        report.note("attachments-unsent", says);
+        report.about(Some(&unsent.agency), None);
+    }
+    report.ok_otherwise("attachments-unsent", "every file that was uploaded is in a message");
     backlog(config, &store.backlog().await.context("the mailboxes")?, at, report);
+    fill(config, &store.mailboxes().await.context("the mailboxes")?, report);
     Ok(())
 }
 
@@ -153,6 +165,23 @@ fn policies(directory: &Directory, at: Timestamp, report: &mut Report) {
         report.about(Some(id), None);
     }
     report.ok_otherwise("policy-document", "every active agency's is on record and reviewed");
+}
+
+// Whom the hub soon cannot send anything, or cannot now.
+fn fill(config: &Config, mailboxes: &[Mailbox], report: &mut Report) {
+    let room = serve::mailbox_limits(config);
+    for mailbox in mailboxes {
+        let Mailbox { recipient, messages, bytes } = mailbox;
+        let says = format!("{messages} messages of {bytes} bytes wait, as they were sent");
+        match room.percent(mailbox) {
+            ..NEARLY_FULL_PERCENT => continue,
+            NEARLY_FULL_PERCENT..100 => report.note("mailbox-fill", says),
+            100.. => report.act("mailbox-fill", format!("{says}: its mailbox is full")),
+        }
+        report.next(format!("does it collect, and say what it saved? partner show {recipient}"));
+        report.about(Some(recipient), None);
+    }
+    report.ok_otherwise("mailbox-fill", "every mailbox has room");
 }
 
 fn backlog(config: &Config, backlog: &[Backlog], at: Timestamp, report: &mut Report) {

@@ -9,7 +9,7 @@ use super::Report;
 use crate::cli::running::{ask, is_ours};
 use crate::config::{Config, Home};
 use crate::issuer::{Access, Answer, Ask};
-use crate::worker::backlog::DEAD_LETTERS;
+use crate::worker::backlog::{DEAD_LETTERS, MAILBOXES};
 use crate::worker::deliver::ENDPOINTS;
 use crate::worker::trust::ISSUER;
 
@@ -45,8 +45,8 @@ pub(super) async fn gateway(home: &Home, config: &Config, report: &mut Report) -
     for concern in body["concerns"].as_array().into_iter().flatten() {
         let concern = concern.as_str().unwrap_or_default();
         match concern.split_once(": ").map_or(concern, |(matter, _)| matter) {
-            // Up to a minute old; below, the issuer is asked itself, and the store what was returned.
-            ISSUER | DEAD_LETTERS => continue,
+            // Up to a minute old; below, the issuer is asked itself, and the store what was returned and what waits.
+            ISSUER | DEAD_LETTERS | MAILBOXES => continue,
             // Its messages are tried for days: what is late is told below, with whom to ring.
             ENDPOINTS => {
                 report.note("gateway-concern", concern);

@@ -330,6 +330,8 @@ async fn gateway(
         ledger,
         store: Arc::clone(store),
         log,
+        mailbox: serve::mailbox_limits(config),
+        files: serve::files(config),
     }))
 }
 

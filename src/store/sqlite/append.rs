@@ -10,17 +10,18 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dedupe::{self, Place};
 use super::row::{self, integer};
-use super::{Open, Shared, is_io_error, lock, read};
+use super::{Open, Shared, attachments, is_io_error, lock, read};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
 use crate::message::{
-    Exchange, ExchangeId, ExchangeState, Kind, MessageId, ResponseResult, Said, Untimely,
+    AgencyId, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Party, ResponseResult, Said,
+    Untimely,
 };
 use crate::store::{
-    Accept, Applied, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken, NewEnquiry,
-    NewMessage, Record, Step, StoreError,
+    Accept, Applied, AttachedKey, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
+    MailboxLimits, NewEnquiry, NewMessage, Record, Step, StoreError,
 };
 
 impl Shared {
@@ -48,7 +49,7 @@ impl Shared {
             Err(Failure { error, .. }) => return writer.after(Err(error)),
         };
         let Written { verdicts, logged, after, moved, accepted } = *written;
-        let (Open { connection, checkpointer }, tree) = self.opened(&mut writer)?;
+        let (Open { connection, checkpointer, .. }, tree) = self.opened(&mut writer)?;
         if !logged.is_empty() {
             let accepted = accepted.into_iter().map(|(key_hash, (place, _))| (key_hash, place));
             self.keys(connection, |keys| {
@@ -252,7 +253,7 @@ impl Batch<'_> {
     }
 
     fn accept(&mut self, accept: Accept) -> Result<Verdict, StoreError> {
-        let Accept { token, enquiry, messages } = accept;
+        let Accept { token, enquiry, messages, mailbox } = accept;
         if let Some((place, body_mac)) = self.keys.get(&token.key_hash) {
             return Ok(if *body_mac == token.body_mac {
                 Verdict::Repeated(self.positions(*place))
@@ -279,6 +280,12 @@ impl Batch<'_> {
         let count = messages.len() as u64;
         let mut places = Vec::with_capacity(messages.len());
         for message in &messages {
+            let sender = &message.envelope.sender;
+            for AttachedKey { attachment, .. } in &message.attachments {
+                if !attachments::is_held(self.connection, attachment, sender)? {
+                    return Ok(Verdict::Known(Applied::AttachmentGone));
+                }
+            }
             match &message.step {
                 Step::Open(_) => places.push(None),
                 Step::Say(said) => match self.say(&message.envelope.exchange, *said)? {
@@ -286,6 +293,9 @@ impl Batch<'_> {
                     Err(refused) => return Ok(Verdict::Known(refused)),
                 },
             }
+        }
+        if let Some(full) = self.full_mailbox(&messages, mailbox)? {
+            return Ok(Verdict::Known(Applied::MailboxFull(full)));
         }
         if let Some(enquiry) = &enquiry {
             self.insert_enquiry(enquiry, &messages)?;
@@ -305,6 +315,7 @@ impl Batch<'_> {
                 (Step::Say(_), None) => return Err(corrupt("what is said has no exchange")),
             };
             self.insert_message(&message, submission)?;
+            attachments::bind(self.connection, self.next(), &message.attachments)?;
             self.entries.push(Entry { new: message.entry, previous });
         }
         let place = Place { entry: first, count };
@@ -328,6 +339,14 @@ impl Batch<'_> {
                 }
                 false
             }
+            Effect::Attach(attachment) => {
+                if let Some(refused) =
+                    attachments::attach(self.connection, &attachment, self.next())?
+                {
+                    return Ok(Verdict::Known(refused));
+                }
+                false
+            }
             Effect::BarAgency { agency, at } => {
                 let at_ms = at.as_millisecond();
                 self.connection
@@ -348,6 +367,12 @@ impl Batch<'_> {
                 Ok(reached) => reached,
                 Err(refused) => return Ok(Verdict::Known(refused)),
             },
+            Effect::CollectAttachment { attachment, message } => {
+                if !attachments::collect(self.connection, &attachment, &message, self.next())? {
+                    return Ok(Verdict::Known(Applied::NotFound));
+                }
+                false
+            }
             Effect::Delay(message) => {
                 let told = self
                     .connection
@@ -440,6 +465,12 @@ impl Batch<'_> {
                     Err(refused) => return Ok(Verdict::Known(refused)),
                 }
             }
+            Effect::SweepAttachment(attachment) => {
+                if !attachments::sweep(self.connection, &attachment)? {
+                    return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
+            }
         };
         let previous = match exchange {
             None => None,
@@ -461,6 +492,42 @@ impl Batch<'_> {
         let first = usize::try_from(place.entry - self.before).expect("a batch fits in memory");
         let count = usize::try_from(place.count).expect("a batch fits in memory");
         first..first + count
+    }
+
+    /// The first agency whose mailbox has no room for what the hub sends it. What is said to the hub is
+    /// always taken: nobody's answer is refused because the hub has not emptied its mailbox.
+    fn full_mailbox(
+        &self,
+        messages: &[NewMessage],
+        limits: MailboxLimits,
+    ) -> Result<Option<AgencyId>, StoreError> {
+        let mut waiting: HashMap<&AgencyId, (u64, u64)> = HashMap::new();
+        let from_hub = |message: &&NewMessage| message.envelope.kind.sender() == Party::Hub;
+        for NewMessage { envelope, .. } in messages.iter().filter(from_hub) {
+            let recipient = &envelope.recipient;
+            let (count, bytes) = match waiting.get(recipient) {
+                Some(known) => *known,
+                None => self.mailbox(recipient)?,
+            };
+            let after = (count + 1, bytes + envelope.size_bytes);
+            if after.0 > limits.messages_max || after.1 > limits.bytes_max {
+                return Ok(Some(recipient.clone()));
+            }
+            waiting.insert(recipient, after);
+        }
+        Ok(None)
+    }
+
+    /// How many messages wait for an agency, and how many bytes they have.
+    fn mailbox(&self, recipient: &AgencyId) -> Result<(u64, u64), StoreError> {
+        let waiting = self
+            .connection
+            .prepare_cached(
+                "/* accept */ SELECT messages, bytes FROM mailboxes WHERE recipient = ?1",
+            )?
+            .query_row([recipient], |row| Ok((row::unsigned(row, 0)?, row::unsigned(row, 1)?)))
+            .optional()?;
+        Ok(waiting.unwrap_or_default())
     }
 
     /// How an exchange stands once this is said in it, or why it cannot be said.
@@ -535,7 +602,7 @@ impl Batch<'_> {
         let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
         // Whoever collects what was to be pushed has it: the push is off.
         if matches!(stored.state.as_str(), "held" | "queued" | "returned") {
-            self.set_delivery(stored.entry, &DeliveryState::Collected)?;
+            self.set_delivery(&stored, &DeliveryState::Collected)?;
         }
         Ok(Ok(stored.kind.opens_exchange()))
     }
@@ -544,7 +611,7 @@ impl Batch<'_> {
         let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
         match stored.state.as_str() {
             "collected" | "delivered" => {
-                self.set_delivery(stored.entry, &DeliveryState::Saved)?;
+                self.set_delivery(&stored, &DeliveryState::Saved)?;
                 Ok(Ok(()))
             }
             "saved" => Ok(Ok(())),
@@ -561,7 +628,7 @@ impl Batch<'_> {
     ) -> Result<Result<bool, Applied>, StoreError> {
         let stored = self.delivery(message)?.filter(|stored| stored.lease == Some(*lease));
         let Some(stored) = stored else { return Ok(Err(Applied::NotFound)) };
-        self.set_delivery(stored.entry, state)?;
+        self.set_delivery(&stored, state)?;
         Ok(Ok(stored.kind.opens_exchange() && *state == DeliveryState::Delivered))
     }
 
@@ -576,7 +643,7 @@ impl Batch<'_> {
         if stored.state != "queued" || is_under_way {
             return Ok(Err(Applied::OtherState));
         }
-        self.set_delivery(stored.entry, &DeliveryState::Returned)?;
+        self.set_delivery(&stored, &DeliveryState::Returned)?;
         Ok(Ok(()))
     }
 
@@ -590,7 +657,7 @@ impl Batch<'_> {
         if stored.state != "returned" {
             return Ok(Err(Applied::OtherState));
         }
-        self.set_delivery(stored.entry, state)?;
+        self.set_delivery(&stored, state)?;
         self.connection
             .prepare_cached(
                 "/* retry */ UPDATE deliveries SET told = NULL,
@@ -604,7 +671,8 @@ impl Batch<'_> {
         let delivery = self
             .connection
             .prepare_cached(
-                "/* delivery */ SELECT m.entry, m.kind, d.state, d.lease, d.due_ms FROM messages AS m
+                "/* delivery */ SELECT m.entry, m.kind, d.state, d.lease, d.due_ms, m.recipient,
+                 m.size_bytes FROM messages AS m
                  JOIN deliveries AS d ON d.entry = m.entry WHERE m.id = ?1",
             )?
             .query_row([message], |row| {
@@ -614,6 +682,8 @@ impl Batch<'_> {
                     state: row.get(2)?,
                     lease: row.get(3)?,
                     due_ms: row.get(4)?,
+                    recipient: row.get(5)?,
+                    size_bytes: row.get(6)?,
                 })
             })
             .optional()?;
@@ -622,7 +692,16 @@ impl Batch<'_> {
 
     /// Ends the lease. What a queued message waits since, and what its sender was told of it, stays
     /// while it is queued; that it is returned is told by the next entry.
-    fn set_delivery(&self, entry: u64, delivery: &DeliveryState) -> Result<(), StoreError> {
+    fn set_delivery(&self, stored: &Delivery, delivery: &DeliveryState) -> Result<(), StoreError> {
+        // Nothing comes back to a mailbox that has left it.
+        if DeliveryState::waits(&stored.state) && !DeliveryState::waits(delivery.as_str()) {
+            self.connection
+                .prepare_cached(
+                    "/* delivery */ UPDATE mailboxes SET messages = messages - 1, bytes = bytes - ?2
+                     WHERE recipient = ?1",
+                )?
+                .execute(params![stored.recipient, stored.size_bytes])?;
+        }
         let (state, endpoint, due_ms, attempts) = row::delivery_columns(delivery);
         self.connection
             .prepare_cached(
@@ -633,7 +712,7 @@ impl Batch<'_> {
                  WHERE entry = ?1",
             )?
             .execute(params![
-                integer(entry),
+                integer(stored.entry),
                 state,
                 endpoint,
                 due_ms,
@@ -745,6 +824,12 @@ impl Batch<'_> {
                 envelope.time.as_millisecond(),
                 envelope.exchange
             ])?;
+        self.connection
+            .prepare_cached(
+                "/* accept */ INSERT INTO mailboxes (recipient, messages, bytes) VALUES (?1, 1, ?2)
+                 ON CONFLICT (recipient) DO UPDATE SET messages = messages + 1, bytes = bytes + ?2",
+            )?
+            .execute(params![envelope.recipient, integer(envelope.size_bytes)])?;
         Ok(())
     }
 
@@ -804,6 +889,8 @@ struct Delivery {
     state: String,
     lease: Option<[u8; 16]>,
     due_ms: Option<i64>,
+    recipient: AgencyId,
+    size_bytes: i64,
 }
 
 fn corrupt(what: &str) -> StoreError {

@@ -5,6 +5,7 @@
 //! line may write to the file of a running gateway.
 
 mod append;
+mod attachments;
 pub mod copy;
 mod dedupe;
 mod open;
@@ -26,14 +27,17 @@ use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 use rustix::io::Errno;
 
 use super::{
-    Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    DeadLetter, EnrolmentToken, Head, IdempotencyToken, MessageDigest, Queue, Room, SealedPayload,
-    Store, StoreError, StoredEntry, StoredMessage, Wanted,
+    Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
+    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, Mailbox, MessageDigest,
+    NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment, Store, StoreError,
+    StoredAttachment, StoredEntry, StoredMessage, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
-use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
+use crate::message::{
+    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference,
+};
 use dedupe::Keys;
 use recover::Open;
 pub use room::room;
@@ -134,12 +138,32 @@ impl Sqlite {
         self.on_thread(move |shared| {
             let mut writer = lock(&shared.writer);
             let done = shared.opened(&mut writer).and_then(|(open, _)| {
-                let Open { connection, checkpointer } = open;
+                let Open { connection, checkpointer, .. } = open;
                 let transaction =
                     connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let done = change(&transaction)?;
                 transaction.commit()?;
                 checkpointer.written(connection);
+                Ok(done)
+            });
+            writer.after(done)
+        })
+        .await
+    }
+
+    /// Writes or removes parts of files, the same way.
+    async fn write_blobs<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on_thread(move |shared| {
+            let mut writer = lock(&shared.writer);
+            let done = shared.opened(&mut writer).and_then(|(open, _)| {
+                let transaction =
+                    open.blobs.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let done = change(&transaction)?;
+                transaction.commit()?;
+                open.checkpointer.written(&open.connection);
                 Ok(done)
             });
             writer.after(done)
@@ -296,6 +320,10 @@ impl Store for Sqlite {
         self.read(read::backlog).await
     }
 
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>, StoreError> {
+        self.read(read::mailboxes).await
+    }
+
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {
         let id = *id;
         self.read(move |connection| read::message(connection, &id)).await
@@ -317,6 +345,92 @@ impl Store for Sqlite {
             read::logged(connection, entry)
         })
         .await
+    }
+
+    async fn begin_upload(
+        &self,
+        upload: NewUpload,
+        bytes: u64,
+        bytes_max: u64,
+    ) -> Result<bool, StoreError> {
+        self.shared.need_room()?;
+        self.write(move |connection| attachments::begin(connection, &upload, bytes, bytes_max))
+            .await
+    }
+
+    async fn add_part(
+        &self,
+        id: &AttachmentId,
+        ciphertext: Vec<u8>,
+        bytes_max: u64,
+    ) -> Result<PartAdded, StoreError> {
+        self.shared.need_room()?;
+        let id = *id;
+        self.write_blobs(move |connection| {
+            attachments::add_part(connection, &id, &ciphertext, bytes_max)
+        })
+        .await
+    }
+
+    async fn discard_upload(&self, id: &AttachmentId) -> Result<(), StoreError> {
+        let id = *id;
+        self.write(move |connection| attachments::discard(connection, &id)).await
+    }
+
+    async fn discard_uploads_before(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.write(move |connection| attachments::discard_before(connection, before)).await
+    }
+
+    async fn clear_discarded(&self, parts: usize) -> Result<bool, StoreError> {
+        self.write_blobs(move |connection| attachments::clear(connection, parts)).await
+    }
+
+    async fn uploaded(
+        &self,
+        key_hash: &[u8; 16],
+    ) -> Result<Option<(AttachmentId, [u8; 32])>, StoreError> {
+        self.shared.read(|connection| attachments::uploaded(connection, key_hash))
+    }
+
+    async fn attachment(&self, id: &AttachmentId) -> Result<StoredAttachment, StoreError> {
+        self.shared.read(|connection| attachments::attachment(connection, id))
+    }
+
+    async fn sent_attachment(
+        &self,
+        id: &AttachmentId,
+        recipient: &AgencyId,
+    ) -> Result<SentAttachment, StoreError> {
+        self.shared.read(|connection| attachments::sent(connection, id, recipient))
+    }
+
+    async fn attachment_part(&self, id: &AttachmentId, part: u32) -> Result<Vec<u8>, StoreError> {
+        let id = *id;
+        self.read(move |connection| attachments::part(connection, &id, part)).await
+    }
+
+    async fn attachments_of(&self, id: &MessageId) -> Result<Vec<AttachmentId>, StoreError> {
+        self.shared.read(|connection| attachments::of_message(connection, id))
+    }
+
+    async fn unsent_attachments(&self) -> Result<Vec<Unsent>, StoreError> {
+        self.read(attachments::unsent).await
+    }
+
+    async fn unsent_before(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StoredAttachment>, StoreError> {
+        self.read(move |connection| attachments::unsent_before(connection, before, limit)).await
+    }
+
+    async fn attachment_digests(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<AttachmentDigest>, StoreError> {
+        self.read(move |connection| attachments::digests(connection, from, to)).await
     }
 
     async fn queues(&self, now: Timestamp) -> Result<Vec<Queue>, StoreError> {

@@ -18,21 +18,23 @@ pub(super) const PAGE_BYTES: i64 = 8_192;
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements kept prepared for each connection: more than there are.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 96;
 
 /// "MASH", as the file's header has it.
 const APPLICATION_ID: i64 = 0x4d41_5348;
 
 /// In order; never changed once released.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("V1__initial", include_str!("../../../migrations/sqlite/V1__initial.sql")),
     ("V2__enrolment", include_str!("../../../migrations/sqlite/V2__enrolment.sql")),
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
+    ("V4__attachments", include_str!("../../../migrations/sqlite/V4__attachments.sql")),
     ("V7__undelivered", include_str!("../../../migrations/sqlite/V7__undelivered.sql")),
+    ("V8__mailboxes", include_str!("../../../migrations/sqlite/V8__mailboxes.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Makes the file, which must not exist yet, and its tables.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
@@ -79,6 +81,14 @@ pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA cache_size = -65536;",
     )?;
+    Ok(connection)
+}
+
+/// The same for large blobs, which pass through and are not read again soon: what it remembers of them
+/// is little, and in nobody's way.
+pub(super) fn blob_writer(path: &Path) -> Result<Connection, StoreError> {
+    let connection = writer(path)?;
+    connection.execute_batch("/* open */ PRAGMA cache_size = -4096;")?;
     Ok(connection)
 }
 

@@ -10,7 +10,8 @@ use crate::audit::tree::{Hash, Plan, stored_at};
 use crate::message::{AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference};
 use crate::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, DeadLetter, EnrolmentToken, Head,
-    IdempotencyToken, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry, StoredMessage,
+    IdempotencyToken, Mailbox, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry,
+    StoredMessage,
 };
 
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
@@ -261,6 +262,15 @@ pub(super) fn backlog(connection: &Connection) -> Result<Vec<Backlog>, StoreErro
     )
 }
 
+pub(super) fn mailboxes(connection: &Connection) -> Result<Vec<Mailbox>, StoreError> {
+    all(
+        connection,
+        "/* mailboxes */ SELECT recipient, messages, bytes FROM mailboxes ORDER BY recipient",
+        [],
+        row::mailbox,
+    )
+}
+
 pub(super) fn message(
     connection: &Connection,
     id: &MessageId,
@@ -445,7 +455,7 @@ pub(super) fn message_digests(
     from: u64,
     to: u64,
 ) -> Result<Vec<MessageDigest>, StoreError> {
-    all(
+    let mut messages = all(
         connection,
         concat!(
             "/* digests */ SELECT ",
@@ -462,7 +472,13 @@ pub(super) fn message_digests(
         ),
         params![integer(from), integer(to)],
         row::message_digest,
-    )
+    )?;
+    for (entry, attachment) in super::attachments::references(connection, from, to)? {
+        if let Ok(at) = messages.binary_search_by_key(&entry, |message| message.entry) {
+            messages[at].attachments.push(attachment);
+        }
+    }
+    Ok(messages)
 }
 
 pub(super) fn certificates(connection: &Connection) -> Result<Vec<CertificateRecord>, StoreError> {
@@ -520,7 +536,7 @@ pub(super) fn size_bytes(connection: &Connection) -> Result<u64, StoreError> {
     )
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -529,7 +545,7 @@ fn one<T>(
     Ok(connection.prepare_cached(sql)?.query_row(params, read)?)
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,

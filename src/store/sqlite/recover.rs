@@ -18,6 +18,8 @@ use crate::store::StoreError;
 /// The file, open to be written to.
 pub(super) struct Open {
     pub(super) connection: Connection,
+    /// For parts of files.
+    pub(super) blobs: Connection,
     pub(super) checkpointer: Checkpointer,
 }
 
@@ -26,14 +28,17 @@ impl Open {
     pub(super) fn new(path: &std::path::Path) -> Result<Self, StoreError> {
         let connection = open::writer(path)?;
         open::check(&connection)?;
-        Ok(Self { connection, checkpointer: Checkpointer::start(path)? })
+        let (blobs, checkpointer) = (open::blob_writer(path)?, Checkpointer::start(path)?);
+        Ok(Self { connection, blobs, checkpointer })
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         if self.checkpointer.has_failed() {
+            // Whichever of them is the last to close.
             let _ = leave_log(&self.connection, true);
+            let _ = leave_log(&self.blobs, true);
         }
     }
 }
@@ -90,9 +95,10 @@ impl Shared {
         let tree = append::current(&connection, remembered)?;
         leave_log(&connection, false)?;
         room::reserve(&self.path, self.free_bytes_min);
+        let blobs = open::blob_writer(&self.path)?;
         let checkpointer = Checkpointer::start(&self.path)?;
         tracing::warn!(entries = tree.size(), "the database was opened again and is whole");
-        Ok((Open { connection, checkpointer }, tree))
+        Ok((Open { connection, blobs, checkpointer }, tree))
     }
 }
 

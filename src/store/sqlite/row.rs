@@ -8,12 +8,13 @@ use rusqlite::{Result, Row};
 
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Priority,
-    Reference, ResponseResult, Undelivered,
+    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind,
+    MediaType, MessageId, Priority, Reference, ResponseResult, Undelivered,
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
-    ExchangeRow, Head, MessageDigest, MessageRows, Queue, RowFault, StoredEntry, StoredMessage,
+    ExchangeRow, Head, Mailbox, MessageDigest, MessageRows, Queue, RowFault, StoredAttachment,
+    StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -27,7 +28,7 @@ macro_rules! envelope_columns {
 pub(super) use envelope_columns;
 
 /// How many there are: the next column's index.
-const ENVELOPE_COLUMNS: usize = 16;
+pub(super) const ENVELOPE_COLUMNS: usize = 16;
 
 /// The columns [`exchange`] reads.
 macro_rules! exchange_columns {
@@ -133,6 +134,29 @@ pub(super) fn dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
     Ok(DeadLetter { envelope, fields: row.get(ENVELOPE_COLUMNS)? })
 }
 
+/// The columns [`attachment`] reads, of `attachments AS a`.
+macro_rules! attachment_columns {
+    () => {
+        "a.id, a.uploader, a.media_type, a.size_bytes, a.sealed_bytes, a.parts, a.digest, \
+         a.wrapped_key"
+    };
+}
+pub(super) use attachment_columns;
+
+/// A file that is all here, its columns from `first` on.
+pub(super) fn attachment(row: &Row<'_>, first: usize) -> Result<StoredAttachment> {
+    Ok(StoredAttachment {
+        id: row.get(first)?,
+        uploader: row.get(first + 1)?,
+        media_type: row.get(first + 2)?,
+        size_bytes: unsigned(row, first + 3)?,
+        sealed_bytes: unsigned(row, first + 4)?,
+        parts: row.get(first + 5)?,
+        digest: row.get(first + 6)?,
+        wrapped_key: row.get(first + 7)?,
+    })
+}
+
 fn delivery(row: &Row<'_>, first: usize) -> Result<DeliveryState> {
     match row.get_ref(first)?.as_str()? {
         "collected" => Ok(DeliveryState::Collected),
@@ -217,9 +241,9 @@ pub(super) fn head(row: &Row<'_>) -> Result<Head> {
     Ok(Head { size: unsigned(row, 0)?, root: row.get(1)?, note: row.get_ref(2)?.as_str()?.into() })
 }
 
-/// A message's digests: the envelope's columns, then `ciphertext`; whether there is an enquiry with
-/// its key, and its `recipient`; the exchange's `hub, agency, last_entry, outcome_ms`, whether it has
-/// a result, `sealing_recipient, state`; the delivery's `recipient, state, told,
+/// A message's digests, but for its files: the envelope's columns, then `ciphertext`; whether there is
+/// an enquiry with its key, and its `recipient`; the exchange's `hub, agency, last_entry, outcome_ms`,
+/// whether it has a result, `sealing_recipient, state`; the delivery's `recipient, state, told,
 /// exchange`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
@@ -231,7 +255,8 @@ pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
         Ok(_) if ciphertext_sha256.is_none() => Err(RowFault::PayloadMissing),
         rows => rows,
     };
-    Ok(MessageDigest { entry, id: envelope.id, envelope, ciphertext_sha256, rows })
+    let attachments = Vec::new();
+    Ok(MessageDigest { entry, id: envelope.id, envelope, attachments, ciphertext_sha256, rows })
 }
 
 fn message_rows(
@@ -289,12 +314,18 @@ pub(super) fn certificate(row: &Row<'_>) -> Result<CertificateRecord> {
     })
 }
 
-/// What a certificate did: `event, count, first time, last time`.
+/// What waits for an agency: `recipient, messages, bytes`.
+pub(super) fn mailbox(row: &Row<'_>) -> Result<Mailbox> {
+    Ok(Mailbox { recipient: row.get(0)?, messages: unsigned(row, 1)?, bytes: unsigned(row, 2)? })
+}
+
+/// What is on its way to an agency: `recipient, state, count`, and when the oldest was accepted.
 pub(super) fn backlog(row: &Row<'_>) -> Result<Backlog> {
     let (recipient, state) = (row.get(0)?, row.get(1)?);
     Ok(Backlog { recipient, state, count: unsigned(row, 2)?, oldest: time(row, 3)? })
 }
 
+/// What a certificate did: `event, count, first time, last time`.
 pub(super) fn doing(row: &Row<'_>) -> Result<CertificateDoing> {
     let instant = |column: usize| {
         let text: String = row.get(column)?;
@@ -345,6 +376,7 @@ text_column!(AgencyId, |text| AgencyId::parse(text).ok());
 text_column!(Reference, |text| Reference::parse(text).ok());
 text_column!(ExchangeState, ExchangeState::parse);
 text_column!(Kind, Kind::parse);
+text_column!(MediaType, MediaType::parse);
 text_column!(Priority, Priority::parse);
 text_column!(ResponseResult, ResponseResult::parse);
 
@@ -364,6 +396,7 @@ macro_rules! bytes_column {
     };
 }
 
+bytes_column!(AttachmentId);
 bytes_column!(EnquiryId);
 bytes_column!(ExchangeId);
 bytes_column!(Hash);

@@ -9,7 +9,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit::entry::{Event, NewEntry};
 use crate::message::{Envelope, ExchangeState, Kind, Priority, ResponseResult, Said, hex, now};
-use crate::store::{Accept, DeliveryState, Effect, NewEnquiry, NewMessage, Record, Step};
+use crate::store::{
+    Accept, DeliveryState, Effect, MailboxLimits, NewEnquiry, NewMessage, Record, Step,
+};
+
+/// More than any test fills.
+const MAILBOX: MailboxLimits = MailboxLimits { messages_max: 1_000_000, bytes_max: 1 << 40 };
 
 /// So small that keys pass through every generation in a short test.
 const GENERATION: usize = 8;
@@ -52,7 +57,12 @@ impl Fixture {
             recipient: "age1invented".to_owned(),
             wrapped_key: vec![1; 200],
         };
-        let accept = Accept { token: token(0, 0), enquiry: Some(enquiry), messages: vec![opening] };
+        let accept = Accept {
+            token: token(0, 0),
+            enquiry: Some(enquiry),
+            messages: vec![opening],
+            mailbox: MAILBOX,
+        };
         let applied = store.append(vec![Change::Accept(Box::new(accept))], &fixture.key).await;
         assert!(matches!(applied.unwrap()[..], [Applied::Accepted(_)]));
         (fixture, store)
@@ -102,6 +112,7 @@ impl Fixture {
             entry: NewEntry::new(&Event::accepted(&envelope, &[9; 32]), at),
             envelope,
             ciphertext,
+            attachments: Vec::new(),
             delivery: DeliveryState::Held,
             step,
         }
@@ -111,7 +122,12 @@ impl Fixture {
     fn partial(&self, token: IdempotencyToken) -> Change {
         let step = Step::Say(Said::Response(ResponseResult::Partial));
         let message = self.message(Kind::Response, step);
-        Change::Accept(Box::new(Accept { token, enquiry: None, messages: vec![message] }))
+        Change::Accept(Box::new(Accept {
+            token,
+            enquiry: None,
+            messages: vec![message],
+            mailbox: MAILBOX,
+        }))
     }
 
     async fn collect(&self, store: &Sqlite) -> Applied {

@@ -72,9 +72,19 @@ impl TestAuthority {
 
     /// A server's certificate and key.
     pub(crate) fn server(&self, names: &[&str]) -> (String, String) {
+        self.server_with(names, |_| {})
+    }
+
+    /// The same, changed as the test wishes.
+    pub(crate) fn server_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         self.sign(params)
     }
 

@@ -33,19 +33,21 @@ pub(crate) struct Endpoint {
     authority: TestAuthority,
     pushed: Arc<Mutex<Vec<Pushed>>>,
     answers: Arc<Mutex<VecDeque<StatusCode>>>,
+    /// What it says about when it may be asked again, while it does not take what it is sent.
+    retry_after: Arc<Mutex<Option<String>>>,
 }
 
 impl Endpoint {
     /// A port of its own; nothing answers there yet.
     pub(crate) fn reserve() -> Self {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let listener = listen(0);
         Self {
             port: listener.local_addr().unwrap().port(),
             listener: Some(listener),
             authority: TestAuthority::new("Endpoints"),
             pushed: Arc::default(),
             answers: Arc::default(),
+            retry_after: Arc::default(),
         }
     }
 
@@ -70,9 +72,20 @@ impl Endpoint {
         self.answers.lock().unwrap().extend(statuses);
     }
 
+    /// With each of these answers that is no success it says this in `Retry-After`.
+    pub(crate) fn ask_to_wait(&self, retry_after: &str) {
+        *self.retry_after.lock().unwrap() = Some(retry_after.to_owned());
+    }
+
+    /// Whoever connects from now on is refused, until it starts.
+    pub(crate) fn leave(&mut self) {
+        self.listener = None;
+    }
+
     /// Starts to answer, to whom the gateway's authority vouches for.
     pub(crate) fn start(&mut self, home: &Path) {
-        let listener = TcpListener::from_std(self.listener.take().unwrap()).unwrap();
+        let listener = self.listener.take().unwrap_or_else(|| listen(self.port));
+        let listener = TcpListener::from_std(listener).unwrap();
         let (chain, key) = self.authority.server(&["localhost"]);
         let read = |name: &str| std::fs::read_to_string(home.join(name)).unwrap();
         let material = ServerMaterial {
@@ -85,14 +98,17 @@ impl Endpoint {
             tls::server_config(material, ClientCertificate::Required, MinTls::Tls13).unwrap(),
         );
         let (pushed, answers) = (Arc::clone(&self.pushed), Arc::clone(&self.answers));
+        let retry_after = Arc::clone(&self.retry_after);
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 let (pushed, answers) = (Arc::clone(&pushed), Arc::clone(&answers));
+                let retry_after = Arc::clone(&retry_after);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(tcp).await else { return };
                     let service = service_fn(move |request| {
-                        take(request, Arc::clone(&pushed), Arc::clone(&answers))
+                        let retry_after = retry_after.lock().unwrap().clone();
+                        take(request, Arc::clone(&pushed), Arc::clone(&answers), retry_after)
                     });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
@@ -112,6 +128,7 @@ async fn take(
     request: Request<Incoming>,
     pushed: Arc<Mutex<Vec<Pushed>>>,
     answers: Arc<Mutex<VecDeque<StatusCode>>>,
+    retry_after: Option<String>,
 ) -> Result<Response<Empty<Bytes>>, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
@@ -123,5 +140,14 @@ async fn take(
     if status.is_redirection() {
         response.headers_mut().insert("location", "https://localhost:1/".parse().unwrap());
     }
+    if let Some(retry_after) = retry_after.filter(|_| !status.is_success()) {
+        response.headers_mut().insert("retry-after", retry_after.parse().unwrap());
+    }
     Ok(response)
+}
+
+fn listen(port: u16) -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
 }

@@ -13,13 +13,14 @@ use mash_gateway::audit::entry::{Event, NewEntry};
 use mash_gateway::audit::receipt::{self, Logged};
 use mash_gateway::audit::tree::Hash;
 use mash_gateway::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Said,
+    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, Said,
 };
 use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
-    Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken, MessageDigest,
-    Queue, Record, Room, SealedPayload, Step, Store, StoreError, StoredEntry, StoredMessage,
+    Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
+    Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
+    Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room, SealedPayload,
+    SentAttachment, Step, Store, StoreError, StoredAttachment, StoredEntry, StoredMessage, Unsent,
     Wanted,
 };
 use tokio::sync::Notify;
@@ -38,18 +39,24 @@ macro_rules! write_points {
 
 write_points! {
     AcceptAcknowledgement, AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSupplement, AcceptTest,
-    AcceptTestReply, AllocateReferences, ApproveToken, BarAgency, BindToken, Claim, Collect, Delay,
-    Enrol, GiveUp, IssueCertificate, Log, MakeToken, NoteUses, Probe, RenewCertificate, Retry,
-    RevokeCertificate, Save, Settle,
+    AcceptTestReply, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload,
+    BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload,
+    DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, Log, MakeToken, NoteUses, Probe,
+    RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
 }
 
 impl WritePoint {
     /// The method of [`Store`] that it is written by.
     pub(crate) fn method(self) -> &'static str {
         match self {
+            Self::AddPart => "add_part",
             Self::AllocateReferences => "allocate_references",
+            Self::BeginUpload => "begin_upload",
             Self::BindToken => "bind_token",
             Self::Claim => "claim",
+            Self::ClearDiscarded => "clear_discarded",
+            Self::DiscardUpload => "discard_upload",
+            Self::DiscardUploadsBefore => "discard_uploads_before",
             Self::NoteUses => "note_uses",
             Self::Probe => "probe",
             _ => "append",
@@ -69,8 +76,10 @@ impl WritePoint {
             },
             Change::Record(record) => match &record.effect {
                 Effect::ApproveToken { .. } => Self::ApproveToken,
+                Effect::Attach(_) => Self::Attach,
                 Effect::BarAgency { .. } => Self::BarAgency,
                 Effect::Collect(_) => Self::Collect,
+                Effect::CollectAttachment { .. } => Self::CollectAttachment,
                 Effect::Delay(_) => Self::Delay,
                 Effect::Enrol { .. } => Self::Enrol,
                 Effect::GiveUp { .. } => Self::GiveUp,
@@ -82,6 +91,7 @@ impl WritePoint {
                 Effect::RevokeCertificate { .. } => Self::RevokeCertificate,
                 Effect::Save(_) => Self::Save,
                 Effect::Settle(..) => Self::Settle,
+                Effect::SweepAttachment(_) => Self::SweepAttachment,
             },
         }
     }
@@ -320,6 +330,66 @@ impl Store for FaultyStore {
         Err(self.plan.fail(fault).await)
     }
 
+    async fn begin_upload(
+        &self,
+        upload: NewUpload,
+        bytes: u64,
+        bytes_max: u64,
+    ) -> Result<bool, StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::BeginUpload]) else {
+            return self.inner.begin_upload(upload, bytes, bytes_max).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.begin_upload(upload, bytes, bytes_max).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn add_part(
+        &self,
+        id: &AttachmentId,
+        ciphertext: Vec<u8>,
+        bytes_max: u64,
+    ) -> Result<PartAdded, StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::AddPart]) else {
+            return self.inner.add_part(id, ciphertext, bytes_max).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.add_part(id, ciphertext, bytes_max).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn discard_upload(&self, id: &AttachmentId) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::DiscardUpload]) else {
+            return self.inner.discard_upload(id).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.discard_upload(id).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn discard_uploads_before(&self, before: Timestamp) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::DiscardUploadsBefore]) else {
+            return self.inner.discard_uploads_before(before).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.discard_uploads_before(before).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn clear_discarded(&self, parts: usize) -> Result<bool, StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::ClearDiscarded]) else {
+            return self.inner.clear_discarded(parts).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.clear_discarded(parts).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
     async fn claim(
         &self,
         now: Timestamp,
@@ -420,6 +490,10 @@ impl Store for FaultyStore {
         self.inner.backlog().await
     }
 
+    async fn mailboxes(&self) -> Result<Vec<Mailbox>, StoreError> {
+        self.inner.mailboxes().await
+    }
+
     async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {
         self.inner.message(id).await
     }
@@ -459,6 +533,53 @@ impl Store for FaultyStore {
 
     async fn non_delivery(&self, id: &MessageId) -> Result<Logged, StoreError> {
         self.inner.non_delivery(id).await
+    }
+
+    async fn uploaded(
+        &self,
+        key_hash: &[u8; 16],
+    ) -> Result<Option<(AttachmentId, [u8; 32])>, StoreError> {
+        self.inner.uploaded(key_hash).await
+    }
+
+    async fn attachment(&self, id: &AttachmentId) -> Result<StoredAttachment, StoreError> {
+        self.inner.attachment(id).await
+    }
+
+    async fn sent_attachment(
+        &self,
+        id: &AttachmentId,
+        recipient: &AgencyId,
+    ) -> Result<SentAttachment, StoreError> {
+        self.inner.sent_attachment(id, recipient).await
+    }
+
+    async fn attachment_part(&self, id: &AttachmentId, part: u32) -> Result<Vec<u8>, StoreError> {
+        self.inner.attachment_part(id, part).await
+    }
+
+    async fn attachments_of(&self, id: &MessageId) -> Result<Vec<AttachmentId>, StoreError> {
+        self.inner.attachments_of(id).await
+    }
+
+    async fn unsent_attachments(&self) -> Result<Vec<Unsent>, StoreError> {
+        self.inner.unsent_attachments().await
+    }
+
+    async fn unsent_before(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StoredAttachment>, StoreError> {
+        self.inner.unsent_before(before, limit).await
+    }
+
+    async fn attachment_digests(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<AttachmentDigest>, StoreError> {
+        self.inner.attachment_digests(from, to).await
     }
 
     async fn head(&self) -> Result<Option<Head>, StoreError> {

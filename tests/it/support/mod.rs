@@ -7,6 +7,7 @@ pub(crate) mod authority;
 pub(crate) mod case;
 pub(crate) mod endpoint;
 pub(crate) mod faulty_store;
+pub(crate) mod liar;
 pub(crate) mod openapi;
 pub(crate) mod told;
 
@@ -41,6 +42,8 @@ pub(crate) struct TestGateway {
     process: Option<Child>,
     /// How far off the clock is that commands and the gateway go by, as faketime has it.
     clock: Option<&'static str>,
+    /// What is logged, if not what is by default: `trace`.
+    pub(crate) log_filter: Option<&'static str>,
     /// Where agencies reach it.
     pub(crate) url: String,
     /// Its enrolment door.
@@ -85,6 +88,7 @@ impl TestGateway {
             folder,
             process: None,
             clock,
+            log_filter: None,
             url: String::new(),
             enrolment: String::new(),
             local: String::new(),
@@ -223,6 +227,9 @@ impl TestGateway {
             command.env("LD_PRELOAD", library).env("FAKETIME", clock);
         }
         command.args(arguments).arg("--home").arg(self.home()).current_dir(self.folder.path());
+        if let Some(filter) = self.log_filter {
+            command.env("MASH_GATEWAY_LOG", filter);
+        }
         // Read by nobody but a token module, which a home of its own names.
         command.env("SOFTHSM2_CONF", self.folder.path().join("softhsm2.conf"));
         command
@@ -300,10 +307,10 @@ impl TestGateway {
         Agency { url: self.url.clone(), ..agency }
     }
 
-    /// Says these bytes inside TLS, as this agency, and returns what comes until the gateway closes.
-    pub(crate) fn raw(&self, agency: &str, bytes: &[u8]) -> String {
+    /// Openssl, connected as this agency: what goes in is said inside TLS, what is heard comes out.
+    pub(crate) fn s_client(&self, agency: &str, more: &[&str]) -> Child {
         let folder = self.agencies();
-        let mut process = Command::new("openssl")
+        Command::new("openssl")
             .args(["s_client", "-quiet", "-connect"])
             .arg(self.url.trim_start_matches("https://"))
             .arg("-CAfile")
@@ -312,11 +319,17 @@ impl TestGateway {
             .arg(folder.join(format!("{agency}.pem")))
             .arg("-key")
             .arg(folder.join(format!("{agency}.key")))
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Says these bytes inside TLS, as this agency, and returns what comes until the gateway closes.
+    pub(crate) fn raw(&self, agency: &str, bytes: &[u8]) -> String {
+        let mut process = self.s_client(agency, &[]);
         // Held open until the gateway has closed: an end of input would end the connection too.
         let mut stdin = process.stdin.take().unwrap();
         let _ = std::io::Write::write_all(&mut stdin, bytes);
@@ -371,6 +384,13 @@ impl TestGateway {
             .unwrap();
         assert!(asked.status.success(), "{}", text(&asked.stderr));
         text(&asked.stdout)
+    }
+
+    /// The value of a metric's line; nought when there is none.
+    pub(crate) fn metric(&self, line: &str) -> u64 {
+        let metrics = self.local("/metrics");
+        let value = metrics.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
     }
 
     /// The fields of every entry in the log.
@@ -556,6 +576,13 @@ impl Agency {
         openapi::hold(&method, uri.path(), &answer);
         Ok(answer)
     }
+}
+
+/// How much memory a process has, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

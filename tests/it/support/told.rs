@@ -10,7 +10,7 @@ use mash_gateway::audit::verify::LogChecker;
 use mash_gateway::config::{Config, Home};
 use mash_gateway::directory::Directory;
 use mash_gateway::directory::parse::ParseOptions;
-use mash_gateway::exchange::{Gateway, Parts};
+use mash_gateway::exchange::{Gateway, Parts, attachments};
 use mash_gateway::http::health::Concerns;
 use mash_gateway::issuer::{Access, Issuer};
 use mash_gateway::ledger::Ledger;
@@ -19,8 +19,8 @@ use mash_gateway::problem::Problem;
 use mash_gateway::register::Register;
 use mash_gateway::schema::Schemas;
 use mash_gateway::seal::{Identities, Sealer};
-use mash_gateway::store::Store;
 use mash_gateway::store::sqlite::Sqlite;
+use mash_gateway::store::{MailboxLimits, Store};
 use mash_gateway::telemetry::Metrics;
 use mash_gateway::worker::deliver::{Deliver, Settings};
 use tempfile::TempDir;
@@ -65,6 +65,11 @@ impl Told {
             ledger,
             store,
             log,
+            mailbox: MailboxLimits {
+                messages_max: config.limits.mailbox_messages_max,
+                bytes_max: config.limits.mailbox_bytes_max,
+            },
+            files: attachments::Limits { bytes_max: 1 << 20, unsent_bytes_max: 4 << 20 },
         }));
         let concerns = Arc::new(Concerns::default());
         let settings = Settings::of(&home, &config);
@@ -142,12 +147,15 @@ pub(crate) async fn verify(store: &dyn Store, log: &LogVerifier) -> Result<(), S
     let entries = store.entries(0, usize::MAX >> 1).await.unwrap();
     let size = entries.len() as u64;
     let mut digests = store.message_digests(0, size).await.unwrap().into_iter().peekable();
+    let mut files = store.attachment_digests(0, size).await.unwrap().into_iter().peekable();
     let mut heads = store.checkpoints(0, usize::MAX >> 1).await.unwrap().into_iter().peekable();
     let said = |fault: mash_gateway::audit::verify::LogFault| fault.to_string();
     for entry in &entries {
         checker.entry(entry).map_err(said)?;
         let digest = digests.next_if(|digest| digest.entry <= entry.index);
         checker.message(entry, digest.as_ref()).map_err(said)?;
+        let file = files.next_if(|file| file.entry <= entry.index);
+        checker.attachment(entry, file.as_ref()).map_err(said)?;
         while let Some(head) = heads.next_if(|head| head.size <= entry.index + 1) {
             checker.checkpoint(&head).map_err(said)?;
         }
@@ -156,5 +164,6 @@ pub(crate) async fn verify(store: &dyn Store, log: &LogVerifier) -> Result<(), S
         checker.checkpoint(&head).map_err(said)?;
     }
     let certificates = store.certificates().await.unwrap();
-    checker.finish(&certificates, &store.tokens().await.unwrap()).map_err(said)
+    let (tokens, mailboxes) = (store.tokens().await.unwrap(), store.mailboxes().await.unwrap());
+    checker.finish(&certificates, &tokens, &mailboxes).map_err(said)
 }
