@@ -176,6 +176,10 @@ async fn whatever_is_changed_of_a_file_is_found_and_no_whole_file_is_handed_over
     hub.post("/v1/rfis", &dispatch_with(&[POLICE], &[&sent])).await.ok(202);
     gateway.stop();
     gateway.verify_log();
+    // The same database is put back again and again, which the anchor would see.
+    gateway.configure("# anchor = \"keys/log-anchor.txt\"", "anchor = \"off\"");
+    // All of it in one file.
+    sqlite(&gateway, "PRAGMA wal_checkpoint(TRUNCATE)");
     let original = std::fs::read(gateway.database()).unwrap();
     let uploaded: Vec<_> = (0_u64..)
         .zip(gateway.entries())
@@ -289,9 +293,10 @@ async fn a_backup_has_the_files() {
     std::fs::write(&receipt, asked.to_string()).unwrap();
     let folder = gateway.folder().join("backup");
     let folder = folder.to_str().unwrap();
+    // Stopped first: the anchor knows of the stop, too.
+    gateway.stop();
     let made = gateway.run(&["store", "backup", folder]);
     assert!(made.status.success(), "{}", text(&made.stderr));
-    gateway.stop();
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", gateway.database().display()));
     }
