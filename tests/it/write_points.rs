@@ -268,9 +268,11 @@ impl Case {
                 made.await.map(|_| ()).map_err(said)
             }
             WritePoint::MoveWaits => {
-                let (earlier, hour) =
-                    (at - SignedDuration::from_hours(1), SignedDuration::from_hours(1));
-                running.store().move_waits(earlier, -hour).await.map_err(said)
+                // By a clock set back, it is not due yet, unless what waits is moved with it.
+                let hour = SignedDuration::from_hours(1);
+                running.store().move_waits(at - hour, -hour).await.map_err(said)?;
+                let round = running.deliver.round(at - hour).await;
+                round.map(|_| ()).map_err(|problem| problem.detail)
             }
             WritePoint::NoteUses => {
                 let known = running.store().certificates().await.unwrap();
