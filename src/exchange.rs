@@ -6,13 +6,15 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use crate::audit::checkpoint::LogVerifier;
+use crate::audit::cosignature::{Cosignature, WitnessPolicy};
 use crate::audit::entry::{Event, EventName, Fields};
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
@@ -42,7 +44,11 @@ pub struct Gateway {
     ledger: Ledger,
     store: Arc<dyn Store>,
     log: LogVerifier,
+    witnesses: WitnessPolicy,
     push_queued: Notify,
+    cosigned: Notify,
+    /// Whether somebody showed a checkpoint that our key signed and this log does not have.
+    is_disproved: AtomicBool,
     collections: DefaultKeyedRateLimiter<MessageId>,
 }
 
@@ -62,6 +68,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The log's public key.
     pub log: LogVerifier,
+    /// Whose cosignatures are taken.
+    pub witnesses: WitnessPolicy,
 }
 
 impl Gateway {
@@ -75,7 +83,10 @@ impl Gateway {
             ledger: parts.ledger,
             store: parts.store,
             log: parts.log,
+            witnesses: parts.witnesses,
             push_queued: Notify::new(),
+            cosigned: Notify::new(),
+            is_disproved: AtomicBool::new(false),
             collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
         }
     }
@@ -368,6 +379,75 @@ impl Gateway {
         self.store.head().await?.ok_or_else(not_found)
     }
 
+    /// The latest checkpoint that at least so many witnesses cosigned, with their signatures.
+    pub async fn checkpoint(&self, witnesses: usize) -> Result<String, Problem> {
+        let (head, lines) = self.store.cosigned(witnesses).await?.ok_or_else(not_found)?;
+        let lines: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+        Ok(format!("{}{lines}", head.note))
+    }
+
+    /// Takes what witnesses say of a checkpoint of this log. Whoever brings it does not matter: it
+    /// proves itself. Returns the checkpoint's size, and which cosignatures on it were good.
+    pub async fn cosign(
+        &self,
+        note: &str,
+        now: Timestamp,
+    ) -> Result<(u64, Vec<Cosignature>), Problem> {
+        let checkpoint = self.log.open(note).map_err(|error| {
+            cosignature_refused("not-a-checkpoint", format!("The note is refused: {error}."))
+        })?;
+        let ours = self.store.checkpoints(checkpoint.size, 1).await?;
+        let is_ours = ours
+            .first()
+            .is_some_and(|ours| (ours.size, ours.root) == (checkpoint.size, checkpoint.root));
+        if !is_ours {
+            // Nobody else can sign it: this database is older than what was signed, or the key was
+            // used elsewhere.
+            tracing::error!(
+                size = checkpoint.size,
+                "somebody has a checkpoint that this log's key signed and this log does not have"
+            );
+            self.is_disproved.store(true, Ordering::Relaxed);
+            self.cosigned.notify_one();
+            return Err(cosignature_refused(
+                "unknown-checkpoint",
+                "This log does not have that checkpoint, although its key signed it: keep it, it is \
+                 evidence."
+                    .to_owned(),
+            ));
+        }
+        let cosignatures = self.witnesses.cosignatures(note).map_err(|error| {
+            cosignature_refused("wrong-signature", format!("The note is refused: {error}."))
+        })?;
+        if cosignatures.is_empty() {
+            let detail = "No witness that this gateway knows has cosigned the note.".to_owned();
+            return Err(cosignature_refused("unknown-witness", detail));
+        }
+        if cosignatures.iter().any(|cosignature| cosignature.at > now + AHEAD_MAX) {
+            let detail = "A cosignature on it is of a time that is still to come.".to_owned();
+            return Err(cosignature_refused("clock", detail));
+        }
+        self.store.keep_cosignatures(checkpoint.size, cosignatures.clone()).await?;
+        self.cosigned.notify_one();
+        Ok((checkpoint.size, cosignatures))
+    }
+
+    /// Whose cosignatures are taken.
+    pub fn witnesses(&self) -> &WitnessPolicy {
+        &self.witnesses
+    }
+
+    /// Told whenever a witness was heard.
+    pub fn cosigned(&self) -> &Notify {
+        &self.cosigned
+    }
+
+    /// Whether, since the gateway started, somebody showed a checkpoint that the log's key signed and
+    /// this log does not have: another log was signed with it, or this one was cut.
+    pub fn is_disproved(&self) -> bool {
+        self.is_disproved.load(Ordering::Relaxed)
+    }
+
     /// The log's public key.
     pub fn log(&self) -> &LogVerifier {
         &self.log
@@ -508,6 +588,10 @@ fn not_found() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
 }
 
+fn cosignature_refused(reason: &'static str, detail: String) -> Problem {
+    Problem::new(ProblemType::CosignatureRefused, detail).with_reason(reason)
+}
+
 fn out_of_range() -> Problem {
     Problem::new(ProblemType::InvalidParameter, "The log has no such range.")
 }
@@ -634,6 +718,9 @@ impl From<Untimely> for Problem {
         }
     }
 }
+
+/// How far a witness's clock may be ahead of ours.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// Messages collected again whose last time is remembered, before the older ones are forgotten.
 const COLLECTIONS_MAX: usize = 10_000;

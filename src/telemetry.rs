@@ -101,6 +101,7 @@ pub struct Metrics {
     ledger_batches: Histogram,
     ledger_commits: Histogram,
     log_entries: Gauge,
+    log_witnessed: Gauge,
     malformed: Family<MalformedLabels, Counter>,
     problems: Family<ProblemLabels, Counter>,
     queued: Gauge,
@@ -134,6 +135,7 @@ impl Metrics {
             // A quarter of a millisecond, about one sync of a good disk, to four seconds.
             ledger_commits: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
             log_entries: Gauge::default(),
+            log_witnessed: Gauge::default(),
             malformed: Family::default(),
             problems: Family::default(),
             queued: Gauge::default(),
@@ -253,6 +255,11 @@ impl Metrics {
         set(&self.log_entries, entries);
     }
 
+    /// Enough witnesses have cosigned so many of its entries.
+    pub fn log_witnessed(&self, entries: u64) {
+        set(&self.log_witnessed, entries);
+    }
+
     /// A request was answered with this problem.
     pub fn problem(&self, code: &'static str) {
         self.problems.get_or_create(&ProblemLabels { problem: code }).inc();
@@ -354,6 +361,12 @@ impl Metrics {
             "Entries in the audit log",
             unit("entries"),
             self.log_entries.clone(),
+        );
+        registry.register_with_unit(
+            "log_witnessed",
+            "Entries in the audit log that enough witnesses have cosigned",
+            unit("entries"),
+            self.log_witnessed.clone(),
         );
         registry.register(
             "malformed_requests",
@@ -646,6 +659,7 @@ mod tests {
         metrics.handshake("revoked");
         metrics.ledger_batch(3, Duration::from_millis(2));
         metrics.log_size(17);
+        metrics.log_witnessed(12);
         metrics.queued(4);
         metrics.certificate_expiry(Certificate::Server, "2027-01-01T00:00:00Z".parse().unwrap());
         metrics.expiring_certificates(14, 2);
@@ -674,6 +688,7 @@ mod tests {
             "mash_gateway_ledger_commit_seconds_bucket{le=\"0.001\"} 0",
             "mash_gateway_ledger_commit_seconds_bucket{le=\"0.002\"} 1",
             "mash_gateway_log_entries 17",
+            "mash_gateway_log_witnessed_entries 12",
             "mash_gateway_queued_messages 4",
             "mash_gateway_open_connections 1",
             "mash_gateway_certificate_expiry_timestamp_seconds{certificate=\"server\"} 1798761600",

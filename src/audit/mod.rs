@@ -2,9 +2,11 @@
 //! receipt. Holds no contents and does no I/O, so that anyone can run it.
 
 pub mod checkpoint;
+pub mod cosignature;
 mod credentials;
 pub mod entry;
 pub mod growth;
+mod note;
 pub mod receipt;
 mod standing;
 pub mod tree;

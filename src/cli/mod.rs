@@ -25,6 +25,7 @@ mod running;
 mod schema;
 pub mod serve;
 mod store;
+mod witness;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -152,6 +153,9 @@ enum Command {
     /// The tamper-evident log
     #[command(subcommand)]
     Log(log::Log),
+    /// Watch, as an agency, that the gateway's log only grows, and cosign it
+    #[command(subcommand)]
+    Witness(witness::Witness),
     /// The database: copies of it, put back and checked
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -195,6 +199,7 @@ impl Command {
             Self::Serve(command) => command.run(context),
             Self::Store(command) => command.run(context),
             Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),
+            Self::Witness(command) => command.run(context),
         }
     }
 }

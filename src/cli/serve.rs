@@ -47,6 +47,7 @@ use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
+use crate::worker::witness;
 
 /// Run the gateway until SIGTERM; SIGHUP takes changed files into use.
 #[derive(Args)]
@@ -161,6 +162,7 @@ impl Running {
             ledger,
             store: Arc::clone(&store),
             log,
+            witnesses: config.log.witnesses.clone(),
         }));
         let register = Register::new(
             Arc::clone(&store),
@@ -302,6 +304,7 @@ impl Running {
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
         tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
+        tasks.spawn(witness::run(Arc::clone(&gateway), metrics, concerns, stop.clone()));
         tracing::info!(
             partner_api = %partner_api, enrolment = %enrolment, local = %local,
             "the gateway is listening"

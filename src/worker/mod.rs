@@ -5,3 +5,4 @@ pub mod circuit;
 pub mod deliver;
 pub mod expiry;
 pub mod trust;
+pub mod witness;

@@ -36,4 +36,5 @@ mod revocation;
 mod rotation;
 mod sealing;
 mod store;
+mod witness;
 mod zoo;

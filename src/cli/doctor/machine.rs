@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Report;
 use crate::audit::checkpoint::LogVerifier;
+use crate::audit::cosignature::WitnessPolicy;
 use crate::audit::entry::Fields;
 use crate::cli::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
 use crate::cli::log::verify;
@@ -15,6 +16,7 @@ use crate::cli::read_text;
 use crate::config::{Config, Home};
 use crate::message::rfc3339;
 use crate::store::{Store, StoreError};
+use crate::worker::witness::{self, Watched};
 
 /// Less of a disk than this is too little: a gateway that cannot write accepts nothing.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -112,6 +114,30 @@ pub(super) async fn clock(
         }
         Some(_) => report.ok("clock", format!("it is {}, after all that is logged", rfc3339(at))),
         None => report.note("clock", "the newest entry says no time to compare with"),
+    }
+    Ok(())
+}
+
+/// Whether witnesses keep up with the log.
+pub(super) async fn witnesses(
+    store: &dyn Store,
+    policy: &WitnessPolicy,
+    at: Timestamp,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    if policy.witnesses.is_empty() {
+        report
+            .note("witnesses", "nobody else watches the log: a whole new one would not be noticed");
+        report.next("mash-gateway witness init at two agencies; witness_keys in gateway.toml");
+        return Ok(());
+    }
+    let Watched { witnessed, concern } = witness::look(store, policy, at).await?;
+    match concern {
+        Some(concern) => {
+            report.act("witnesses", concern);
+            report.next("ring the agency: mash-gateway witness run has to run there");
+        }
+        None => report.ok("witnesses", format!("they have cosigned {witnessed} entries")),
     }
     Ok(())
 }

@@ -24,10 +24,11 @@ use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 
 use super::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    DeadLetter, EnrolmentToken, Head, IdempotencyToken, MessageDigest, Queue, SealedPayload, Store,
-    StoreError, StoredEntry, StoredMessage, Wanted,
+    DeadLetter, EnrolmentToken, Head, IdempotencyToken, LastCosigned, MessageDigest, Queue,
+    SealedPayload, Store, StoreError, StoredEntry, StoredMessage, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
+use crate::audit::cosignature::Cosignature;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
 use crate::message::{
@@ -327,6 +328,34 @@ impl Store for Sqlite {
 
     async fn head(&self) -> Result<Option<Head>, StoreError> {
         self.read(read::head).await
+    }
+
+    async fn keep_cosignatures(
+        &self,
+        size: u64,
+        cosignatures: Vec<Cosignature>,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let mut upsert = connection.prepare_cached(
+                "/* cosign */ INSERT INTO cosignatures (size, witness, time_s, line)
+                 VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (size, witness) DO UPDATE SET time_s = ?3, line = ?4
+                 WHERE time_s < ?3",
+            )?;
+            for Cosignature { witness, at, line } in cosignatures {
+                upsert.execute(params![integer(size), witness, at.as_second(), line])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn cosigned(&self, witnesses: usize) -> Result<Option<(Head, Vec<String>)>, StoreError> {
+        self.read(move |connection| read::cosigned(connection, witnesses)).await
+    }
+
+    async fn last_cosigned(&self) -> Result<Vec<LastCosigned>, StoreError> {
+        self.read(read::last_cosigned).await
     }
 
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError> {

@@ -24,16 +24,17 @@ const STATEMENTS: usize = 64;
 const APPLICATION_ID: i64 = 0x4d41_5348;
 
 /// In order; never changed once released.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("V1__initial", include_str!("../../../migrations/sqlite/V1__initial.sql")),
     ("V2__enrolment", include_str!("../../../migrations/sqlite/V2__enrolment.sql")),
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
     ("V6__correspondence", include_str!("../../../migrations/sqlite/V6__correspondence.sql")),
     ("V7__undelivered", include_str!("../../../migrations/sqlite/V7__undelivered.sql")),
+    ("V8__cosignatures", include_str!("../../../migrations/sqlite/V8__cosignatures.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Makes the file if there is none, and brings its tables up to date.
 pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {
