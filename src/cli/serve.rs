@@ -282,8 +282,9 @@ impl Running {
         let backlog = backlog::Watch {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
-            concerns,
+            concerns: Arc::clone(&concerns),
         };
+        let witnesses = witness::Watch { gateway: Arc::clone(&gateway), metrics, concerns };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
         let local_listener = listen(config.listen.local).await?;
@@ -304,7 +305,7 @@ impl Running {
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
         tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
-        tasks.spawn(witness::run(Arc::clone(&gateway), metrics, concerns, stop.clone()));
+        tasks.spawn(witnesses.run(stop.clone()));
         tracing::info!(
             partner_api = %partner_api, enrolment = %enrolment, local = %local,
             "the gateway is listening"

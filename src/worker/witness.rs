@@ -14,28 +14,36 @@ use crate::message::now;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
-/// Looks each minute and whenever a witness was heard, until `stop`.
-pub async fn run(
-    gateway: Arc<Gateway>,
-    metrics: Arc<Metrics>,
-    concerns: Arc<Concerns>,
-    stop: CancellationToken,
-) {
-    loop {
-        match look(&**gateway.store(), gateway.witnesses(), now()).await {
-            Ok(Watched { witnessed, concern }) => {
-                metrics.log_witnessed(witnessed);
-                concerns.set(WITNESSES, concern);
+/// Whoever looks.
+pub struct Watch {
+    /// Whose log it is.
+    pub gateway: Arc<Gateway>,
+    /// Where what was witnessed is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where it is said that it is too little.
+    pub concerns: Arc<Concerns>,
+}
+
+impl Watch {
+    /// Looks each minute, and whenever a witness was heard, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { gateway, metrics, concerns } = self;
+        loop {
+            match look(&**gateway.store(), gateway.witnesses(), now()).await {
+                Ok(Watched { witnessed, concern }) => {
+                    metrics.log_witnessed(witnessed);
+                    concerns.set(WITNESSES, concern);
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, "what was witnessed could not be looked up");
+                }
             }
-            Err(error) => {
-                concerns.set(WITNESSES, Some(format!("they cannot be looked up: {error}")))
+            concerns.set(LOG, gateway.is_disproved().then(|| DISPROVED.to_owned()));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = gateway.cosigned().notified() => {}
+                () = tokio::time::sleep(EVERY) => {}
             }
-        }
-        concerns.set(LOG, gateway.is_disproved().then(|| DISPROVED.to_owned()));
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = gateway.cosigned().notified() => {}
-            () = tokio::time::sleep(POLL) => {}
         }
     }
 }
@@ -102,4 +110,4 @@ const DISPROVED: &str = "somebody has a checkpoint that its key signed and that 
 /// How long a witness may take.
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
 
-const POLL: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_secs(60);

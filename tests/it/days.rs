@@ -69,6 +69,7 @@ impl Told {
             ledger,
             store,
             log,
+            witnesses: config.log.witnesses.clone(),
         }));
         let concerns = Arc::new(Concerns::default());
         let settings = Settings::of(&home, &config);

@@ -325,6 +325,7 @@ fn gateway(
         ledger,
         store: Arc::clone(store),
         log,
+        witnesses: config.log.witnesses.clone(),
     }))
 }
 
