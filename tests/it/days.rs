@@ -2,27 +2,15 @@
 //! are real.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use mash_gateway::audit::checkpoint::LogKey;
 use mash_gateway::audit::entry::Fields;
-use mash_gateway::config::{Config, Home};
-use mash_gateway::directory::Directory;
-use mash_gateway::directory::parse::ParseOptions;
-use mash_gateway::exchange::{Gateway, Parts};
-use mash_gateway::http::health::Concerns;
-use mash_gateway::ledger::Ledger;
-use mash_gateway::message::{MessageId, Submission, Target, now};
-use mash_gateway::schema::Schemas;
-use mash_gateway::seal::{Identities, Sealer};
-use mash_gateway::store::sqlite::Sqlite;
-use mash_gateway::store::{DeliveryState, Store};
-use mash_gateway::telemetry::Metrics;
-use mash_gateway::worker::deliver::{Deliver, Settings};
+use mash_gateway::message::{MessageId, Target, now};
+use mash_gateway::store::DeliveryState;
 use serde_json::Value;
 
 use crate::support::authority::TestAuthority;
+use crate::support::told::Told;
 use crate::support::{HUB, POLICE, TestGateway, case};
 
 /// A gateway whose police have an endpoint at which nobody listens; not running.
@@ -41,104 +29,59 @@ fn to_nobody() -> TestGateway {
     gateway
 }
 
-/// What `serve` makes of a home, without doors and without a clock.
-struct Told {
-    gateway: Arc<Gateway>,
-    deliver: Arc<Deliver>,
-    concerns: Arc<Concerns>,
+/// An RFI to the police, accepted at `at`.
+async fn ask(running: &Told, at: Timestamp) -> MessageId {
+    let (key, body) = (uuid::Uuid::new_v4().to_string(), case::dispatch(&[POLICE]).to_string());
+    let answer = running.submit(HUB, &key, Target::Rfis, &body, at).await.ok().unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    answer["exchanges"][0]["message"].as_str().unwrap().parse().unwrap()
 }
 
-impl Told {
-    fn of(gateway: &TestGateway) -> Self {
-        let home = Home::new(gateway.home()).unwrap();
-        let read = |name: &str| std::fs::read_to_string(home.resolve(name)).unwrap();
-        let config = Config::parse(&read("gateway.toml")).unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite)).unwrap());
-        let key = LogKey::from_pem(&config.log.origin, &read("keys/log-key.pem")).unwrap();
-        let log = key.verifier();
-        let metrics = Arc::new(Metrics::new());
-        let (ledger, _) = Ledger::start(Arc::clone(&store), key, Arc::clone(&metrics)).unwrap();
-        let identities = Identities::parse(&read("keys/at-rest-identity.txt").into()).unwrap();
-        let options = ParseOptions { allow_loopback: true };
-        let gateway = Arc::new(Gateway::new(Parts {
-            domain: config.domain.clone(),
-            schemas: Schemas::compiled(),
-            directory: Directory::parse(&read("partners.toml"), options, now()).unwrap(),
-            sealer: Sealer::new(identities, &config.recovery_recipients).unwrap(),
-            ledger,
-            store,
-            log,
-            witnesses: config.log.witnesses.clone(),
-        }));
-        let concerns = Arc::new(Concerns::default());
-        let settings = Settings::of(&home, &config);
-        let deliver = Deliver::new(Arc::clone(&gateway), settings, metrics, Arc::clone(&concerns));
-        Self { gateway, deliver: Arc::new(deliver), concerns }
-    }
+async fn state(running: &Told, id: &MessageId) -> DeliveryState {
+    running.store().message(id).await.unwrap().delivery
+}
 
-    /// An RFI to the police, accepted at `at`.
-    async fn ask(&self, at: Timestamp) -> MessageId {
-        let submission = Submission {
-            sender: HUB.parse().unwrap(),
-            desk: None,
-            idempotency_key: uuid::Uuid::new_v4().to_string().parse().unwrap(),
-            target: Target::Rfis,
-            body: case::dispatch(&[POLICE]).to_string().into_bytes(),
-            traceparent: None,
-            certificate: None,
-        };
-        let answer = self.gateway.submit(submission, at).await.ok().unwrap();
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        answer["exchanges"][0]["message"].as_str().unwrap().parse().unwrap()
-    }
-
-    async fn state(&self, id: &MessageId) -> DeliveryState {
-        self.gateway.store().message(id).await.unwrap().delivery
-    }
-
-    /// The entries about a message, in order: what, and when.
-    async fn told(&self, id: &MessageId) -> Vec<(String, Timestamp)> {
-        let store = self.gateway.store();
-        let exchange = store.message(id).await.unwrap().envelope.exchange;
-        let entries = store.timeline(&exchange, usize::MAX).await.unwrap();
-        let fields = entries.iter().map(|entry| Fields::parse(entry.fields.as_ref().unwrap()));
-        let about = fields.map(Option::unwrap).filter(|fields| {
-            fields.get("message").is_some_and(|message| message == id.to_string())
-        });
-        about
-            .map(|fields| {
-                let at = fields.get("time").unwrap().parse().unwrap();
-                (fields.get("event").unwrap().to_owned(), at)
-            })
-            .collect()
-    }
+/// The entries about a message, in order: what, and when.
+async fn told(running: &Told, id: &MessageId) -> Vec<(String, Timestamp)> {
+    let store = running.store();
+    let exchange = store.message(id).await.unwrap().envelope.exchange;
+    let entries = store.timeline(&exchange, usize::MAX).await.unwrap();
+    let fields = entries.iter().map(|entry| Fields::parse(entry.fields.as_ref().unwrap()));
+    let about = fields
+        .map(Option::unwrap)
+        .filter(|fields| fields.get("message").is_some_and(|message| message == id.to_string()));
+    about
+        .map(|fields| {
+            let at = fields.get("time").unwrap().parse().unwrap();
+            (fields.get("event").unwrap().to_owned(), at)
+        })
+        .collect()
 }
 
 #[tokio::test]
 async fn nobody_there_for_five_days_is_tried_for_five_days_and_then_told() {
     let home = to_nobody();
-    let mut running = Told::of(&home);
+    let mut running = Told::of(&home.home());
     let begun = now();
-    let id = running.ask(begun).await;
+    let id = ask(&running, begun).await;
     let after = |hours: i64| begun + SignedDuration::from_hours(hours);
     let mut at = begun;
     let mut has_restarted = false;
     while let Some(next) = running.deliver.round(at).await.ok().unwrap() {
         assert!(next > at, "time goes on");
         assert!(next <= after(122), "it comes to an end");
-        assert!(matches!(running.state(&id).await, DeliveryState::Queued { .. }));
+        assert!(matches!(state(&running, &id).await, DeliveryState::Queued { .. }));
         at = next;
         if !has_restarted && at > after(48) {
             assert!(!running.concerns.all().is_empty(), "an operator can see it");
-            running = Told::of(&home);
+            running = Told::of(&home.home());
             has_restarted = true;
         }
     }
     assert!(has_restarted);
-    assert_eq!(running.state(&id).await, DeliveryState::Returned);
+    assert_eq!(state(&running, &id).await, DeliveryState::Returned);
 
-    let told = running.told(&id).await;
+    let told = told(&running, &id).await;
     let of = |event: &str| -> Vec<Timestamp> {
         told.iter().filter(|(what, _)| what == event).map(|(_, at)| *at).collect()
     };
@@ -163,11 +106,11 @@ async fn nobody_there_for_five_days_is_tried_for_five_days_and_then_told() {
 #[tokio::test]
 async fn a_hundred_that_wait_for_nobody_do_not_cost_a_hundred_attempts_each_round() {
     let home = to_nobody();
-    let running = Told::of(&home);
+    let running = Told::of(&home.home());
     let begun = now();
     let mut waiting = Vec::new();
     for _ in 0..100 {
-        waiting.push(running.ask(begun).await);
+        waiting.push(ask(&running, begun).await);
     }
     let mut at = begun;
     let mut attempts = 0;
@@ -175,7 +118,7 @@ async fn a_hundred_that_wait_for_nobody_do_not_cost_a_hundred_attempts_each_roun
         at = running.deliver.round(at).await.ok().unwrap().expect("they are still queued");
     }
     for id in &waiting {
-        let told = running.told(id).await;
+        let told = told(&running, id).await;
         attempts += told.iter().filter(|(what, _)| what == "attempt-failed").count();
     }
     // One probe at a time, at least every minute; eight in the beginning, before it is known.
@@ -184,7 +127,7 @@ async fn a_hundred_that_wait_for_nobody_do_not_cost_a_hundred_attempts_each_roun
         at = running.deliver.round(at).await.ok().unwrap().expect("they are still queued");
     }
     for id in &waiting {
-        let told = running.told(id).await;
+        let told = told(&running, id).await;
         let late = told.iter().filter(|(what, _)| what == "delayed").count();
         assert_eq!(late, 1, "each sender is told, attempted or not: {told:?}");
     }

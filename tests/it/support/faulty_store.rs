@@ -1,0 +1,533 @@
+//! The real store, and a fault at one chosen write: it fails and did nothing, it fails and was taken
+//! back, it fails although it is durable, or its answer never comes.
+//!
+//! Every write has a name, a [`WritePoint`]. A new kind of change does not compile until it has one, and
+//! `tests/it/write_points.rs` does not pass until a new name has a case and a new writing method a name.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use mash_gateway::audit::checkpoint::LogKey;
+use mash_gateway::audit::cosignature::Cosignature;
+use mash_gateway::audit::entry::{Event, NewEntry};
+use mash_gateway::audit::receipt::{self, Logged};
+use mash_gateway::audit::tree::Hash;
+use mash_gateway::message::{
+    AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference, Said,
+};
+use mash_gateway::store::sqlite::Sqlite;
+use mash_gateway::store::{
+    Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
+    DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken, LastCosigned,
+    MessageDigest, Queue, Record, SealedPayload, Step, Store, StoreError, StoredEntry,
+    StoredMessage, Wanted,
+};
+use tokio::sync::Notify;
+
+macro_rules! write_points {
+    ($($name:ident),+ $(,)?) => {
+        /// Each thing that is written in a transaction of its own, or as a change in a batch.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub(crate) enum WritePoint { $($name),+ }
+
+        impl WritePoint {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+        }
+    };
+}
+
+write_points! {
+    AcceptAcknowledgement, AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSupplement, AcceptTest,
+    AcceptTestReply, AllocateReferences, ApproveToken, BarAgency, BindToken, Claim, Collect, Delay,
+    Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, NoteUses, Probe, RenewCertificate, Retry,
+    RevokeCertificate, Save, Settle,
+}
+
+impl WritePoint {
+    /// The method of [`Store`] that it is written by.
+    pub(crate) fn method(self) -> &'static str {
+        match self {
+            Self::AllocateReferences => "allocate_references",
+            Self::BindToken => "bind_token",
+            Self::Claim => "claim",
+            Self::KeepCosignatures => "keep_cosignatures",
+            Self::NoteUses => "note_uses",
+            Self::Probe => "probe",
+            _ => "append",
+        }
+    }
+
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::Accept(accept) => match &accept.messages.first().unwrap().step {
+                Step::Open(exchange) if exchange.reference.is_test() => Self::AcceptTest,
+                Step::Open(_) => Self::AcceptRfi,
+                Step::Say(Said::Acknowledgement { .. }) => Self::AcceptAcknowledgement,
+                Step::Say(Said::Outcome) => Self::AcceptOutcome,
+                Step::Say(Said::Response(_)) => Self::AcceptResponse,
+                Step::Say(Said::Supplement) => Self::AcceptSupplement,
+                Step::Say(Said::TestReply) => Self::AcceptTestReply,
+            },
+            Change::Record(record) => match &record.effect {
+                Effect::ApproveToken { .. } => Self::ApproveToken,
+                Effect::BarAgency { .. } => Self::BarAgency,
+                Effect::Collect(_) => Self::Collect,
+                Effect::Delay(_) => Self::Delay,
+                Effect::Enrol { .. } => Self::Enrol,
+                Effect::GiveUp { .. } => Self::GiveUp,
+                Effect::IssueCertificate(_) => Self::IssueCertificate,
+                Effect::Log => Self::Log,
+                Effect::MakeToken(_) => Self::MakeToken,
+                Effect::RenewCertificate { .. } => Self::RenewCertificate,
+                Effect::Retry { .. } => Self::Retry,
+                Effect::RevokeCertificate { .. } => Self::RevokeCertificate,
+                Effect::Save(_) => Self::Save,
+                Effect::Settle(..) => Self::Settle,
+            },
+        }
+    }
+}
+
+/// How a write goes wrong.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Fault {
+    /// It fails, and nothing was begun.
+    NotBegun,
+    /// It fails after all was done, and the transaction takes it back.
+    RolledBack,
+    /// It fails although it is durable, and the store that failed does not know that it is.
+    Persisted,
+    /// It is durable, and the answer never comes.
+    Unanswered,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::NotBegun, Self::RolledBack, Self::Persisted, Self::Unanswered];
+
+    pub(crate) fn is_durable(self) -> bool {
+        matches!(self, Self::Persisted | Self::Unanswered)
+    }
+
+    /// Whether this can happen at a write: only a batch can be made to fail at its end.
+    pub(crate) fn strikes(self, point: WritePoint) -> bool {
+        self != Self::RolledBack || point.method() == "append"
+    }
+}
+
+/// What a store may do wrong that no store of ours does: so that tests are seen to find it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Defect {
+    /// It answers before what it answers is durable, and then it never is.
+    AnswersTooEarly,
+    /// What it accepted is on no list and in no queue.
+    DropsDeliveries,
+    /// It does not remember under which key it accepted what.
+    ForgetsKeys,
+    /// It puts what is for one agency into another's mailbox.
+    MixesUpRecipients,
+}
+
+/// The fault that is to come, and what became of it.
+#[derive(Default)]
+pub(crate) struct Plan {
+    armed: Mutex<Option<(WritePoint, Fault)>>,
+    fired: Mutex<Option<Fault>>,
+    kept: Mutex<Option<String>>,
+    struck: Notify,
+    forsaken: Notify,
+}
+
+impl Plan {
+    /// The next write at this point goes wrong so.
+    pub(crate) fn arm(&self, point: WritePoint, fault: Fault) {
+        *self.armed.lock().unwrap() = Some((point, fault));
+    }
+
+    /// The fault that happened since this was last asked. One that did not is not to come any more.
+    pub(crate) fn fired(&self) -> Option<Fault> {
+        *self.armed.lock().unwrap() = None;
+        self.fired.lock().unwrap().take()
+    }
+
+    /// What the sender of a submission that is durable would have been answered.
+    pub(crate) fn kept(&self) -> Option<String> {
+        self.kept.lock().unwrap().clone()
+    }
+
+    /// Waits until an answer does not come; whoever waits for it gives up then.
+    pub(crate) async fn unanswered(&self) {
+        self.struck.notified().await;
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn forsake(&self) {
+        self.forsaken.notify_one();
+    }
+
+    fn strikes(&self, points: &[WritePoint]) -> Option<Fault> {
+        self.armed
+            .lock()
+            .unwrap()
+            .take_if(|(armed, _)| points.contains(armed))
+            .map(|(_, fault)| fault)
+    }
+
+    async fn fail(&self, fault: Fault) -> StoreError {
+        *self.fired.lock().unwrap() = Some(fault);
+        if fault == Fault::Unanswered {
+            self.struck.notify_one();
+            self.forsaken.notified().await;
+        }
+        StoreError::Unavailable { reason: format!("{fault:?}, as the test wished"), source: None }
+    }
+}
+
+/// The real store with a fault to come, or a defect, or neither.
+pub(crate) struct FaultyStore {
+    inner: Sqlite,
+    /// The same file. What is written here, `inner` does not know.
+    beside: Sqlite,
+    /// What an answer that is given too early was made from.
+    scratch: tempfile::TempDir,
+    defect: Option<Defect>,
+    plan: Arc<Plan>,
+}
+
+impl FaultyStore {
+    pub(crate) fn open(database: &Path, plan: &Arc<Plan>, defect: Option<Defect>) -> Self {
+        Self {
+            inner: Sqlite::open(database).unwrap(),
+            beside: Sqlite::open(database).unwrap(),
+            scratch: tempfile::TempDir::new().unwrap(),
+            defect,
+            plan: Arc::clone(plan),
+        }
+    }
+
+    /// Where a write that fails so is made all the same.
+    fn durable(&self, fault: Fault) -> Option<&Sqlite> {
+        match fault {
+            Fault::NotBegun | Fault::RolledBack => None,
+            Fault::Persisted => Some(&self.beside),
+            Fault::Unanswered => Some(&self.inner),
+        }
+    }
+
+    // Does wrong, if that is what it is for.
+    fn spoil(&self, changes: &mut [Change]) {
+        for change in changes {
+            match (self.defect, change) {
+                (Some(Defect::DropsDeliveries), Change::Accept(accept)) => {
+                    for message in &mut accept.messages {
+                        message.delivery = DeliveryState::Saved;
+                    }
+                }
+                (Some(Defect::ForgetsKeys), Change::Accept(accept)) => {
+                    accept.token.key_hash = *uuid::Uuid::new_v4().as_bytes();
+                }
+                (Some(Defect::MixesUpRecipients), Change::Accept(accept)) => {
+                    for message in &mut accept.messages {
+                        let other = if message.envelope.recipient.as_str() == super::TRUST {
+                            super::SURGERY
+                        } else {
+                            super::TRUST
+                        };
+                        message.envelope.recipient = other.parse().unwrap();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    // An answer made from a copy that is thrown away.
+    async fn answer_too_early(
+        &self,
+        changes: Vec<Change>,
+        key: &LogKey,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let copy = self.scratch.path().join(uuid::Uuid::new_v4().to_string());
+        self.inner.copy_to(&copy, |_, _| {})?;
+        Sqlite::open(&copy)?.append(changes, key).await
+    }
+}
+
+/// Changes that no store applies: one certificate entered twice.
+fn impossible() -> [Change; 2] {
+    let at = Timestamp::UNIX_EPOCH;
+    [(), ()].map(|()| {
+        let effect = Effect::IssueCertificate(CertificateRecord {
+            sha256: [7; 32],
+            serial: "07".to_owned(),
+            agency: super::TRUST.parse().unwrap(),
+            issued_at: at,
+            not_before: at,
+            not_after: at,
+            revoked: None,
+            pem: String::new(),
+            profile: "agency".to_owned(),
+            last_use: None,
+        });
+        let entry = NewEntry::new(&Event::started("impossible"), at);
+        Change::Record(Box::new(Record { entry, exchange: None, effect }))
+    })
+}
+
+#[async_trait::async_trait]
+impl Store for FaultyStore {
+    async fn append(
+        &self,
+        mut changes: Vec<Change>,
+        key: &LogKey,
+    ) -> Result<Vec<Applied>, StoreError> {
+        self.spoil(&mut changes);
+        let points: Vec<_> = changes.iter().map(WritePoint::of).collect();
+        let is_acceptance = changes.iter().any(|change| matches!(change, Change::Accept(_)));
+        if self.defect == Some(Defect::AnswersTooEarly) && is_acceptance {
+            return self.answer_too_early(changes, key).await;
+        }
+        let Some(fault) = self.plan.strikes(&points) else {
+            return self.inner.append(changes, key).await;
+        };
+        if fault == Fault::RolledBack {
+            changes.extend(impossible());
+            let failed = self.inner.append(changes, key).await;
+            if failed.is_err() {
+                self.plan.fail(fault).await;
+            }
+            return failed;
+        } else if let Some(store) = self.durable(fault) {
+            let applied = store.append(changes, key).await?;
+            *self.plan.kept.lock().unwrap() = applied.iter().find_map(|applied| match applied {
+                Applied::Accepted(logged) => Some(receipt::answer(logged)),
+                _ => None,
+            });
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn replay(&self, token: &IdempotencyToken) -> Result<Option<Applied>, StoreError> {
+        self.inner.replay(token).await
+    }
+
+    async fn allocate_references(&self, year: i16, count: u64) -> Result<u64, StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::AllocateReferences]) else {
+            return self.inner.allocate_references(year, count).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.allocate_references(year, count).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease_s: u32,
+        queue: &Queue,
+        wanted: Wanted,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::Claim]) else {
+            return self.inner.claim(now, lease_s, queue, wanted, limit).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.claim(now, lease_s, queue, wanted, limit).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn keep_cosignatures(
+        &self,
+        size: u64,
+        cosignatures: Vec<Cosignature>,
+    ) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::KeepCosignatures]) else {
+            return self.inner.keep_cosignatures(size, cosignatures).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.keep_cosignatures(size, cosignatures).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn note_uses(&self, uses: Vec<CertificateUse>) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::NoteUses]) else {
+            return self.inner.note_uses(uses).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.note_uses(uses).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn bind_token(&self, hash: &[u8; 32], key: &[u8; 32]) -> Result<[u8; 32], StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::BindToken]) else {
+            return self.inner.bind_token(hash, key).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.bind_token(hash, key).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn probe(&self, now: Timestamp) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::Probe]) else {
+            return self.inner.probe(now).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.probe(now).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    // Reads, as they are.
+
+    async fn exchange(&self, id: &ExchangeId) -> Result<Exchange, StoreError> {
+        self.inner.exchange(id).await
+    }
+
+    async fn exchange_by_reference(&self, name: &Reference) -> Result<Exchange, StoreError> {
+        self.inner.exchange_by_reference(name).await
+    }
+
+    async fn exchanges(
+        &self,
+        agency: &AgencyId,
+        before: Option<ExchangeId>,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError> {
+        self.inner.exchanges(agency, before, limit).await
+    }
+
+    async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError> {
+        self.inner.enquiry(id).await
+    }
+
+    async fn timeline(
+        &self,
+        id: &ExchangeId,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        self.inner.timeline(id, limit).await
+    }
+
+    async fn inbox(
+        &self,
+        recipient: &AgencyId,
+        only: Option<Kind>,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.inner.inbox(recipient, only, after, limit).await
+    }
+
+    async fn correspondence(
+        &self,
+        agency: &AgencyId,
+        period: Period,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.inner.correspondence(agency, period, after, limit).await
+    }
+
+    async fn cosigned(&self, witnesses: usize) -> Result<Option<(Head, Vec<String>)>, StoreError> {
+        self.inner.cosigned(witnesses).await
+    }
+
+    async fn last_cosigned(&self) -> Result<Vec<LastCosigned>, StoreError> {
+        self.inner.last_cosigned().await
+    }
+
+    async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError> {
+        self.inner.waiting(recipient, only).await
+    }
+
+    async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError> {
+        self.inner.answered_test(agency).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        self.inner.backlog().await
+    }
+
+    async fn message(&self, id: &MessageId) -> Result<StoredMessage, StoreError> {
+        self.inner.message(id).await
+    }
+
+    async fn sealed_payload(&self, id: &MessageId) -> Result<SealedPayload, StoreError> {
+        self.inner.sealed_payload(id).await
+    }
+
+    async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError> {
+        self.inner.acceptance(id).await
+    }
+
+    async fn queues(&self, now: Timestamp) -> Result<Vec<Queue>, StoreError> {
+        self.inner.queues(now).await
+    }
+
+    async fn untold(
+        &self,
+        now: Timestamp,
+        queue: &Queue,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.inner.untold(now, queue, before, limit).await
+    }
+
+    async fn dead_letters(
+        &self,
+        recipient: Option<&AgencyId>,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.inner.dead_letters(recipient).await
+    }
+
+    async fn non_delivery(&self, id: &MessageId) -> Result<Logged, StoreError> {
+        self.inner.non_delivery(id).await
+    }
+
+    async fn head(&self) -> Result<Option<Head>, StoreError> {
+        self.inner.head().await
+    }
+
+    async fn entries(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError> {
+        self.inner.entries(from, limit).await
+    }
+
+    async fn nodes(&self, wanted: &[(u8, u64)]) -> Result<Vec<Hash>, StoreError> {
+        self.inner.nodes(wanted).await
+    }
+
+    async fn checkpoints(&self, from: u64, limit: usize) -> Result<Vec<Head>, StoreError> {
+        self.inner.checkpoints(from, limit).await
+    }
+
+    async fn message_digests(&self, from: u64, to: u64) -> Result<Vec<MessageDigest>, StoreError> {
+        self.inner.message_digests(from, to).await
+    }
+
+    async fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError> {
+        self.inner.certificates().await
+    }
+
+    async fn doings(&self, serial: &str) -> Result<Vec<CertificateDoing>, StoreError> {
+        self.inner.doings(serial).await
+    }
+
+    async fn token(&self, hash: &[u8; 32]) -> Result<Option<EnrolmentToken>, StoreError> {
+        self.inner.token(hash).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<EnrolmentToken>, StoreError> {
+        self.inner.tokens().await
+    }
+
+    async fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.inner.size_bytes().await
+    }
+}
