@@ -183,6 +183,8 @@ pub struct PushSettings {
 pub struct StoreSettings {
     /// The SQLite file, relative to the home folder.
     pub sqlite: PathBuf,
+    /// While less than this is free on its disk, nothing new is accepted.
+    pub free_bytes_min: u64,
 }
 
 /// The audit log.
@@ -623,8 +625,9 @@ fn push(mut section: Section<'_>) -> PushSettings {
 
 fn store(mut section: Section<'_>) -> StoreSettings {
     let sqlite = PathBuf::from(section.text("sqlite").unwrap_or("data/gateway.db"));
+    let free_bytes_min = number(&mut section, "free_bytes_min", 0..=1 << 50, 1 << 30);
     section.finish();
-    StoreSettings { sqlite }
+    StoreSettings { sqlite, free_bytes_min }
 }
 
 fn log(mut section: Section<'_>, domain: &str) -> LogSettings {
@@ -750,7 +753,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 50, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 51, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -763,6 +766,7 @@ mod tests {
         assert_eq!(config.log.origin, "mash.example.org/log/1");
         assert_eq!(config.paths.at_rest_identities, [Path::new("keys/at-rest-identity.txt")]);
         assert_eq!(config.store.sqlite, Path::new("data/gateway.db"));
+        assert_eq!(config.store.free_bytes_min, 1024 * 1024 * 1024);
         assert!(!config.push.allow_loopback);
         assert_eq!(config.push.give_up_after_s, 5 * 24 * 60 * 60);
         assert_eq!(config.limits.body_bytes_max, 1024 * 1024);

@@ -526,6 +526,11 @@ impl Gateway {
         if self.ledger.is_halted() {
             return Err(LedgerError::Halted.into());
         }
+        let room = self.store.room().await?;
+        if room.is_used_up() {
+            // And nothing is written only to see whether it can be.
+            return Err(Problem::new(ProblemType::StorageFull, format!("{room}.")));
+        }
         self.store.probe(now).await?;
         self.sealer.self_test()?;
         if let Some(head) = self.store.head().await? {
@@ -553,6 +558,7 @@ impl Gateway {
             )),
             Applied::Accepted(_)
             | Applied::KeyReused
+            | Applied::NoRoom
             | Applied::NotFound
             | Applied::OtherState
             | Applied::Replayed(_)
@@ -573,6 +579,7 @@ fn answer(applied: Applied) -> Result<String, Problem> {
             ProblemType::IdempotencyKeyReused,
             "A submission with this key and another body, or to another path, was accepted before.",
         )),
+        Applied::NoRoom => Err(no_room()),
         Applied::Untimely(untimely) => Err(untimely.into()),
         Applied::NotCollected | Applied::NotFound | Applied::OtherState | Applied::Recorded(_) => {
             Err(not_found())
@@ -590,6 +597,10 @@ fn not_found() -> Problem {
 
 fn cosignature_refused(reason: &'static str, detail: String) -> Problem {
     Problem::new(ProblemType::CosignatureRefused, detail).with_reason(reason)
+}
+
+fn no_room() -> Problem {
+    Problem::new(ProblemType::StorageFull, "There is no room to store this safely.")
 }
 
 fn out_of_range() -> Problem {
@@ -669,9 +680,7 @@ impl From<LedgerError> for Problem {
                 StoreError::Corrupt(_) | StoreError::NotFound => {
                     Self::new(ProblemType::Unavailable, "The log could not be written.")
                 }
-                StoreError::Full { .. } => {
-                    Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
-                }
+                StoreError::Full { .. } => no_room(),
                 StoreError::Unavailable { .. } => {
                     Self::new(ProblemType::Unavailable, "The store cannot be written now.")
                 }
@@ -689,10 +698,7 @@ impl From<StoreError> for Problem {
                 Self::new(ProblemType::Internal, "What is stored contradicts itself.")
                     .because(error)
             }
-            StoreError::Full { .. } => {
-                Self::new(ProblemType::StorageFull, "There is no room to store this safely.")
-                    .because(error)
-            }
+            StoreError::Full { .. } => no_room().because(error),
             StoreError::Unavailable { .. } => {
                 Self::new(ProblemType::Unavailable, "The store cannot be read now.").because(error)
             }

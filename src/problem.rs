@@ -452,7 +452,7 @@ impl ProblemType {
                 503,
                 "The gateway cannot take this now",
                 OPERATOR,
-                "Nothing was accepted. Send the same request again, with the same key, later.",
+                "Without a receipt nothing counts. Send the same request again, with the same key.",
                 Some(5),
             ),
             Self::WrongParty => fact(

@@ -107,6 +107,7 @@ pub struct Metrics {
     queued: Gauge,
     returned: Family<AgencyLabels, Counter>,
     revocation_lists: Family<AuthorityLabels, Gauge>,
+    store_free: Gauge,
     submissions: Family<SubmissionLabels, Counter>,
 }
 
@@ -141,6 +142,7 @@ impl Metrics {
             queued: Gauge::default(),
             returned: Family::default(),
             revocation_lists: Family::default(),
+            store_free: Gauge::default(),
             submissions: Family::default(),
         };
         // What has not happened yet shows as nought, so that its first time is seen as an increase.
@@ -286,6 +288,11 @@ impl Metrics {
         }
     }
 
+    /// So much is free on the database's disk.
+    pub fn store_free(&self, bytes: u64) {
+        set(&self.store_free, bytes);
+    }
+
     /// A submission ended so.
     pub fn submission(&self, kind: Kind, outcome: SubmissionOutcome) {
         self.submissions.get_or_create(&SubmissionLabels::new(kind, outcome)).inc();
@@ -396,6 +403,12 @@ impl Metrics {
             "When the next revocation lists must be there, in Unix time",
             Unit::Seconds,
             self.revocation_lists.clone(),
+        );
+        registry.register_with_unit(
+            "store_free",
+            "Room on the database's disk",
+            Unit::Bytes,
+            self.store_free.clone(),
         );
         registry.register(
             "submissions",
@@ -661,6 +674,7 @@ mod tests {
         metrics.log_size(17);
         metrics.log_witnessed(12);
         metrics.queued(4);
+        metrics.store_free(1 << 40);
         metrics.certificate_expiry(Certificate::Server, "2027-01-01T00:00:00Z".parse().unwrap());
         metrics.expiring_certificates(14, 2);
         let agencies = [AgencyId::parse("police").unwrap(), AgencyId::parse("trust").unwrap()];
@@ -690,6 +704,7 @@ mod tests {
             "mash_gateway_log_entries 17",
             "mash_gateway_log_witnessed_entries 12",
             "mash_gateway_queued_messages 4",
+            "mash_gateway_store_free_bytes 1099511627776",
             "mash_gateway_open_connections 1",
             "mash_gateway_certificate_expiry_timestamp_seconds{certificate=\"server\"} 1798761600",
             "mash_gateway_expiring_certificates{within=\"14d\"} 2",

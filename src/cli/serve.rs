@@ -146,7 +146,9 @@ impl Running {
         allow_open_files(&config)?;
         warn_about_keys(home, &config);
         let metrics = Arc::new(Metrics::new());
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&home.resolve(&config.store.sqlite))?);
+        let database = home.resolve(&config.store.sqlite);
+        let store: Arc<dyn Store> =
+            Arc::new(Sqlite::open_keeping(&database, config.store.free_bytes_min)?);
         let log_key = log_key(home, &config)?;
         let log = log_key.verifier();
         if let Some(head) = store.head().await? {

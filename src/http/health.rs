@@ -94,6 +94,9 @@ async fn ours_only(request: Request, next: Next) -> Response {
 }
 
 async fn ready(State(local): State<Local>) -> Response {
+    if let Ok(room) = local.gateway.store().room().await {
+        local.concerns.set("disk", room.is_little().then(|| room.to_string()));
+    }
     let concerns = local.concerns.all();
     // Whose gateway this is, so that nobody takes another's word for it.
     let log = local.gateway.log().to_string();
@@ -121,6 +124,9 @@ async fn ready(State(local): State<Local>) -> Response {
 async fn metrics(State(local): State<Local>) -> Response {
     if let Ok(Some(head)) = local.gateway.store().head().await {
         local.metrics.log_size(head.size);
+    }
+    if let Ok(room) = local.gateway.store().room().await {
+        local.metrics.store_free(room.free_bytes);
     }
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, media_type)], local.metrics.render()).into_response()

@@ -26,14 +26,16 @@ pub trait Store: Send + Sync {
     /// Applies each change or refuses it, in order, and logs what was applied: one transaction, one
     /// tree extension, one signed checkpoint. The answers are in the order of the changes.
     ///
-    /// On any error nothing was kept. Called by the ledger alone, from its own thread: it may block.
+    /// On any error nothing was kept, or, when the disk failed so that even this cannot be found out
+    /// now, perhaps all of it: the same submission sent again is then known. Called by the ledger
+    /// alone, from its own thread: it may block.
     async fn append(&self, changes: Vec<Change>, key: &LogKey) -> Result<Vec<Applied>, StoreError>;
 
     /// The first answer to a submission, if there was one.
     async fn replay(&self, token: &IdempotencyToken) -> Result<Option<Applied>, StoreError>;
 
     /// Reserves `count` exchange numbers of `year`, consecutive, and returns the first. Numbers may
-    /// be skipped, never given twice.
+    /// be skipped, never given twice. Refused as full while there is no room for what they are for.
     async fn allocate_references(&self, year: i16, count: u64) -> Result<u64, StoreError>;
 
     /// One exchange.
@@ -186,6 +188,9 @@ pub trait Store: Send + Sync {
 
     /// Database size in bytes and rows by table, for metrics and the doctor.
     async fn size_bytes(&self) -> Result<u64, StoreError>;
+
+    /// How much room there is to grow.
+    async fn room(&self) -> Result<Room, StoreError>;
 }
 
 /// Why the store could not do what was asked.
@@ -213,6 +218,39 @@ pub enum StoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+}
+
+/// Room on the disk. Some of it is kept: for what must be written though nothing new is accepted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Room {
+    /// What is free.
+    pub free_bytes: u64,
+    /// What is kept; nothing when 0.
+    pub free_bytes_min: u64,
+}
+
+impl Room {
+    /// Whether nothing new is accepted.
+    pub fn is_used_up(&self) -> bool {
+        self.free_bytes < self.free_bytes_min
+    }
+
+    /// Whether somebody should see to it before that happens.
+    pub fn is_little(&self) -> bool {
+        self.free_bytes < self.free_bytes_min.saturating_mul(2)
+    }
+}
+
+impl std::fmt::Display for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { free_bytes, free_bytes_min } = self;
+        write!(
+            f,
+            "{} MiB are free on the database's disk; below {} MiB nothing new is accepted",
+            free_bytes >> 20,
+            free_bytes_min >> 20
+        )
+    }
 }
 
 /// One thing to be kept and logged.
@@ -384,6 +422,8 @@ pub enum Applied {
     KeyReused,
     /// Not applied, nothing kept: the message has not been collected.
     NotCollected,
+    /// Not applied, nothing kept: there is no room for new messages.
+    NoRoom,
     /// Not applied, nothing kept: no such message or exchange, or the lease was lost.
     NotFound,
     /// Not applied, nothing kept: the message's delivery stands otherwise than this needs.

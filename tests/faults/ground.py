@@ -103,7 +103,7 @@ class Home:
         self._certify_endpoint()
         self.run("partner", "check")
         for agency in (HUB, POLICE, SURGERY):
-            self._issue(agency)
+            self.issue(agency, agency)
         self._ports.write_text(json.dumps(self.ports), "utf-8")
 
     def run(self, *words, fails=False):
@@ -143,8 +143,9 @@ class Home:
         shown = json.loads(self.run("log", "show", "--json"))
         return [entry["fields"] for entry in shown["entries"]]
 
-    def _issue(self, agency):
-        folder = self.issued / agency
+    def issue(self, agency, name):
+        """A certificate for an agency, in a folder of this name; gives its serial."""
+        folder = self.issued / name
         folder.mkdir(parents=True)
         openssl(
             *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
@@ -153,6 +154,7 @@ class Home:
         csr = ["--csr", folder / "new.csr", "--out", folder]
         said = json.loads(self.run("--json", "cert", "issue", agency, *csr))
         (folder / pathlib.Path(said["certificate"]).name).rename(folder / "chain.pem")
+        return said["serial"]
 
     # The endpoint's operator has an authority of its own.
     def _certify_endpoint(self):
@@ -176,12 +178,14 @@ class Gateway:
     def __init__(self, home, environment=None, wrapper=()):
         self.home = home
         self.process = None
+        self.starts = 0
         self._environment = {**os.environ, **(environment or {})}
         self._wrapper = wrapper
         self._log = home.folder.parent / "serve.log"
 
     def spawn(self):
         """Starts it, and does not wait until it listens."""
+        self.starts += 1
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
                 [*self._wrapper, binary(), "serve", "--home", self.home.folder],
@@ -233,7 +237,11 @@ class Gateway:
 
     def log(self):
         """The end of what it has logged."""
-        return self._log.read_text("utf-8", "replace")[-4000:]
+        return self.whole_log()[-4000:]
+
+    def whole_log(self):
+        """All that it has logged."""
+        return self._log.read_text("utf-8", "replace")
 
     def ready(self):
         """The status and the body of /readyz."""

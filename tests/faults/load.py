@@ -71,6 +71,12 @@ class Load:
             self._is_dispatching = False
             self.state.notify_all()
 
+    def resume(self):
+        """The hub asks again."""
+        with self.state:
+            self._is_dispatching = True
+            self.state.notify_all()
+
     def end(self):
         """Everybody finishes what is in hand, while the gateway is up, and ends."""
         with self.state:

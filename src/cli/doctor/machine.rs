@@ -15,12 +15,9 @@ use crate::cli::log::verify;
 use crate::cli::read_text;
 use crate::config::{Config, Home};
 use crate::message::rfc3339;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, sqlite};
 use crate::worker::witness::{self, Watched};
 
-/// Less of a disk than this is too little: a gateway that cannot write accepts nothing.
-const FREE_BYTES_MIN: u64 = 1 << 30;
-const FREE_PERCENT_MIN: u64 = 10;
 /// Entries carry the time at which what they tell of began: a little back and forth is no fault.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
@@ -73,26 +70,21 @@ pub(super) fn left_behind(home: &Home, report: &mut Report) {
     }
 }
 
-/// That there is room to write.
-pub(super) fn disk(database: &Path, report: &mut Report) {
-    let folder = database.parent().unwrap_or(database);
-    let Ok(disk) = rustix::fs::statvfs(folder) else {
-        report.act("disk", format!("{} cannot be looked at", folder.display()));
-        return report.next("is its disk mounted?");
+/// That there is room to write, as the gateway sees it.
+pub(super) fn disk(home: &Home, config: &Config, report: &mut Report) {
+    let database = home.resolve(&config.store.sqlite);
+    let Ok(room) = sqlite::room(&database, config.store.free_bytes_min) else {
+        report.act("disk", format!("the disk of {} cannot be looked at", database.display()));
+        return report.next("is it mounted?");
     };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let total = disk.f_blocks.saturating_mul(disk.f_frsize);
-    let says = format!("{} MiB free of {} MiB for the database", free >> 20, total >> 20);
-    match room(free, total) {
-        Room::Enough => report.ok("disk", says),
-        Room::Little => {
-            report.note("disk", says);
-            report.next("make room or a larger disk while there is time");
-        }
-        Room::NearlyNone => {
-            report.act("disk", says);
-            report.next("make room or a larger disk: when it is full nothing is accepted");
-        }
+    if room.is_used_up() {
+        report.act("disk", room);
+        report.next("make room or a larger disk: nothing new is accepted now");
+    } else if room.is_little() {
+        report.note("disk", room);
+        report.next("make room or a larger disk while there is time");
+    } else {
+        report.ok("disk", room);
     }
 }
 
@@ -160,43 +152,6 @@ pub(super) async fn log(home: &Home, store: &dyn Store, shows_progress: bool, re
                 "stop the gateway, keep the database as it is, and compare with the last backup \
                  and with agencies' receipts",
             );
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Room {
-    Enough,
-    Little,
-    NearlyNone,
-}
-
-// A tenth of a large disk is room for a long time: that is not a person's matter yet.
-fn room(free: u64, total: u64) -> Room {
-    match free {
-        free if free < FREE_BYTES_MIN => Room::NearlyNone,
-        free if free < total / 100 * FREE_PERCENT_MIN => Room::Little,
-        _ => Room::Enough,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GIB: u64 = 1 << 30;
-
-    #[test]
-    fn a_disk_has_little_room_below_a_tenth_and_nearly_none_below_a_gibibyte() {
-        for (free, total, expected) in [
-            (GIB, 2 * GIB, Room::Enough),
-            (GIB - 1, 2 * GIB, Room::NearlyNone),
-            (11 * GIB, 100 * GIB, Room::Enough),
-            (9 * GIB, 100 * GIB, Room::Little),
-            (0, 0, Room::NearlyNone),
-            (u64::MAX, u64::MAX, Room::Enough),
-        ] {
-            assert_eq!(room(free, total), expected, "{free} of {total}");
         }
     }
 }

@@ -52,7 +52,7 @@ impl Doctor {
         settings(config, report);
         machine::key_modes(home, config, report);
         machine::left_behind(home, report);
-        machine::disk(&home.resolve(&config.store.sqlite), report);
+        machine::disk(home, config, report);
         let directory = match serve::directory(home, config) {
             Ok(directory) => {
                 let count = directory.all().count();

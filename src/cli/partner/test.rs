@@ -45,8 +45,9 @@ impl Test {
         let config = crate::cli::config(&context.home)?;
         let directory = serve::directory(&context.home, &config)?;
         let agency = directory.get(&self.id).ok_or_else(|| no_such_agency(&directory, &self.id))?;
+        let database = context.home.resolve(&config.store.sqlite);
         let store: Arc<dyn Store> =
-            Arc::new(Sqlite::open(&context.home.resolve(&config.store.sqlite))?);
+            Arc::new(Sqlite::open_keeping(&database, config.store.free_bytes_min)?);
         // It is the running gateway that the agency has to be able to reach.
         if !running::tell(&context.home, &config).await.is_in_use() {
             let message = "no gateway of this home answers on its local door; nothing was sent";

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dedupe::{self, Place};
 use super::row::{self, integer};
-use super::{Shared, Writer, lock, read};
+use super::{Open, Shared, is_io_error, lock, read};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
@@ -30,9 +30,46 @@ impl Shared {
         key: &LogKey,
     ) -> Result<Vec<Applied>, StoreError> {
         let mut writer = lock(&self.writer);
-        let Writer { connection, tree, checkpointer } = &mut *writer;
+        let (open, tree) = self.opened(&mut writer)?;
+        let written = match self.transact(&mut open.connection, tree.clone(), changes, key) {
+            Ok(written) => written,
+            Err(Failure { error, written: Some(written) }) if is_io_error(&error) => {
+                // It may have been kept all the same: that is as the file has it, opened anew.
+                writer.close(&error);
+                let (_, found) = self.opened(&mut writer)?;
+                let is_kept = found.as_ref().is_some_and(|found| {
+                    (found.size(), found.root()) == (written.after.size(), written.after.root())
+                });
+                if !is_kept {
+                    return Err(error);
+                }
+                written
+            }
+            Err(Failure { error, .. }) => return writer.after(Err(error)),
+        };
+        let Written { verdicts, logged, after, moved, accepted } = *written;
+        let (Open { connection, checkpointer }, tree) = self.opened(&mut writer)?;
+        if !logged.is_empty() {
+            let accepted = accepted.into_iter().map(|(key_hash, (place, _))| (key_hash, place));
+            self.keys(connection, |keys| {
+                keys.committed(moved, accepted, after.size());
+                Ok(())
+            })?;
+            checkpointer.written(connection);
+        }
+        *tree = Some(after);
+        Ok(verdicts.into_iter().map(|verdict| verdict.applied(&logged)).collect())
+    }
+
+    fn transact(
+        &self,
+        connection: &mut Connection,
+        remembered: Option<Tree>,
+        changes: Vec<Change>,
+        key: &LogKey,
+    ) -> Result<Box<Written>, Failure> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let before = current(&transaction, tree.clone())?;
+        let before = current(&transaction, remembered)?;
         self.keys(&transaction, |keys| keys.catch_up(&transaction, before.size()))?;
 
         let mut batch = Batch {
@@ -47,8 +84,8 @@ impl Shared {
         let Batch { entries, keys: accepted, .. } = batch;
         if entries.is_empty() {
             // Nothing was applied: the transaction ends here, having changed nothing.
-            *tree = Some(before);
-            return Ok(verdicts.into_iter().map(|verdict| verdict.applied(&[])).collect());
+            let logged = Vec::new();
+            return Ok(Box::new(Written { verdicts, logged, after: before, moved: 0, accepted }));
         }
 
         let leaves: Vec<_> = entries.iter().map(|entry| entry.new.leaf_hash).collect();
@@ -62,15 +99,7 @@ impl Shared {
             )?
             .execute(params![integer(after.size()), after.root(), &*note])?;
         let moved = self.keys(&transaction, |keys| keys.settle(&transaction, entries.len()))?;
-        transaction.commit()?;
-
-        let accepted = accepted.into_iter().map(|(key_hash, (place, _))| (key_hash, place));
-        self.keys(connection, |keys| {
-            keys.committed(moved, accepted, after.size());
-            Ok(())
-        })?;
-        checkpointer.written(connection);
-        let logged: Vec<_> = entries
+        let logged = entries
             .into_iter()
             .enumerate()
             .map(|(i, entry)| Logged {
@@ -81,13 +110,46 @@ impl Shared {
                 checkpoint: Arc::clone(&note),
             })
             .collect();
-        *tree = Some(after.clone());
-        Ok(verdicts.into_iter().map(|verdict| verdict.applied(&logged)).collect())
+        let after = after.clone();
+        let written = Box::new(Written { verdicts, logged, after, moved, accepted });
+        match transaction.commit() {
+            Ok(()) => Ok(written),
+            Err(error) => Err(Failure { error: error.into(), written: Some(written) }),
+        }
     }
 }
 
+/// A batch as it is when it is kept.
+struct Written {
+    verdicts: Vec<Verdict>,
+    logged: Vec<Logged>,
+    /// The log with it.
+    after: Tree,
+    /// How many keys were moved into the index with it.
+    moved: usize,
+    accepted: Accepted,
+}
+
+/// Why a batch was not kept; with the batch, if the disk was told to keep it.
+struct Failure {
+    error: StoreError,
+    written: Option<Box<Written>>,
+}
+
+impl<E: Into<StoreError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), written: None }
+    }
+}
+
+/// The submissions accepted in a batch, and their bodies' fingerprints.
+type Accepted = HashMap<[u8; 16], (Place, [u8; 32])>;
+
 /// The tree as stored; `remembered` if nobody else has appended since.
-fn current(connection: &Connection, remembered: Option<Tree>) -> Result<Tree, StoreError> {
+pub(super) fn current(
+    connection: &Connection,
+    remembered: Option<Tree>,
+) -> Result<Tree, StoreError> {
     let head = connection
         .prepare_cached(
             "/* append */ SELECT size, root FROM checkpoints ORDER BY size DESC LIMIT 1",
@@ -150,8 +212,7 @@ struct Batch<'a> {
     /// The size of the log before it.
     before: u64,
     entries: Vec<Entry>,
-    /// The submissions accepted in it, and their bodies' fingerprints.
-    keys: HashMap<[u8; 16], (Place, [u8; 32])>,
+    keys: Accepted,
 }
 
 /// An entry to be written when the batch is complete.
@@ -207,6 +268,10 @@ impl Batch<'_> {
         };
         if let Some(place) = place {
             return Ok(Verdict::Known(read::replayed(self.connection, &token, place)?));
+        }
+        match self.shared.need_room() {
+            Err(StoreError::Full { .. }) => return Ok(Verdict::Known(Applied::NoRoom)),
+            known => known?,
         }
 
         // Decided before anything is written: a refused change leaves nothing behind.

@@ -9,6 +9,8 @@ pub mod copy;
 mod dedupe;
 mod open;
 mod read;
+mod recover;
+mod room;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -16,15 +18,16 @@ mod wal;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
+use rustix::io::Errno;
 
 use super::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
-    DeadLetter, EnrolmentToken, Head, IdempotencyToken, LastCosigned, MessageDigest, Queue,
+    DeadLetter, EnrolmentToken, Head, IdempotencyToken, LastCosigned, MessageDigest, Queue, Room,
     SealedPayload, Store, StoreError, StoredEntry, StoredMessage, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
@@ -35,8 +38,9 @@ use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference,
 };
 use dedupe::Keys;
+use recover::Open;
+pub use room::room;
 use row::{integer, limit};
-use wal::Checkpointer;
 
 /// A store in one file.
 pub struct Sqlite {
@@ -49,14 +53,17 @@ struct Shared {
     /// Apart from the writer, who may be waiting for the disk. None until first needed.
     keys: Mutex<Option<Keys>>,
     generation: usize,
+    free_bytes_min: u64,
     readers: Mutex<Vec<Connection>>,
+    /// Shared by whoever reads; alone is who closes everything and opens it anew.
+    gate: RwLock<()>,
 }
 
 struct Writer {
-    connection: Connection,
+    /// None after an I/O error, until the file could be opened anew.
+    open: Option<Open>,
     /// The log as of the last batch. None until the first.
     tree: Option<Tree>,
-    checkpointer: Checkpointer,
 }
 
 impl Sqlite {
@@ -64,21 +71,37 @@ impl Sqlite {
     ///
     /// Looks at none of its contents: a damaged log can be opened, to be verified.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_with(path, dedupe::GENERATION)
+        Self::open_with(path, dedupe::GENERATION, 0)
     }
 
-    fn open_with(path: &Path, generation: usize) -> Result<Self, StoreError> {
+    /// The same, for whoever accepts messages: none is taken while less than `free_bytes_min` is free
+    /// on the disk.
+    pub fn open_keeping(path: &Path, free_bytes_min: u64) -> Result<Self, StoreError> {
+        let store = Self::open_with(path, dedupe::GENERATION, free_bytes_min)?;
+        {
+            // A process before us may have left in the log what it could not sync.
+            let mut writer = lock(&store.shared.writer);
+            let (open, _) = store.shared.opened(&mut writer)?;
+            match wal::copy(&open.connection).map_err(StoreError::from) {
+                Err(StoreError::Full { .. }) => tracing::error!("the database's disk is full"),
+                copied => copied?,
+            }
+        }
+        Ok(store)
+    }
+
+    fn open_with(path: &Path, generation: usize, free_bytes_min: u64) -> Result<Self, StoreError> {
         open::prepare(path)?;
-        let connection = open::writer(path)?;
-        open::check(&connection)?;
-        let checkpointer = Checkpointer::start(path)?;
-        let writer = Writer { connection, tree: None, checkpointer };
+        let writer = Writer { open: Some(Open::new(path)?), tree: None };
+        room::reserve(path, free_bytes_min);
         let shared = Shared {
             path: path.to_owned(),
             writer: Mutex::new(writer),
             keys: Mutex::new(None),
             generation,
+            free_bytes_min,
             readers: Mutex::default(),
+            gate: RwLock::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -108,12 +131,16 @@ impl Sqlite {
     ) -> Result<T, StoreError> {
         self.on_thread(move |shared| {
             let mut writer = lock(&shared.writer);
-            let transaction =
-                writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = change(&transaction)?;
-            transaction.commit()?;
-            writer.checkpointer.written(&writer.connection);
-            Ok(done)
+            let done = shared.opened(&mut writer).and_then(|(open, _)| {
+                let Open { connection, checkpointer } = open;
+                let transaction =
+                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let done = change(&transaction)?;
+                transaction.commit()?;
+                checkpointer.written(connection);
+                Ok(done)
+            });
+            writer.after(done)
         })
         .await
     }
@@ -137,17 +164,28 @@ impl Shared {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let idle = lock(&self.readers).pop();
         let connection = match idle {
             Some(connection) => connection,
             None => open::reader(&self.path)?,
         };
         let done = query(&connection);
+        let is_good = done.as_ref().err().is_none_or(|error| !is_io_error(error));
         let mut readers = lock(&self.readers);
-        if readers.len() < READERS_MAX {
+        if is_good && readers.len() < READERS_MAX {
             readers.push(connection);
         }
         done
+    }
+
+    /// Refuses new work when there is no room for it.
+    fn need_room(&self) -> Result<(), StoreError> {
+        // Nothing is kept: it is not even looked at.
+        if self.free_bytes_min > 0 && room(&self.path, self.free_bytes_min)?.is_used_up() {
+            return Err(StoreError::Full { source: None });
+        }
+        Ok(())
     }
 
     /// What is remembered of the keys, read from the file the first time.
@@ -184,6 +222,7 @@ impl Store for Sqlite {
     }
 
     async fn allocate_references(&self, year: i16, count: u64) -> Result<u64, StoreError> {
+        self.shared.need_room()?;
         self.write(move |connection| {
             let next = connection
                 .prepare_cached(
@@ -446,6 +485,10 @@ impl Store for Sqlite {
     async fn size_bytes(&self) -> Result<u64, StoreError> {
         self.read(read::size_bytes).await
     }
+
+    async fn room(&self) -> Result<Room, StoreError> {
+        room(&self.shared.path, self.shared.free_bytes_min)
+    }
 }
 
 fn claim(
@@ -520,6 +563,7 @@ impl From<rusqlite::Error> for StoreError {
             | E::InvalidColumnType(..)
             | E::Utf8Error(..) => Self::Corrupt(error.to_string()),
             E::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DatabaseCorrupt if is_read_error() => unavailable(error),
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                     Self::Corrupt(error.to_string())
                 }
@@ -537,11 +581,45 @@ fn is_disk_full() -> bool {
     io::Error::last_os_error().kind() == io::ErrorKind::StorageFull
 }
 
+// SQLite calls a page that the disk did not give a damaged one. The system's reason stands until
+// something else fails: that is seen to, so that it is not believed of real damage later.
+fn is_read_error() -> bool {
+    let is_read_error = io::Error::last_os_error().raw_os_error() == Some(Errno::IO.raw_os_error());
+    if is_read_error {
+        let _ = std::fs::metadata("");
+    }
+    is_read_error
+}
+
 fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable {
         reason: "the database did not do what it was asked".to_owned(),
         source: Some(error.into()),
     }
+}
+
+/// Whether the disk failed, so that nothing is believed of what this process has of the file. A full
+/// disk is no such failure, but for one that shows only when it is synced.
+fn is_io_error(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error);
+    source.and_then(|source| source.downcast_ref()).is_some_and(is_io)
+}
+
+fn is_io(error: &rusqlite::Error) -> bool {
+    // What was opened while the disk could only be read stays so; damage may be a page not read.
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::CannotOpen
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+        )
+    )
+}
+
+fn exclusive<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 // A panic elsewhere cannot leave these half changed: what matters is in the transaction.

@@ -58,7 +58,13 @@ impl Fixture {
 
     /// The store as another process would have it.
     fn open(&self) -> Sqlite {
-        Sqlite::open_with(&self.folder.path().join("store.db"), GENERATION).unwrap()
+        self.open_keeping(0)
+    }
+
+    /// The same, with so much of the disk to be kept free.
+    fn open_keeping(&self, free_bytes_min: u64) -> Sqlite {
+        let path = self.folder.path().join("store.db");
+        Sqlite::open_with(&path, GENERATION, free_bytes_min).unwrap()
     }
 
     fn message(&self, kind: Kind, step: Step) -> NewMessage {
@@ -103,8 +109,24 @@ impl Fixture {
         Change::Accept(Box::new(Accept { token, enquiry: None, messages: vec![message] }))
     }
 
+    async fn collect(&self, store: &Sqlite) -> Applied {
+        let stored = store.message(&self.exchange.rfi).await.unwrap();
+        let entry = NewEntry::new(&Event::collected(&stored.envelope), now());
+        let exchange = Some(self.exchange.id);
+        let record = Record { entry, exchange, effect: Effect::Collect(self.exchange.rfi) };
+        let change = vec![Change::Record(Box::new(record))];
+        store.append(change, &self.key).await.unwrap().remove(0)
+    }
+
     async fn accept(&self, store: &Sqlite, token: IdempotencyToken) -> Applied {
         store.append(vec![self.partial(token)], &self.key).await.unwrap().remove(0)
+    }
+}
+
+impl Sqlite {
+    /// As an I/O error would have it.
+    fn fail(&self) {
+        lock(&self.shared.writer).close(&StoreError::Full { source: None });
     }
 }
 
@@ -334,3 +356,65 @@ fn read_page(connection: &Connection, agency: &AgencyId, period: Period) -> (usi
 }
 
 const STEPS_MAX: i32 = 50_000;
+
+#[tokio::test]
+async fn without_room_only_what_is_new_is_refused() {
+    let (fixture, store) = Fixture::new().await;
+    let first = receipts(fixture.accept(&store, token(1, 1)).await);
+    drop(store);
+    let store = fixture.open_keeping(u64::MAX);
+    let room = store.room().await.unwrap();
+    assert!(room.is_used_up() && room.is_little() && room.free_bytes > 0, "{room}");
+    assert!(matches!(fixture.accept(&store, token(2, 2)).await, Applied::NoRoom));
+    let full = store.allocate_references(2026, 1).await;
+    assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
+    // What was accepted has its receipt, and what it leads to is logged.
+    assert_eq!(receipts(fixture.accept(&store, token(1, 1)).await), first);
+    assert!(matches!(fixture.collect(&store).await, Applied::Recorded(_)));
+    store.probe(now()).await.unwrap();
+    drop(store);
+    assert!(matches!(fixture.accept(&fixture.open(), token(2, 2)).await, Applied::Accepted(_)));
+}
+
+#[tokio::test]
+async fn what_an_io_error_closed_is_opened_again_with_all_that_was_kept() {
+    let (fixture, store) = Fixture::new().await;
+    let mut kept = Vec::new();
+    for number in 1..40 {
+        kept.extend(receipts(fixture.accept(&store, token(number, 1)).await));
+        if number % 3 == 0 {
+            store.fail();
+        }
+    }
+    store.fail();
+    for number in 1..40 {
+        let again = receipts(fixture.accept(&store, token(number, 1)).await);
+        assert_eq!(again, kept[number as usize - 1..number as usize]);
+    }
+    assert_eq!(store.head().await.unwrap().unwrap().size, 40);
+}
+
+#[tokio::test]
+async fn another_log_is_not_gone_on_with_when_the_file_is_opened_again() {
+    let (fixture, store) = Fixture::new().await;
+    let file = fixture.folder.path().join("store.db");
+    // All that is in the log beside the file.
+    store.fail();
+    fixture.accept(&store, token(1, 1)).await;
+    let earlier = std::fs::read(&file).unwrap();
+    for number in 2..9 {
+        fixture.accept(&store, token(number, 1)).await;
+    }
+    // As if the disk had come back as it was some time ago.
+    store.fail();
+    std::fs::write(&file, earlier).unwrap();
+    std::fs::write(file.with_extension("db-wal"), []).unwrap();
+    let change = vec![fixture.partial(token(9, 1))];
+    let refused = store.append(change, &fixture.key).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+    assert!(store.probe(now()).await.is_err());
+    // And what is gone stays gone.
+    std::fs::remove_file(&file).unwrap();
+    let refused = store.probe(now()).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+}

@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::open;
+use super::recover::leave_log;
+use super::{is_io, open};
 use crate::store::StoreError;
 
 const EVERY: Duration = Duration::from_millis(200);
 
 /// From here the thread checkpoints without pause, and the writer starts the log over as soon as
 /// little is left to copy and nobody would have to wait: 32 MiB.
-const FRAMES_SOFT: i64 = 32 * 1024 * 1024 / open::PAGE_BYTES;
+pub(super) const BYTES_SOFT: u64 = 32 * 1024 * 1024;
+const FRAMES_SOFT: i64 = BYTES_SOFT as i64 / open::PAGE_BYTES;
 
 /// From here the writer waits for the other checkpoint to end, and a little for readers: 128 MiB.
 const FRAMES_HARD: i64 = 128 * 1024 * 1024 / open::PAGE_BYTES;
@@ -41,6 +43,8 @@ pub(super) struct Checkpointer {
 #[derive(Debug, Default)]
 struct Shared {
     has_written: AtomicBool,
+    /// Nothing more may be copied over the descriptors that are open.
+    has_failed: AtomicBool,
     /// Held by whoever checkpoints: SQLite refuses the second at once instead of letting it wait.
     turn: Mutex<()>,
     is_stopping: Mutex<bool>,
@@ -69,6 +73,9 @@ impl Checkpointer {
     /// What goes wrong here costs disk space, never a message: it is not the writer's failure.
     pub(super) fn written(&self, writer: &Connection) {
         self.shared.has_written.store(true, Ordering::Relaxed);
+        if self.has_failed() {
+            return;
+        }
         let (frames, copied) = checkpoint(writer, "NOOP").unwrap_or((0, 0));
         if frames < FRAMES_SOFT {
             return;
@@ -91,6 +98,25 @@ impl Checkpointer {
         let restored = writer.busy_timeout(open::BUSY_TIMEOUT);
         if let Err(error) = restarted.and(restored) {
             tracing::warn!(%error, "the store's write-ahead log cannot be started over");
+            self.shared.failed(&error);
+        }
+    }
+
+    /// Whether copying met an I/O error: the database has to be opened anew.
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.has_failed.load(Ordering::Acquire)
+    }
+
+    /// The same for an error met elsewhere.
+    pub(super) fn give_up(&self) {
+        self.shared.has_failed.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn failed(&self, error: &rusqlite::Error) {
+        if is_io(error) {
+            self.has_failed.store(true, Ordering::Release);
         }
     }
 }
@@ -112,7 +138,8 @@ fn run(connection: &Connection, shared: &Shared) {
     while !*is_stopping {
         (is_stopping, _) =
             shared.wake.wait_timeout(is_stopping, EVERY).unwrap_or_else(PoisonError::into_inner);
-        if *is_stopping || !shared.has_written.swap(false, Ordering::Relaxed) {
+        let has_failed = shared.has_failed.load(Ordering::Acquire);
+        if *is_stopping || has_failed || !shared.has_written.swap(false, Ordering::Relaxed) {
             continue;
         }
         drop(is_stopping);
@@ -120,15 +147,27 @@ fn run(connection: &Connection, shared: &Shared) {
             let _turn = lock(&shared.turn);
             checkpoint(connection, "PASSIVE")
         };
-        if let Err(error) = &done
-            && !is_failing
-        {
-            tracing::warn!(%error, "the store's write-ahead log cannot be checkpointed");
+        if let Err(error) = &done {
+            if !is_failing {
+                tracing::warn!(%error, "the store's write-ahead log cannot be checkpointed");
+            }
+            shared.failed(error);
         }
         is_failing = done.is_err();
         shared.has_written.fetch_or(is_failing, Ordering::Relaxed);
         is_stopping = lock(&shared.is_stopping);
     }
+    if shared.has_failed.load(Ordering::Acquire) {
+        let _ = leave_log(connection, true);
+    }
+}
+
+/// Copies all that the log holds into the database file and syncs it.
+///
+/// Another process that reads may hold some of it up. Then it was there before us, and what SQLite
+/// shares with it knows which batches were synced: there is nothing else in the log.
+pub(super) fn copy(connection: &Connection) -> rusqlite::Result<()> {
+    checkpoint(connection, "PASSIVE").map(|_| ())
 }
 
 /// Checkpoints and returns how many frames the log has, and how many of them are copied.

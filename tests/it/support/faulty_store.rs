@@ -20,7 +20,7 @@ use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, CertificateUse, Change, Claim,
     DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken, LastCosigned,
-    MessageDigest, Queue, Record, SealedPayload, Step, Store, StoreError, StoredEntry,
+    MessageDigest, Queue, Record, Room, SealedPayload, Step, Store, StoreError, StoredEntry,
     StoredMessage, Wanted,
 };
 use tokio::sync::Notify;
@@ -529,5 +529,9 @@ impl Store for FaultyStore {
 
     async fn size_bytes(&self) -> Result<u64, StoreError> {
         self.inner.size_bytes().await
+    }
+
+    async fn room(&self) -> Result<Room, StoreError> {
+        self.inner.room().await
     }
 }
