@@ -292,6 +292,8 @@ async fn a_database_that_was_put_back_is_found_by_every_witness_and_shown() {
         let _ = std::fs::remove_file(gateway.database().with_file_name(file));
     }
     std::fs::copy(&copy, gateway.database()).unwrap();
+    // Whoever does that can take away what the gateway itself remembers it by, too.
+    let _ = std::fs::remove_file(gateway.home().join("keys/log-anchor.txt"));
     gateway.serve();
     witnesses[0].accuses(&gateway, "the log is shorter");
     // The gateway itself sees nothing wrong, until somebody shows it what it signed.

@@ -30,11 +30,11 @@ const MIGRATIONS: [(&str, &str); 6] = [
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
     ("V6__correspondence", include_str!("../../../migrations/sqlite/V6__correspondence.sql")),
     ("V7__undelivered", include_str!("../../../migrations/sqlite/V7__undelivered.sql")),
-    ("V8__cosignatures", include_str!("../../../migrations/sqlite/V8__cosignatures.sql")),
+    ("V9__cosignatures", include_str!("../../../migrations/sqlite/V9__cosignatures.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 8;
+pub(super) const VERSION: i64 = 9;
 
 /// Makes the file if there is none, and brings its tables up to date.
 pub(super) fn prepare(path: &Path) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
 -- What witnesses said of checkpoints. Each line proves itself.
-PRAGMA user_version = 8;
+PRAGMA user_version = 9;
 
 CREATE TABLE cosignatures (
     size INTEGER NOT NULL REFERENCES checkpoints (size),
