@@ -109,7 +109,8 @@ async fn a_new_home_needs_what_a_new_home_needs_and_then_is_well() {
         (found.of("act"), found.exit),
         (vec!["recovery-identity", "root-identity", "root-key"], 5)
     );
-    assert_eq!(found.of("note"), ["push-loopback", "certificate-of-inactive-agency"]);
+    let notes = ["push-loopback", "certificate-of-inactive-agency", "witnesses"];
+    assert_eq!(found.of("note"), notes);
     settle(&gateway);
     let found = doctor(&gateway);
     found.is_well();
@@ -255,7 +256,8 @@ async fn settings_that_are_not_what_they_should_be() {
     gateway.configure("allow_loopback = true", "allow_loopback = false");
     let found = doctor(&gateway);
     found.is_well();
-    assert_eq!(found.of("note"), ["published-url", "tls-1.2", "certificate-of-inactive-agency"]);
+    let notes = ["published-url", "tls-1.2", "certificate-of-inactive-agency", "witnesses"];
+    assert_eq!(found.of("note"), notes);
     change(&path, "\nrecovery_recipients", "\n# recovery_recipients");
     doctor(&gateway).only("recovery-recipients");
 }
