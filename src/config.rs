@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::audit::cosignature::{WitnessPolicy, WitnessVerifier};
 use crate::directory::document::{Document, Mistakes, Section};
 use crate::directory::parse::age_recipients;
 use crate::directory::shape::is_host_name;
@@ -214,6 +215,8 @@ pub struct LogSettings {
     pub anchor: Option<PathBuf>,
     /// The name the log signs its checkpoints with. Never to be changed once it has signed one.
     pub origin: String,
+    /// Whose cosignatures of its checkpoints are taken, and how many there should be.
+    pub witnesses: WitnessPolicy,
 }
 
 impl Config {
@@ -721,8 +724,35 @@ fn log(mut section: Section<'_>, domain: &str) -> LogSettings {
         Some("off") => None,
         path => Some(PathBuf::from(path.unwrap_or("keys/log-anchor.txt"))),
     };
+    let mut witnesses: Vec<WitnessVerifier> = Vec::new();
+    for (at, text) in section.texts("witness_keys") {
+        let problem = match WitnessVerifier::parse(text) {
+            None => "is not a witness's public key",
+            Some(witness) if witnesses.iter().any(|other| other.name() == witness.name()) => {
+                "has the name of another"
+            }
+            Some(witness) if witness.name() == origin => "has the name of the log",
+            Some(witness) => {
+                witnesses.push(witness);
+                continue;
+            }
+        };
+        section.wrong(
+            &format!("witness_keys[{at}]"),
+            problem,
+            "Write what mash-gateway witness init printed at the agency, one key for each witness",
+        );
+    }
+    let min = number(&mut section, "witnesses_min", 0..=64, 0);
+    if min > witnesses.len() {
+        section.wrong(
+            "witnesses_min",
+            "is more than there are witness_keys",
+            "Name more witnesses, or ask for fewer",
+        );
+    }
     section.finish();
-    LogSettings { anchor, origin }
+    LogSettings { anchor, origin, witnesses: WitnessPolicy { witnesses, min } }
 }
 
 fn address(
@@ -804,7 +834,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 60, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 62, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -900,6 +930,20 @@ mod tests {
                 "issuer.pkcs11_token",
                 if token::IS_BUILT { "belong together" } else { "build that can use tokens" },
                 if token::IS_BUILT { "pkcs11_pin_file" } else { "--features pkcs11" },
+            ),
+            (
+                "[log]\nwitness_keys = [\"police.example+00000000+AAAA\"]",
+                3,
+                "log.witness_keys[0]",
+                "not a witness's public key",
+                "witness init",
+            ),
+            (
+                "[log]\nwitnesses_min = 1",
+                3,
+                "log.witnesses_min",
+                "more than",
+                "Name more witnesses",
             ),
             ("[store]\nscrub_cycle_s = 0", 3, "store.scrub_cycle_s", "range", "1 to 86400"),
             ("[log]\norigin = \"a b\"", 3, "log.origin", "space", "without its scheme"),

@@ -8,13 +8,15 @@ pub mod attachments;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use crate::audit::checkpoint::LogVerifier;
+use crate::audit::cosignature::{Cosignature, WitnessPolicy};
 use crate::audit::entry::{Event, EventName, Fields};
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
@@ -45,7 +47,11 @@ pub struct Gateway {
     store: Arc<dyn Store>,
     log: LogVerifier,
     mailbox: MailboxLimits,
+    witnesses: WitnessPolicy,
     push_queued: Notify,
+    cosigned: Notify,
+    /// Whether somebody showed a checkpoint that our key signed and this log does not have.
+    is_disproved: AtomicBool,
     collections: DefaultKeyedRateLimiter<MessageId>,
     files: attachments::Limits,
     file_collections: DefaultKeyedRateLimiter<(AttachmentId, MessageId)>,
@@ -71,6 +77,8 @@ pub struct Parts {
     pub files: attachments::Limits,
     /// How much may wait for each agency.
     pub mailbox: MailboxLimits,
+    /// Whose cosignatures are taken.
+    pub witnesses: WitnessPolicy,
 }
 
 impl Gateway {
@@ -85,7 +93,10 @@ impl Gateway {
             store: parts.store,
             log: parts.log,
             mailbox: parts.mailbox,
+            witnesses: parts.witnesses,
             push_queued: Notify::new(),
+            cosigned: Notify::new(),
+            is_disproved: AtomicBool::new(false),
             collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
             files: parts.files,
             file_collections: RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN)),
@@ -384,6 +395,75 @@ impl Gateway {
         self.store.head().await?.ok_or_else(not_found)
     }
 
+    /// The latest checkpoint that at least so many witnesses cosigned, with their signatures.
+    pub async fn checkpoint(&self, witnesses: usize) -> Result<String, Problem> {
+        let (head, lines) = self.store.cosigned(witnesses).await?.ok_or_else(not_found)?;
+        let lines: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+        Ok(format!("{}{lines}", head.note))
+    }
+
+    /// Takes what witnesses say of a checkpoint of this log. Whoever brings it does not matter: it
+    /// proves itself. Returns the checkpoint's size, and which cosignatures on it were good.
+    pub async fn cosign(
+        &self,
+        note: &str,
+        now: Timestamp,
+    ) -> Result<(u64, Vec<Cosignature>), Problem> {
+        let checkpoint = self.log.open(note).map_err(|error| {
+            cosignature_refused("not-a-checkpoint", format!("The note is refused: {error}."))
+        })?;
+        let ours = self.store.checkpoints(checkpoint.size, 1).await?;
+        let is_ours = ours
+            .first()
+            .is_some_and(|ours| (ours.size, ours.root) == (checkpoint.size, checkpoint.root));
+        if !is_ours {
+            // Nobody else can sign it: this database is older than what was signed, or the key was
+            // used elsewhere.
+            tracing::error!(
+                size = checkpoint.size,
+                "somebody has a checkpoint that this log's key signed and this log does not have"
+            );
+            self.is_disproved.store(true, Ordering::Relaxed);
+            self.cosigned.notify_one();
+            return Err(cosignature_refused(
+                "unknown-checkpoint",
+                "This log does not have that checkpoint, although its key signed it: keep it, it is \
+                 evidence."
+                    .to_owned(),
+            ));
+        }
+        let cosignatures = self.witnesses.cosignatures(note).map_err(|error| {
+            cosignature_refused("wrong-signature", format!("The note is refused: {error}."))
+        })?;
+        if cosignatures.is_empty() {
+            let detail = "No witness that this gateway knows has cosigned the note.".to_owned();
+            return Err(cosignature_refused("unknown-witness", detail));
+        }
+        if cosignatures.iter().any(|cosignature| cosignature.at > now + AHEAD_MAX) {
+            let detail = "A cosignature on it is of a time that is still to come.".to_owned();
+            return Err(cosignature_refused("clock", detail));
+        }
+        self.store.keep_cosignatures(checkpoint.size, cosignatures.clone()).await?;
+        self.cosigned.notify_one();
+        Ok((checkpoint.size, cosignatures))
+    }
+
+    /// Whose cosignatures are taken.
+    pub fn witnesses(&self) -> &WitnessPolicy {
+        &self.witnesses
+    }
+
+    /// Told whenever a witness was heard.
+    pub fn cosigned(&self) -> &Notify {
+        &self.cosigned
+    }
+
+    /// Whether, since the gateway started, somebody showed a checkpoint that the log's key signed and
+    /// this log does not have: another log was signed with it, or this one was cut.
+    pub fn is_disproved(&self) -> bool {
+        self.is_disproved.load(Ordering::Relaxed)
+    }
+
     /// The log's public key.
     pub fn log(&self) -> &LogVerifier {
         &self.log
@@ -545,6 +625,10 @@ fn not_found() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
 }
 
+fn cosignature_refused(reason: &'static str, detail: String) -> Problem {
+    Problem::new(ProblemType::CosignatureRefused, detail).with_reason(reason)
+}
+
 fn no_room() -> Problem {
     Problem::new(ProblemType::StorageFull, "There is no room to store this safely.")
 }
@@ -670,6 +754,9 @@ impl From<Untimely> for Problem {
         }
     }
 }
+
+/// How far a witness's clock may be ahead of ours.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// Messages collected again whose last time is remembered, before the older ones are forgotten.
 const COLLECTIONS_MAX: usize = 10_000;

@@ -110,6 +110,8 @@ pub enum ProblemType {
     ContentDigestMismatch,
     /// The body is not declared as JSON.
     ContentType,
+    /// What was brought is no cosignature that counts.
+    CosignatureRefused,
     /// A page of somebody else's made a browser ask.
     CrossSite,
     /// The payload has been destroyed at the end of its retention.
@@ -176,7 +178,7 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
         Self::AttachmentsNotAllowed,
@@ -187,6 +189,7 @@ impl ProblemType {
         Self::CertificateRevoked,
         Self::ContentDigestMismatch,
         Self::ContentType,
+        Self::CosignatureRefused,
         Self::CrossSite,
         Self::Gone,
         Self::IdempotencyKeyMissing,
@@ -309,6 +312,15 @@ impl ProblemType {
                 "The body must be declared as JSON",
                 SENDER,
                 "Send Content-Type: application/json.",
+                None,
+            ),
+            Self::CosignatureRefused => fact(
+                "cosignature-refused",
+                422,
+                "The cosignature does not count",
+                SENDER,
+                "Cosign the checkpoint that the gateway serves, with a key that is in its settings, on a \
+                 machine whose clock is right.",
                 None,
             ),
             Self::CrossSite => fact(

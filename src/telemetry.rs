@@ -103,6 +103,7 @@ pub struct Metrics {
     ledger_commits: Histogram,
     limits_reached: Family<LimitLabels, Counter>,
     log_entries: Gauge,
+    log_witnessed: Gauge,
     mailbox_bytes: Family<AgencyLabels, Gauge>,
     mailbox_messages: Family<AgencyLabels, Gauge>,
     malformed: Family<MalformedLabels, Counter>,
@@ -143,6 +144,7 @@ impl Metrics {
             ledger_commits: Histogram::new(exponential_buckets(0.000_25, 2.0, 15)),
             limits_reached: Family::default(),
             log_entries: Gauge::default(),
+            log_witnessed: Gauge::default(),
             mailbox_bytes: Family::default(),
             mailbox_messages: Family::default(),
             malformed: Family::default(),
@@ -291,6 +293,11 @@ impl Metrics {
     /// The log now has so many entries.
     pub fn log_size(&self, entries: u64) {
         set(&self.log_entries, entries);
+    }
+
+    /// Enough witnesses have cosigned so many of its entries.
+    pub fn log_witnessed(&self, entries: u64) {
+        set(&self.log_witnessed, entries);
     }
 
     /// The problems there are: each shows as nought from now on.
@@ -444,6 +451,12 @@ impl Metrics {
             "Entries in the audit log",
             unit("entries"),
             self.log_entries.clone(),
+        );
+        registry.register_with_unit(
+            "log_witnessed",
+            "Entries in the audit log that enough witnesses have cosigned",
+            unit("entries"),
+            self.log_witnessed.clone(),
         );
         registry.register(
             "malformed_requests",
@@ -801,6 +814,7 @@ mod tests {
         metrics.handshake("revoked");
         metrics.ledger_batch(3, Duration::from_millis(2));
         metrics.log_size(17);
+        metrics.log_witnessed(12);
         metrics.queued(4);
         metrics.store_free(1 << 40);
         metrics.certificate_expiry(Certificate::Server, "2027-01-01T00:00:00Z".parse().unwrap());
@@ -836,6 +850,7 @@ mod tests {
             "mash_gateway_mailbox_messages{agency=\"police\"} 3",
             "mash_gateway_mailbox_bytes{agency=\"police\"} 900",
             "mash_gateway_log_entries 17",
+            "mash_gateway_log_witnessed_entries 12",
             "mash_gateway_queued_messages 4",
             "mash_gateway_store_free_bytes 1099511627776",
             "mash_gateway_open_connections 1",

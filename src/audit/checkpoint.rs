@@ -7,88 +7,56 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::rand::SystemRandom;
-use ring::signature::{self, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use ring::signature::{self, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
+use super::note::{self, Note, SigningKey};
 use super::tree::Hash;
-use crate::message::sha256;
+
+pub use super::note::KeyError;
 
 /// The log's signing key, and the name it signs under.
 pub struct LogKey {
     origin: String,
-    pair: Ed25519KeyPair,
-    pkcs8: Zeroizing<Vec<u8>>,
+    key: SigningKey,
 }
 
 impl LogKey {
     /// A new key for the log named `origin`.
     pub fn generate(origin: &str) -> Result<Self, KeyError> {
-        let document =
-            Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::NoRandom)?;
-        Self::from_pkcs8(origin, document.as_ref())
+        Self::of(origin, SigningKey::generate()?)
     }
 
     /// The key in this PEM file (PKCS#8, `PRIVATE KEY`).
     pub fn from_pem(origin: &str, pem: &str) -> Result<Self, KeyError> {
-        let base64: Zeroizing<String> = Zeroizing::new(
-            pem.trim()
-                .strip_prefix(PEM_BEGIN)
-                .and_then(|rest| rest.strip_suffix(PEM_END))
-                .ok_or(KeyError::NotPem)?
-                .split_whitespace()
-                .collect(),
-        );
-        let pkcs8 =
-            Zeroizing::new(STANDARD.decode(base64.as_bytes()).map_err(|_| KeyError::NotPem)?);
-        Self::from_pkcs8(origin, &pkcs8)
+        Self::of(origin, SigningKey::from_pem(pem)?)
     }
 
     /// The key as a PEM file.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        let base64 = Zeroizing::new(STANDARD.encode(&self.pkcs8));
-        Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", *base64))
+        self.key.to_pem()
     }
 
     /// The signed note for a log of `size` entries with this root.
     pub fn sign(&self, size: u64, root: &Hash) -> String {
         let body = body(&self.origin, size, root);
-        let signature = self.pair.sign(body.as_bytes());
-        let verifier = self.verifier();
-        let mut signed = verifier.key_id.to_vec();
-        signed.extend_from_slice(signature.as_ref());
-        format!("{body}\n\u{2014} {} {}\n", self.origin, STANDARD.encode(signed))
+        let signature = self.key.pair.sign(body.as_bytes());
+        let key_id = self.verifier().key_id;
+        let line = note::signature_line(&self.origin, key_id, signature.as_ref());
+        format!("{body}\n{line}\n")
     }
 
     /// What verifies it.
     pub fn verifier(&self) -> LogVerifier {
-        let mut public_key = [0; 32];
-        public_key.copy_from_slice(self.pair.public_key().as_ref());
-        LogVerifier::new(self.origin.clone(), public_key)
+        LogVerifier::new(&self.origin, self.key.public_key())
     }
 
-    fn from_pkcs8(origin: &str, pkcs8: &[u8]) -> Result<Self, KeyError> {
-        check_name(origin).ok_or(KeyError::Origin)?;
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| KeyError::NotEd25519)?;
-        Ok(Self { origin: origin.to_owned(), pair, pkcs8: Zeroizing::new(pkcs8.to_vec()) })
+    fn of(origin: &str, key: SigningKey) -> Result<Self, KeyError> {
+        if !note::is_name(origin) {
+            return Err(KeyError::Name);
+        }
+        Ok(Self { origin: origin.to_owned(), key })
     }
-}
-
-/// Why a signing key cannot be used.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum KeyError {
-    /// The system gives no random bytes.
-    #[error("the system gives no random bytes")]
-    NoRandom,
-    /// The key is not Ed25519.
-    #[error("the log key is not an Ed25519 key")]
-    NotEd25519,
-    /// The file is not PEM.
-    #[error("the log key is not a PEM file of a private key")]
-    NotPem,
-    /// The origin cannot name a key.
-    #[error("the log's origin is empty, or holds a space or a plus")]
-    Origin,
 }
 
 /// The log's public key: what anyone needs to check its checkpoints and receipts.
@@ -102,20 +70,9 @@ pub struct LogVerifier {
 impl LogVerifier {
     /// Parses a C2SP verifier key: `origin+key id+base64`.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
-        let malformed = CheckpointError::VerifierKey;
-        // From the right: base64 may hold a plus itself, and the key id never does.
-        let (origin, rest) = text.split_once('+').ok_or(malformed)?;
-        let (key_id, encoded) = rest.split_once('+').ok_or(malformed)?;
-        let key = STANDARD.decode(encoded).map_err(|_| malformed)?;
-        let [ED25519, public_key @ ..] = key.as_slice() else { return Err(malformed) };
-        let public_key = <[u8; 32]>::try_from(public_key).map_err(|_| malformed)?;
-        check_name(origin).ok_or(malformed)?;
-        let verifier = Self::new(origin.to_owned(), public_key);
-        if verifier.to_string() == format!("{origin}+{key_id}+{encoded}") {
-            Ok(verifier)
-        } else {
-            Err(malformed)
-        }
+        note::parse_verifier_key(text, ED25519)
+            .map(|(origin, public_key)| Self::new(origin, public_key))
+            .ok_or(CheckpointError::VerifierKey)
     }
 
     /// The log's name.
@@ -126,18 +83,12 @@ impl LogVerifier {
     /// What a note says, if this log's key signed it.
     pub fn open(&self, note: &str) -> Result<Checkpoint, CheckpointError> {
         let malformed = CheckpointError::Note;
-        let (body, signatures) = note.split_once("\n\n").ok_or(malformed)?;
-        let body = format!("{body}\n");
-        let signed_by_us = signatures.split_terminator('\n').filter_map(|line| {
-            let (name, encoded) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
-            let bytes = STANDARD.decode(encoded).ok()?;
-            let (key_id, signature) = bytes.split_at_checked(4)?;
-            (name == self.origin && key_id == self.key_id).then(|| signature.to_vec())
-        });
+        let Note { body, signatures } = Note::parse(note).ok_or(malformed)?;
         let key = UnparsedPublicKey::new(&signature::ED25519, self.public_key);
         let mut is_signed = false;
-        for signature in signed_by_us {
-            key.verify(body.as_bytes(), &signature).map_err(|_| CheckpointError::Signature)?;
+        for found in signatures.iter().filter(|s| s.name == self.origin && s.key_id == self.key_id)
+        {
+            key.verify(body.as_bytes(), &found.bytes).map_err(|_| CheckpointError::Signature)?;
             is_signed = true;
         }
         if !is_signed {
@@ -159,21 +110,15 @@ impl LogVerifier {
         if origin == self.origin && spelled == body { Ok(checkpoint) } else { Err(malformed) }
     }
 
-    fn new(origin: String, public_key: [u8; 32]) -> Self {
-        let mut hashed = origin.as_bytes().to_vec();
-        hashed.extend_from_slice(&[b'\n', ED25519]);
-        hashed.extend_from_slice(&public_key);
-        let [a, b, c, d, ..] = sha256(&hashed);
-        Self { origin, key_id: [a, b, c, d], public_key }
+    fn new(origin: &str, public_key: [u8; 32]) -> Self {
+        let key_id = note::key_id(origin, ED25519, &public_key);
+        Self { origin: origin.to_owned(), key_id, public_key }
     }
 }
 
 impl fmt::Display for LogVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![ED25519];
-        key.extend_from_slice(&self.public_key);
-        let id = u32::from_be_bytes(self.key_id);
-        write!(f, "{}+{id:08x}+{}", self.origin, STANDARD.encode(key))
+        f.write_str(&note::verifier_key(&self.origin, ED25519, &self.public_key))
     }
 }
 
@@ -205,17 +150,9 @@ pub enum CheckpointError {
 
 /// The algorithm byte of Ed25519 in signed notes.
 const ED25519: u8 = 0x01;
-const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const PEM_END: &str = "-----END PRIVATE KEY-----";
 
 fn body(origin: &str, size: u64, root: &Hash) -> String {
     format!("{origin}\n{size}\n{}\n", STANDARD.encode(root.as_bytes()))
-}
-
-// Signed notes allow no spaces and no plus in a key's name.
-fn check_name(name: &str) -> Option<()> {
-    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-    (!name.is_empty() && name.chars().all(is_plain)).then_some(())
 }
 
 #[cfg(test)]
@@ -242,7 +179,7 @@ mod tests {
         assert_eq!(again.verifier(), key.verifier());
         let parsed = LogVerifier::parse(&key.verifier().to_string()).unwrap();
         assert_eq!(parsed, key.verifier());
-        assert_eq!(LogKey::from_pem("a b", &key.to_pem()).err(), Some(KeyError::Origin));
+        assert_eq!(LogKey::from_pem("a b", &key.to_pem()).err(), Some(KeyError::Name));
         assert_eq!(LogKey::from_pem("a", "nonsense").err(), Some(KeyError::NotPem));
     }
 

@@ -2,10 +2,12 @@
 //! receipt. Holds no contents and does no I/O, so that anyone can run it.
 
 pub mod checkpoint;
+pub mod cosignature;
 mod credentials;
 pub mod entry;
 mod files;
 pub mod growth;
+mod note;
 pub mod receipt;
 pub mod scrub;
 mod standing;

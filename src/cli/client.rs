@@ -143,6 +143,15 @@ impl Gateway {
         }
     }
 
+    /// Posts what is no message: posted twice, it does no more than once.
+    pub(super) async fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        let body = body.to_string().into_bytes();
+        let response = self.request(Method::POST, path, headers, body).await?;
+        Ok(serde_json::from_slice(&response.body)?)
+    }
+
     pub(super) async fn post(&self, path: &str) -> Result<Value, Failure> {
         let response = self.request(Method::POST, path, HeaderMap::new(), Vec::new()).await?;
         Ok(serde_json::from_slice(&response.body)?)

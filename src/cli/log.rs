@@ -14,10 +14,11 @@ use super::client::{Connection, Gateway};
 use super::sound::has_grown;
 use super::{Context, Exit, Failure, block_on, read_text};
 use crate::audit::checkpoint::{Checkpoint, LogVerifier};
+use crate::audit::cosignature::{Cosignature, WitnessPolicy, WitnessVerifier};
 use crate::audit::growth::{Kept, NotGrown, verify_growth};
 use crate::audit::tree::{Hash, Tree};
 use crate::audit::verify::{Fault, LogChecker, LogFault};
-use crate::message::{ExchangeId, Reference};
+use crate::message::{ExchangeId, Reference, rfc3339};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Head, Store, StoreError, StoredEntry};
 
@@ -57,6 +58,10 @@ pub(super) struct Verify {
     /// A checkpoint or a receipt that was kept: the log must begin with all that it covers
     #[arg(long, visible_alias = "checkpoint", value_name = "FILE")]
     since: Option<PathBuf>,
+    /// Witnesses' public keys, one to a line: says which of them cosigned what was kept
+    /// [default: witness_keys in the home's settings]
+    #[arg(long, value_name = "FILE", requires = "since")]
+    witness_keys: Option<PathBuf>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -107,6 +112,12 @@ impl Verify {
             Some(file) => Some(kept(file, &log)?),
             None => None,
         };
+        let policy = witnesses(context, self.witness_keys.as_deref())?;
+        if let Some(kept) = &kept {
+            for cosignature in cosignatures(&policy, &kept.note)? {
+                context.say(format!("what was kept was witnessed by {}", said(&cosignature)));
+            }
+        }
         let Remote { gateway, cert, key, ca } = self.remote;
         if let (Some(kept), Some(gateway), Some(cert), Some(key), Some(ca)) =
             (&kept, gateway, cert, key, ca)
@@ -140,6 +151,45 @@ impl Verify {
         );
         Ok(())
     }
+}
+
+/// The witnesses whose keys are in this file, or in the settings of the home, if there is one.
+pub(super) fn witnesses(context: &Context, file: Option<&Path>) -> Result<WitnessPolicy, Failure> {
+    let Some(file) = file else {
+        let is_home = context.home.config().exists();
+        return Ok(if is_home {
+            super::config(&context.home)?.log.witnesses
+        } else {
+            Default::default()
+        });
+    };
+    let text = read_text(file)?;
+    let mut witnesses = Vec::new();
+    for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
+        let witness = WitnessVerifier::parse(line.trim()).ok_or_else(|| {
+            let message =
+                format!("{} line {number}: it is not a witness's public key", file.display());
+            Failure::new(Exit::Misused, message).hint("mash-gateway witness init printed it")
+        })?;
+        witnesses.push(witness);
+    }
+    Ok(WitnessPolicy { witnesses, min: 0 })
+}
+
+/// The cosignatures on a note. One that claims to be a known witness's and is not is a forgery.
+pub(super) fn cosignatures(
+    policy: &WitnessPolicy,
+    note: &str,
+) -> Result<Vec<Cosignature>, Failure> {
+    policy
+        .cosignatures(note)
+        .map_err(|error| Failure::new(Exit::VerificationFailed, error).hint(TELL))
+}
+
+/// Who cosigned, and when.
+pub(super) fn said(cosignature: &Cosignature) -> String {
+    let name = cosignature.witness.split('+').next().unwrap_or_default();
+    format!("{name} at {}", rfc3339(cosignature.at))
 }
 
 // The kept file, which has to be of this log.
@@ -206,7 +256,7 @@ fn not_grown(error: NotGrown) -> Failure {
     Failure::new(Exit::VerificationFailed, message).hint(TELL)
 }
 
-fn hashes(proof: &Value) -> Option<Vec<Hash>> {
+pub(super) fn hashes(proof: &Value) -> Option<Vec<Hash>> {
     let hash = |text: &Value| {
         let bytes = STANDARD.decode(text.as_str()?).ok()?;
         Some(Hash::from_bytes(bytes.try_into().ok()?))
@@ -214,7 +264,7 @@ fn hashes(proof: &Value) -> Option<Vec<Hash>> {
     proof["hashes"].as_array()?.iter().map(hash).collect()
 }
 
-const TELL: &str = "keep the file: it is evidence. Ring the hub and the other agencies, on numbers \
+pub(super) const TELL: &str = "keep the file: it is evidence. Ring the hub and the other agencies, on numbers \
                     you have for them already";
 
 /// What [`verify`] went through.
@@ -343,11 +393,13 @@ impl Show {
 }
 
 async fn checkpoint(context: &Context, store: &dyn Store) -> Result<(), Failure> {
-    let head = store
-        .head()
+    let (head, lines) = store
+        .cosigned(0)
         .await?
         .ok_or_else(|| Failure::new(Exit::NotFound, "the log has no entries yet"))?;
-    context.result(&json!({ "note": &*head.note, "size": head.size }), head.note.trim_end());
+    let note: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    let note = format!("{}{note}", head.note);
+    context.result(&json!({ "note": note, "size": head.size }), note.trim_end());
     Ok(())
 }
 

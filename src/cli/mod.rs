@@ -27,6 +27,7 @@ mod schema;
 pub mod serve;
 mod sound;
 mod store;
+mod witness;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -157,6 +158,9 @@ enum Command {
     /// The tamper-evident log
     #[command(subcommand)]
     Log(log::Log),
+    /// Watch, as an agency, that the gateway's log only grows, and cosign it
+    #[command(subcommand)]
+    Witness(witness::Witness),
     /// The database: copies of it, put back and checked
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -201,6 +205,7 @@ impl Command {
             Self::Serve(command) => command.run(context),
             Self::Store(command) => command.run(context),
             Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),
+            Self::Witness(command) => command.run(context),
         }
     }
 }

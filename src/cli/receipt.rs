@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Context, Exit, Failure, read_text};
+use super::{Context, Exit, Failure, log, read_text};
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::entry::EventName;
 use crate::audit::receipt;
+use crate::message::rfc3339;
 
 /// Receipts, checked offline.
 #[derive(Subcommand)]
@@ -28,6 +29,10 @@ pub(super) struct Verify {
     /// The log's public key [default: certs/log-key.txt in the home]
     #[arg(long, value_name = "FILE")]
     log_key: Option<PathBuf>,
+    /// Witnesses' public keys, one to a line: says which of them cosigned its checkpoint
+    /// [default: witness_keys in the home's settings]
+    #[arg(long, value_name = "FILE")]
+    witness_keys: Option<PathBuf>,
 }
 
 impl Receipt {
@@ -41,17 +46,18 @@ impl Receipt {
 impl Verify {
     fn run(self, context: &Context) -> Result<(), Failure> {
         let path = self.log_key.unwrap_or_else(|| context.home.log_key_public());
-        let log = LogVerifier::parse(read_text(&path)?.trim())?;
+        let key = LogVerifier::parse(read_text(&path)?.trim())?;
         let text = match std::fs::read(&self.file) {
             // Bytes that are not even text are a receipt that was changed, not a broken disk.
             Ok(bytes) => String::from_utf8(bytes)
                 .map_err(|_| Failure::new(Exit::VerificationFailed, NOT_PROVED))?,
             Err(_) => read_text(&self.file)?,
         };
-        let proven = receipt::verify_answer(&text, &log).map_err(|error| {
+        let proven = receipt::verify_answer(&text, &key).map_err(|error| {
             Failure::new(Exit::VerificationFailed, format!("{NOT_PROVED}: {error}"))
                 .hint("keep the file; ask for the receipt again with GET /v1/messages/{id}/receipt")
         })?;
+        let policy = log::witnesses(context, self.witness_keys.as_deref())?;
         let mut lines = vec!["verified".to_owned()];
         let mut list = Vec::new();
         for entry in &proven {
@@ -76,7 +82,14 @@ impl Verify {
                 entry.origin,
                 entry.size,
             ));
+            let witnessed = log::cosignatures(&policy, &entry.checkpoint)?;
+            lines.extend(witnessed.iter().map(|by| format!("  Witnessed by {}.", log::said(by))));
+            let witnessed: Vec<_> = witnessed
+                .iter()
+                .map(|by| json!({ "time": rfc3339(by.at), "witness": by.witness }))
+                .collect();
             list.push(json!({
+                "cosignatures": witnessed,
                 "entry": entry.index,
                 "fields": entry.fields.to_json(),
                 "origin": entry.origin,

@@ -55,6 +55,7 @@ use crate::worker::scrub::Scrub;
 use crate::worker::sweep::Sweep;
 pub(super) use crate::worker::trust::directory;
 use crate::worker::trust::{self, Trust};
+use crate::worker::witness;
 
 /// Run the gateway until SIGTERM; SIGHUP takes changed files into use.
 #[derive(Args)]
@@ -174,6 +175,7 @@ impl Running {
             log,
             files: files(&config),
             mailbox: mailbox_limits(&config),
+            witnesses: config.log.witnesses.clone(),
         }));
         let register = Register::new(
             Arc::clone(&store),
@@ -303,6 +305,11 @@ impl Running {
             concerns: Arc::clone(&concerns),
             room: mailbox_limits(&config),
         };
+        let witnesses = witness::Watch {
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            concerns: Arc::clone(&concerns),
+        };
         let partner_listener = listen(config.listen.partner_api).await?;
         let enrolment_listener = listen(config.listen.enrolment).await?;
         let local_listener = listen(config.listen.local).await?;
@@ -338,6 +345,7 @@ impl Running {
             anchor.keep().await;
             tasks.spawn(Arc::clone(anchor).run(stop.clone()));
         }
+        tasks.spawn(witnesses.run(stop.clone()));
         tracing::info!(
             partner_api = %partner_api, enrolment = %enrolment, local = %local,
             "the gateway is listening"

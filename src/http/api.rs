@@ -13,8 +13,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use jiff::Timestamp;
@@ -22,13 +20,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
-use crate::audit::entry::{Event, Fields};
+use crate::audit::entry::Event;
 use crate::directory::Admission;
 use crate::directory::permission::Action;
 use crate::event;
 use crate::exchange::Gateway;
 use crate::http::attachments::{Transfers, attach, collect_attachment};
 use crate::http::connection::Guest;
+use crate::http::log;
 use crate::http::presence::Presence;
 use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
@@ -93,10 +92,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
         .route("/v1/messages/{id}/non-delivery", may(&api, Action::ReadReceipts, get(non_delivery)))
         .route("/v1/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(receipt)))
-        .route("/v1/log/checkpoint", may(&api, Action::ReadLog, get(checkpoint)))
-        .route("/v1/log/entries", may(&api, Action::ReadLog, get(entries)))
-        .route("/v1/log/key", may(&api, Action::ReadLog, get(log_key)))
-        .route("/v1/log/proof", may(&api, Action::ReadLog, get(proof)))
+        .route("/v1/log/checkpoint", may(&api, Action::ReadLog, get(log::checkpoint)))
+        .route("/v1/log/cosignatures", may(&api, Action::ReadLog, post(log::cosign)))
+        .route("/v1/log/entries", may(&api, Action::ReadLog, get(log::entries)))
+        .route("/v1/log/key", may(&api, Action::ReadLog, get(log::key)))
+        .route("/v1/log/proof", may(&api, Action::ReadLog, get(log::proof)))
         .route("/v1/schemas", may(&api, Action::ReadContract, get(schemas)))
         .route("/v1/schemas/{name}", may(&api, Action::ReadContract, get(schema)))
         .route("/openapi.json", may(&api, Action::ReadContract, get(openapi)));
@@ -669,57 +669,6 @@ async fn receipt(
     Ok(text_response(TEXT, receipt))
 }
 
-async fn checkpoint(State(api): State<Api>, _: Sender) -> Result<Response, Problem> {
-    Ok(text_response(TEXT, api.gateway.head().await?.note.to_string()))
-}
-
-async fn entries(
-    State(api): State<Api>,
-    sender: Sender,
-    Query(page): Query<EntryPage>,
-) -> Result<Response, Problem> {
-    let limit = api.page(page.limit);
-    let from = page.after.map_or(0, |Number(after)| after + 1);
-    let entries = api.gateway.entries(from, limit).await?;
-    let next = next_link(
-        "/v1/log/entries",
-        "after",
-        entries.last().map(|entry| entry.index),
-        &entries,
-        limit,
-    );
-    let views: Vec<_> =
-        entries.iter().map(|entry| entry_view(entry, sender.peer.agency())).collect();
-    Ok(with_link(json_response(&json!({ "entries": views })), next))
-}
-
-async fn log_key(State(api): State<Api>, _: Sender) -> Response {
-    text_response(TEXT, format!("{}\n", api.gateway.log()))
-}
-
-async fn proof(
-    State(api): State<Api>,
-    _: Sender,
-    Query(range): Query<ProofRange>,
-) -> Result<Response, Problem> {
-    let hashes = match (range.entry, range.size, range.from, range.to) {
-        (Some(Number(entry)), Some(Number(size)), None, None) => {
-            api.gateway.inclusion(entry, size).await?
-        }
-        (None, None, Some(Number(from)), Some(Number(to))) => {
-            api.gateway.consistency(from, to).await?
-        }
-        _ => {
-            return Err(Problem::new(
-                ProblemType::InvalidParameter,
-                "Give entry and size for an inclusion proof, or from and to for a consistency proof.",
-            ));
-        }
-    };
-    let hashes: Vec<_> = hashes.iter().map(|hash| STANDARD.encode(hash.as_bytes())).collect();
-    Ok(json_response(&json!({ "hashes": hashes })))
-}
-
 async fn schemas(_: Sender) -> Response {
     json_response(&json!({ "schemas": Schemas::names().collect::<Vec<_>>() }))
 }
@@ -786,25 +735,7 @@ fn timeline_view(entry: &StoredEntry) -> Value {
     Value::Object(view)
 }
 
-fn entry_view(entry: &StoredEntry, reader: &AgencyId) -> Value {
-    let mut view = Map::new();
-    view.insert("index".to_owned(), json!(entry.index));
-    if let Some(hash) = entry.nodes.first() {
-        view.insert("leafHash".to_owned(), json!(STANDARD.encode(hash.as_bytes())));
-    }
-    let is_readers = entry
-        .fields
-        .as_deref()
-        .and_then(Fields::parse)
-        .is_some_and(|fields| fields.parties().any(|party| party == reader.as_str()));
-    if let (true, Some(salt)) = (is_readers, entry.salt) {
-        view.insert("fields".to_owned(), Value::Object(fields_object(entry)));
-        view.insert("salt".to_owned(), json!(STANDARD.encode(salt)));
-    }
-    Value::Object(view)
-}
-
-fn fields_object(entry: &StoredEntry) -> Map<String, Value> {
+pub(super) fn fields_object(entry: &StoredEntry) -> Map<String, Value> {
     let parsed = entry.fields.as_deref().and_then(|fields| serde_json::from_str(fields).ok());
     match parsed {
         Some(Value::Object(map)) => map,
@@ -868,24 +799,10 @@ struct MessagePage {
     to: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct EntryPage {
-    after: Option<Number>,
-    limit: Option<Number>,
-}
-
-#[derive(Deserialize)]
-struct ProofRange {
-    entry: Option<Number>,
-    from: Option<Number>,
-    size: Option<Number>,
-    to: Option<Number>,
-}
-
 /// A number in a query: digits alone, and no more than every JSON reader has exactly.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct Number(u64);
+pub(super) struct Number(pub(super) u64);
 
 impl TryFrom<String> for Number {
     type Error = &'static str;
@@ -898,7 +815,7 @@ impl TryFrom<String> for Number {
 }
 
 impl Api {
-    fn page(&self, asked: Option<Number>) -> usize {
+    pub(super) fn page(&self, asked: Option<Number>) -> usize {
         let asked = asked.and_then(|Number(asked)| usize::try_from(asked).ok());
         asked.unwrap_or(self.page_max).clamp(1, self.page_max)
     }
@@ -917,7 +834,7 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> 
 }
 
 /// An axum query that answers with our problem when it does not parse.
-struct Query<T>(T);
+pub(super) struct Query<T>(pub(super) T);
 
 impl<S: Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
@@ -981,7 +898,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Pro
     text.to_ascii_lowercase().parse().map_err(|_| missing("The Idempotency-Key is not a UUID."))
 }
 
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case("application/json") {
@@ -991,7 +908,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-async fn read(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+pub(super) async fn read(mut body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let mut read = Vec::new();
     let mut is_too_large = body.size_hint().lower() > bytes_max as u64;
     let mut passed_over = 0;
@@ -1044,15 +961,15 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
     good.then(|| text.to_owned())
 }
 
-fn json_response(value: &Value) -> Response {
+pub(super) fn json_response(value: &Value) -> Response {
     text_response("application/json", value.to_string())
 }
 
-fn text_response(media_type: &'static str, text: String) -> Response {
+pub(super) fn text_response(media_type: &'static str, text: String) -> Response {
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }
 
-fn next_link<T: std::fmt::Display, I>(
+pub(super) fn next_link<T: std::fmt::Display, I>(
     path: &str,
     parameter: &str,
     last: Option<T>,
@@ -1064,7 +981,7 @@ fn next_link<T: std::fmt::Display, I>(
     Some(format!("<{path}{separator}{parameter}={last}&limit={limit}>; rel=\"next\""))
 }
 
-fn with_link(mut response: Response, link: Option<String>) -> Response {
+pub(super) fn with_link(mut response: Response, link: Option<String>) -> Response {
     if let Some(Ok(link)) = link.map(|link| HeaderValue::from_str(&link)) {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -1079,4 +996,4 @@ pub(super) const REST_BYTES_MAX: usize = 64 << 20;
 const NUMBER_MAX: u64 = (1 << 53) - 1;
 const POLL_AFTER_S: u32 = 30;
 const ATTACHMENTS: &str = "/v1/attachments";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";

@@ -11,6 +11,7 @@ mod framing;
 mod guard;
 pub mod health;
 pub mod host;
+mod log;
 pub mod presence;
 pub mod rate;
 pub mod refusals;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::checkpoint::LogKey;
+use crate::audit::cosignature::Cosignature;
 use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::Hash;
@@ -215,6 +216,20 @@ pub trait Store: Send + Sync {
 
     /// The log's latest signed checkpoint: its size, root and note. None before the first entry.
     async fn head(&self) -> Result<Option<Head>, StoreError>;
+
+    /// Keeps cosignatures of the checkpoint of this size: of each witness the latest.
+    async fn keep_cosignatures(
+        &self,
+        size: u64,
+        cosignatures: Vec<Cosignature>,
+    ) -> Result<(), StoreError>;
+
+    /// The latest checkpoint that at least so many witnesses cosigned, and their lines; with none
+    /// asked for, the head with whatever is under it.
+    async fn cosigned(&self, witnesses: usize) -> Result<Option<(Head, Vec<String>)>, StoreError>;
+
+    /// The latest that each witness ever heard of cosigned.
+    async fn last_cosigned(&self) -> Result<Vec<LastCosigned>, StoreError>;
 
     /// Entries from `from`, at most `limit`, in order.
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError>;
@@ -814,6 +829,17 @@ pub struct Head {
     pub root: Hash,
     /// The signed note.
     pub note: Arc<str>,
+}
+
+/// The latest that one witness cosigned.
+#[derive(Clone, Debug)]
+pub struct LastCosigned {
+    /// The witness's verifier key.
+    pub witness: String,
+    /// How many entries the log had.
+    pub size: u64,
+    /// When, by the witness's clock.
+    pub at: Timestamp,
 }
 
 /// For comparing a message's row with its entry.

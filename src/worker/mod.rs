@@ -8,3 +8,4 @@ pub mod expiry;
 pub mod scrub;
 pub mod sweep;
 pub mod trust;
+pub mod witness;

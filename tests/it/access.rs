@@ -15,7 +15,7 @@ fn action(operation: &str) -> Action {
     match operation {
         "acknowledge" | "answerTest" | "respond" | "supplement" => Action::Answer,
         "collectAttachment" | "collectMessage" | "saveMessage" => Action::Collect,
-        "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,
+        "cosign" | "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,
         "getExchange" | "listExchanges" => Action::ReadExchanges,
         "getOpenapi" | "getSchema" | "listSchemas" => Action::ReadContract,

@@ -109,7 +109,7 @@ async fn a_new_home_needs_what_a_new_home_needs_and_then_is_well() {
         (found.of("act"), found.exit),
         (vec!["recovery-identity", "root-identity", "root-key"], 5)
     );
-    let notes = ["push-loopback", "anchor", "certificate-of-inactive-agency"];
+    let notes = ["push-loopback", "anchor", "certificate-of-inactive-agency", "witnesses"];
     assert_eq!(found.of("note"), notes);
     settle(&gateway);
     let found = doctor(&gateway);
@@ -259,7 +259,8 @@ async fn settings_that_are_not_what_they_should_be() {
     gateway.configure("allow_loopback = true", "allow_loopback = false");
     let found = doctor(&gateway);
     found.is_well();
-    let notes = ["published-url", "tls-1.2", "anchor", "certificate-of-inactive-agency"];
+    let notes =
+        ["published-url", "tls-1.2", "anchor", "certificate-of-inactive-agency", "witnesses"];
     assert_eq!(found.of("note"), notes);
     gateway.configure("# anchor = \"keys/log-anchor.txt\"", "anchor = \"off\"");
     assert_eq!(doctor(&gateway).of("note"), notes);

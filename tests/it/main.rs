@@ -47,5 +47,6 @@ mod shares;
 mod start;
 mod store;
 mod table;
+mod witness;
 mod write_points;
 mod zoo;

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use mash_gateway::audit::cosignature::Cosignature;
 use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant};
 use mash_gateway::audit::receipt::verify_answer;
 use mash_gateway::exchange::attachments::{NewFile, Uploaded};
@@ -92,6 +93,7 @@ impl Case {
             | WritePoint::BeginUpload
             | WritePoint::BarAgency
             | WritePoint::IssueCertificate
+            | WritePoint::KeepCosignatures
             | WritePoint::Log
             | WritePoint::MakeToken
             | WritePoint::NoteUses
@@ -273,6 +275,13 @@ impl Case {
                 running.store().move_waits(at - hour, -hour).await.map_err(said)?;
                 let round = running.deliver.round(at - hour).await;
                 round.map(|_| ()).map_err(|problem| problem.detail)
+            }
+            WritePoint::KeepCosignatures => {
+                let head = running.store().head().await.unwrap().unwrap();
+                let (witness, line) = ("police.example/w+00".to_owned(), "invented".to_owned());
+                let cosignature = Cosignature { witness, at: self.at, line };
+                let kept = running.store().keep_cosignatures(head.size, vec![cosignature]);
+                kept.await.map_err(said)
             }
             WritePoint::NoteUses => {
                 let known = running.store().certificates().await.unwrap();
@@ -514,6 +523,9 @@ impl Effects {
         for known in store.certificates().await.unwrap() {
             let (revoked, used) = (known.revoked.is_some(), known.last_use.is_some());
             rows.push(format!("certificate: {} {} {revoked} {used}", known.agency, known.profile));
+        }
+        for known in store.last_cosigned().await.unwrap() {
+            rows.push(format!("cosigned: by {}", known.witness));
         }
         for known in store.tokens().await.unwrap() {
             let (bound, approved) = (known.key_sha256.is_some(), known.approved_at.is_some());

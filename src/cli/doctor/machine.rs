@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Report;
 use crate::audit::checkpoint::LogVerifier;
+use crate::audit::cosignature::WitnessPolicy;
 use crate::cli::init::{RECOVERY_IDENTITY, ROOT_IDENTITY, ROOT_KEY};
 use crate::cli::log::verify;
 use crate::cli::sound::{self, Anchored};
@@ -18,6 +19,7 @@ use crate::message::rfc3339;
 use crate::store::sqlite::{self, Sqlite};
 use crate::store::{Store, StoreError};
 use crate::worker::anchor::Anchor;
+use crate::worker::witness::{self, Watched};
 
 /// That nobody but the gateway's user can read its keys.
 pub(super) fn key_modes(home: &Home, config: &Config, report: &mut Report) {
@@ -136,6 +138,30 @@ pub(super) async fn clock(
             report.next("set the clock, and keep it set (chrony or systemd-timesyncd)");
         }
         None => report.ok("clock", format!("it is {}, after what was logged last", rfc3339(at))),
+    }
+    Ok(())
+}
+
+/// Whether witnesses keep up with the log.
+pub(super) async fn witnesses(
+    store: &dyn Store,
+    policy: &WitnessPolicy,
+    at: Timestamp,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    if policy.witnesses.is_empty() {
+        report
+            .note("witnesses", "nobody else watches the log: a whole new one would not be noticed");
+        report.next("mash-gateway witness init at two agencies; witness_keys in gateway.toml");
+        return Ok(());
+    }
+    let Watched { witnessed, concern } = witness::look(store, policy, at).await?;
+    match concern {
+        Some(concern) => {
+            report.act("witnesses", concern);
+            report.next("ring the agency: mash-gateway witness run has to run there");
+        }
+        None => report.ok("witnesses", format!("they have cosigned {witnessed} entries")),
     }
     Ok(())
 }

@@ -91,6 +91,7 @@ impl Doctor {
         machine::self_check(home, config, &store, anchored, report).await;
         agencies::look(home, config, directory, &store, at, report).await?;
         machine::clock(&store, at, report).await?;
+        machine::witnesses(&store, &config.log.witnesses, at, report).await?;
         report.ok("database", "it can be read");
         if self.quick {
             report.note("log", "it was not recomputed, because of --quick");

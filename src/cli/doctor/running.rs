@@ -12,6 +12,7 @@ use crate::issuer::{Access, Answer, Ask};
 use crate::worker::backlog::{DEAD_LETTERS, MAILBOXES};
 use crate::worker::deliver::ENDPOINTS;
 use crate::worker::trust::ISSUER;
+use crate::worker::witness::WITNESSES;
 
 /// Whether this home's gateway runs; its concerns are findings.
 pub(super) async fn gateway(home: &Home, config: &Config, report: &mut Report) -> bool {
@@ -45,8 +46,9 @@ pub(super) async fn gateway(home: &Home, config: &Config, report: &mut Report) -
     for concern in body["concerns"].as_array().into_iter().flatten() {
         let concern = concern.as_str().unwrap_or_default();
         match concern.split_once(": ").map_or(concern, |(matter, _)| matter) {
-            // Up to a minute old; below, the issuer is asked itself, and the store what was returned and what waits.
-            ISSUER | DEAD_LETTERS | MAILBOXES => continue,
+            // Up to a minute old; below, the issuer is asked itself, the store what was returned and what
+            // waits, and witnesses are looked up.
+            ISSUER | DEAD_LETTERS | MAILBOXES | WITNESSES => continue,
             // Its messages are tried for days: what is late is told below, with whom to ring.
             ENDPOINTS => {
                 report.note("gateway-concern", concern);

@@ -332,6 +332,7 @@ async fn gateway(
         log,
         files: serve::files(config),
         mailbox: serve::mailbox_limits(config),
+        witnesses: config.log.witnesses.clone(),
     }))
 }
 

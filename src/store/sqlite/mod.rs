@@ -28,11 +28,12 @@ use rustix::io::Errno;
 
 use super::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
-    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, Mailbox, MessageDigest,
-    NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment, Store, StoreError,
-    StoredAttachment, StoredEntry, StoredMessage, Unsent, Wanted,
+    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, LastCosigned, Mailbox,
+    MessageDigest, NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment, Store,
+    StoreError, StoredAttachment, StoredEntry, StoredMessage, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
+use crate::audit::cosignature::Cosignature;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
 use crate::message::{
@@ -506,6 +507,34 @@ impl Store for Sqlite {
 
     async fn head(&self) -> Result<Option<Head>, StoreError> {
         self.read(read::head).await
+    }
+
+    async fn keep_cosignatures(
+        &self,
+        size: u64,
+        cosignatures: Vec<Cosignature>,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let mut upsert = connection.prepare_cached(
+                "/* cosign */ INSERT INTO cosignatures (size, witness, time_s, line)
+                 VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (size, witness) DO UPDATE SET time_s = ?3, line = ?4
+                 WHERE time_s < ?3",
+            )?;
+            for Cosignature { witness, at, line } in cosignatures {
+                upsert.execute(params![integer(size), witness, at.as_second(), line])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn cosigned(&self, witnesses: usize) -> Result<Option<(Head, Vec<String>)>, StoreError> {
+        self.read(move |connection| read::cosigned(connection, witnesses)).await
+    }
+
+    async fn last_cosigned(&self) -> Result<Vec<LastCosigned>, StoreError> {
+        self.read(read::last_cosigned).await
     }
 
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<StoredEntry>, StoreError> {

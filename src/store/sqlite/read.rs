@@ -12,8 +12,8 @@ use crate::message::{
 };
 use crate::store::{
     Applied, Backlog, CertificateDoing, CertificateRecord, DeadLetter, EnrolmentToken, Head,
-    IdempotencyToken, Mailbox, MessageDigest, Queue, SealedPayload, StoreError, StoredEntry,
-    StoredMessage,
+    IdempotencyToken, LastCosigned, Mailbox, MessageDigest, Queue, SealedPayload, StoreError,
+    StoredEntry, StoredMessage,
 };
 
 /// What became of the submission with this fingerprint, accepted at `place`, when it came first.
@@ -471,6 +471,43 @@ pub(super) fn head(connection: &Connection) -> Result<Option<Head>, StoreError> 
         .query_row([], row::head)
         .optional()?;
     Ok(head)
+}
+
+pub(super) fn cosigned(
+    connection: &Connection,
+    witnesses: usize,
+) -> Result<Option<(Head, Vec<String>)>, StoreError> {
+    let head = if witnesses == 0 {
+        head(connection)?
+    } else {
+        // From the end, and no further back than to the first that has enough.
+        connection
+            .prepare_cached(
+                "/* cosigned */ SELECT size, root, note FROM checkpoints WHERE size = (
+                     SELECT size FROM cosignatures GROUP BY size HAVING count(*) >= ?1
+                     ORDER BY size DESC LIMIT 1)",
+            )?
+            .query_row([limit(witnesses)], row::head)
+            .optional()?
+    };
+    let Some(head) = head else { return Ok(None) };
+    let lines = all(
+        connection,
+        "/* cosigned */ SELECT line FROM cosignatures WHERE size = ?1 ORDER BY witness",
+        [integer(head.size)],
+        |row| row.get(0),
+    )?;
+    Ok(Some((head, lines)))
+}
+
+pub(super) fn last_cosigned(connection: &Connection) -> Result<Vec<LastCosigned>, StoreError> {
+    all(
+        connection,
+        "/* last_cosigned */ SELECT witness, max(size), time_s FROM cosignatures
+         GROUP BY witness ORDER BY witness",
+        [],
+        row::last_cosigned,
+    )
 }
 
 pub(super) fn entries(

@@ -13,8 +13,8 @@ use crate::message::{
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
-    ExchangeRow, Head, Mailbox, MessageDigest, MessageRows, Queue, RowFault, StoredAttachment,
-    StoredEntry, StoredMessage,
+    ExchangeRow, Head, LastCosigned, Mailbox, MessageDigest, MessageRows, Queue, RowFault,
+    StoredAttachment, StoredEntry, StoredMessage,
 };
 
 /// The columns [`envelope`] reads, of `messages AS m`.
@@ -115,6 +115,14 @@ pub(super) fn envelope(row: &Row<'_>) -> Result<(u64, Envelope)> {
 pub(super) fn message(row: &Row<'_>) -> Result<StoredMessage> {
     let (entry, envelope) = envelope(row)?;
     Ok(StoredMessage { envelope, delivery: delivery(row, ENVELOPE_COLUMNS)?, entry })
+}
+
+/// The latest of one witness: `witness, size, time_s`.
+pub(super) fn last_cosigned(row: &Row<'_>) -> Result<LastCosigned> {
+    let seconds: i64 = row.get(2)?;
+    let at = Timestamp::from_second(seconds)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(2, seconds))?;
+    Ok(LastCosigned { witness: row.get(0)?, size: unsigned(row, 1)?, at })
 }
 
 /// A queue: `recipient, endpoint`, the first `due_ms`, the first `since_ms` untold and told.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
 use mash_gateway::audit::checkpoint::LogKey;
+use mash_gateway::audit::cosignature::Cosignature;
 use mash_gateway::audit::entry::{Event, NewEntry};
 use mash_gateway::audit::receipt::{self, Logged};
 use mash_gateway::audit::tree::Hash;
@@ -20,7 +21,7 @@ use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
-    Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room, SealedPayload,
+    LastCosigned, Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room, SealedPayload,
     SentAttachment, Step, Store, StoreError, StoredAttachment, StoredEntry, StoredMessage, Unsent,
     Wanted,
 };
@@ -40,7 +41,7 @@ macro_rules! write_points {
 
 write_points! {
     AcceptAcknowledgement, AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSupplement, AcceptTest,
-    AcceptTestReply, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, Log, MakeToken, MoveWaits, NoteUses, Probe, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
+    AcceptTestReply, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
 }
 
 impl WritePoint {
@@ -56,6 +57,7 @@ impl WritePoint {
             Self::DiscardUpload => "discard_upload",
             Self::DiscardUploadsBefore => "discard_uploads_before",
             Self::MoveWaits => "move_waits",
+            Self::KeepCosignatures => "keep_cosignatures",
             Self::NoteUses => "note_uses",
             Self::Probe => "probe",
             _ => "append",
@@ -459,6 +461,20 @@ impl Store for FaultyStore {
         Err(self.plan.fail(fault).await)
     }
 
+    async fn keep_cosignatures(
+        &self,
+        size: u64,
+        cosignatures: Vec<Cosignature>,
+    ) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::KeepCosignatures]) else {
+            return self.inner.keep_cosignatures(size, cosignatures).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.keep_cosignatures(size, cosignatures).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
     async fn note_uses(&self, uses: Vec<CertificateUse>) -> Result<(), StoreError> {
         let Some(fault) = self.plan.strikes(&[WritePoint::NoteUses]) else {
             return self.inner.note_uses(uses).await;
@@ -542,6 +558,14 @@ impl Store for FaultyStore {
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         self.inner.correspondence(agency, period, after, limit).await
+    }
+
+    async fn cosigned(&self, witnesses: usize) -> Result<Option<(Head, Vec<String>)>, StoreError> {
+        self.inner.cosigned(witnesses).await
+    }
+
+    async fn last_cosigned(&self) -> Result<Vec<LastCosigned>, StoreError> {
+        self.inner.last_cosigned().await
     }
 
     async fn waiting(&self, recipient: &AgencyId, only: Option<Kind>) -> Result<u64, StoreError> {

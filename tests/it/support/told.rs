@@ -70,6 +70,7 @@ impl Told {
                 messages_max: config.limits.mailbox_messages_max,
                 bytes_max: config.limits.mailbox_bytes_max,
             },
+            witnesses: config.log.witnesses.clone(),
         }));
         let concerns = Arc::new(Concerns::default());
         let settings = Settings::of(&home, &config);
