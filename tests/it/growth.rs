@@ -124,7 +124,11 @@ async fn a_log_cut_at_its_end_is_shorter_to_whoever_kept_more() {
             "DELETE FROM deliveries WHERE entry >= {at}; DELETE FROM payloads WHERE entry >= {at};
              DELETE FROM messages WHERE entry >= {at}; DELETE FROM exchanges WHERE entry >= {at};
              DELETE FROM enquiries WHERE id NOT IN (SELECT enquiry FROM exchanges);
-             DELETE FROM entries WHERE idx >= {at}; DELETE FROM checkpoints WHERE size > {at}"
+             DELETE FROM entries WHERE idx >= {at}; DELETE FROM checkpoints WHERE size > {at};
+             UPDATE mailboxes SET (messages, bytes) = (
+                 SELECT count(*), coalesce(sum(m.size_bytes), 0)
+                 FROM deliveries AS d JOIN messages AS m USING (entry)
+                 WHERE d.recipient = mailboxes.recipient AND d.state <> 'delivered')"
         ),
     );
     // The log by itself is whole.

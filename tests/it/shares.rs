@@ -264,9 +264,9 @@ async fn an_older_database_is_counted_once_when_it_is_brought_up_to_date() {
     assert_eq!((before.0.0, before.1.0), (2, 3));
     gateway.stop();
     // As it was before either was kept.
-    let older = "DROP TABLE mailboxes; DROP INDEX deliveries_told;
+    let older = "DROP TABLE cosignatures; DROP TABLE mailboxes; DROP INDEX deliveries_told;
         ALTER TABLE deliveries DROP COLUMN exchange;
-        DELETE FROM refinery_schema_history WHERE version > 6; PRAGMA user_version = 6;";
+        DELETE FROM refinery_schema_history WHERE version > 5; PRAGMA user_version = 5;";
     let ran = Command::new("sqlite3").arg(gateway.database()).arg(older).output().unwrap();
     assert!(ran.status.success(), "{}", text(&ran.stderr));
     let migrated = gateway.run(&["store", "migrate"]);

@@ -262,14 +262,13 @@ impl World {
             }
             Op::BackUp => {
                 let folder = self.home.path().join(format!("backup-{}", self.model.size));
-                if !folder.exists() {
-                    let made = self.command(&["backup", folder.to_str().unwrap()]);
-                    if !made.status.success() {
-                        return Err(text(&made.stderr));
-                    }
+                let made = self.command(&["backup", folder.to_str().unwrap()]);
+                if !made.status.success() {
+                    return Err(text(&made.stderr));
                 }
-                self.backup = Some((folder, self.model.size));
-                Ok(nothing())
+                // That it was made is in it.
+                self.backup = Some((folder, self.model.size + 1));
+                Ok(Cause::Command("store-backed-up"))
             }
             Op::Restore => {
                 let Some((folder, size)) = self.backup.clone() else { return Ok(nothing()) };
@@ -281,7 +280,7 @@ impl World {
                 if restored.status.code() != Some(expected) {
                     return Err(format!("exit {expected} expected: {}", text(&restored.stderr)));
                 }
-                Ok(nothing())
+                Ok(Cause::Command("store-restored"))
             }
         }
     }

@@ -117,11 +117,15 @@ impl TestGateway {
 
     /// Starts it, and waits until it listens.
     pub(crate) fn serve(&mut self) {
-        let log = std::fs::File::options().append(true).create(true).open(self.log_path()).unwrap();
-        let mut process =
-            self.command(&["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (mut process, mut line) = self.spawn();
+        // The port that its local door had may be another test's by now.
+        if line.is_empty()
+            && self.log().trim_end().ends_with("Address already in use (os error 98)")
+        {
+            assert!(!process.wait().unwrap().success());
+            self.answer_locally_at("127.0.0.1:0");
+            (process, line) = self.spawn();
+        }
         let address = |door: &str| {
             let before = line.split_once(&format!(" ({door})")).map(|(before, _)| before)?;
             Some(before.rsplit_once("://")?.1.to_owned())
@@ -137,17 +141,30 @@ impl TestGateway {
         self.enrolment = at_localhost(&enrolment);
         self.local = format!("http://{local}");
         // So that commands which tell the running gateway find it.
+        self.answer_locally_at(&local);
+        self.process = Some(process);
+    }
+
+    fn spawn(&self) -> (Child, String) {
+        let log = std::fs::File::options().append(true).create(true).open(self.log_path()).unwrap();
+        let mut process =
+            self.command(&["serve"]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (process, line)
+    }
+
+    fn answer_locally_at(&self, address: &str) {
         let path = self.home().join("gateway.toml");
         let settings = std::fs::read_to_string(&path).unwrap();
         let told = settings
             .lines()
             .map(|line| match line.starts_with("local = ") {
-                true => format!("local = \"{local}\"\n"),
+                true => format!("local = \"{address}\"\n"),
                 false => format!("{line}\n"),
             })
             .collect::<String>();
         std::fs::write(&path, told).unwrap();
-        self.process = Some(process);
     }
 
     /// Stops it in order, and checks that it ended well.
