@@ -81,6 +81,14 @@ pub struct Parts {
     pub witnesses: WitnessPolicy,
 }
 
+/// What a sender is told whose submission was accepted.
+pub struct Answer {
+    /// The receipts, as JSON: the same to the byte each time.
+    pub body: String,
+    /// Whether it was accepted before.
+    pub is_replay: bool,
+}
+
 impl Gateway {
     /// The gateway made of these parts.
     pub fn new(parts: Parts) -> Self {
@@ -106,7 +114,7 @@ impl Gateway {
     /// Takes a submission: checked, routed, sealed, and accepted durably under a signed checkpoint.
     /// The answer holds the receipts; a submission sent again gets the first answer, byte for byte,
     /// however much later: even when a deadline has passed or a recipient has closed.
-    pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<String, Problem> {
+    pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<Answer, Problem> {
         let token = seal::idempotency_token(&new);
         let (desk, certificate) = (new.desk, new.certificate.clone());
         match self.prepare(new, token, now).await {
@@ -596,9 +604,12 @@ impl Gateway {
 }
 
 // The answer is rendered from the entries alone, the first time and every time after.
-fn answer(applied: Applied) -> Result<String, Problem> {
+fn answer(applied: Applied) -> Result<Answer, Problem> {
+    let is_replay = matches!(applied, Applied::Replayed(_));
     match applied {
-        Applied::Accepted(logged) | Applied::Replayed(logged) => Ok(receipt::answer(&logged)),
+        Applied::Accepted(logged) | Applied::Replayed(logged) => {
+            Ok(Answer { body: receipt::answer(&logged), is_replay })
+        }
         Applied::KeyReused => Err(Problem::new(
             ProblemType::IdempotencyKeyReused,
             "A submission with this key and another body, or to another path, was accepted before.",

@@ -773,6 +773,17 @@ pub enum Target {
     Test(AgencyId),
 }
 
+impl Target {
+    /// What is sent.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Exchange(_, kind) => *kind,
+            Self::Rfis => Kind::Rfi,
+            Self::Test(_) => Kind::Test,
+        }
+    }
+}
+
 /// The time now, rounded to the millisecond. The only place below the edges' callers that reads it.
 #[expect(clippy::disallowed_methods, reason = "this is the one reader of the clock")]
 pub fn now() -> Timestamp {

@@ -24,7 +24,7 @@ use crate::audit::entry::Event;
 use crate::directory::Admission;
 use crate::directory::permission::Action;
 use crate::event;
-use crate::exchange::Gateway;
+use crate::exchange::{Answer, Gateway};
 use crate::http::attachments::{Transfers, attach, collect_attachment};
 use crate::http::connection::Guest;
 use crate::http::log;
@@ -40,7 +40,7 @@ use crate::pki::identity::{Peer, Registry, Standing};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Schemas;
 use crate::store::{StoredEntry, StoredMessage};
-use crate::telemetry::{Limit, Metrics};
+use crate::telemetry::{Limit, Metrics, SubmissionOutcome};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -481,6 +481,27 @@ async fn submit(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let kind = target.kind();
+    let answered = accept(api, sender, target, headers, body).await;
+    let outcome = match &answered {
+        Ok(answer) if answer.is_replay => SubmissionOutcome::Replayed,
+        Ok(_) => SubmissionOutcome::Accepted,
+        Err(problem) if problem.kind.facts().status >= 500 => SubmissionOutcome::Failed,
+        Err(_) => SubmissionOutcome::Refused,
+    };
+    api.metrics.submission(kind, outcome);
+    let mut response = text_response("application/json", answered?.body);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+async fn accept(
+    api: &Api,
+    sender: &Sender,
+    target: Target,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Answer, Problem> {
     let idempotency_key = idempotency_key(headers)?;
     require_json(headers)?;
     // As much as it may turn out to be, until it is sealed: all bodies together have a limit too.
@@ -501,10 +522,7 @@ async fn submit(
         traceparent: traceparent(headers),
         certificate: Some(sender.peer.serial().to_owned()),
     };
-    let answer = api.gateway.submit(new, sender.at).await?;
-    let mut response = text_response("application/json", answer);
-    *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
+    api.gateway.submit(new, sender.at).await
 }
 
 async fn enquiries(

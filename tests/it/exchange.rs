@@ -133,6 +133,13 @@ async fn a_retry_gets_the_first_answer_byte_for_byte() {
     assert_eq!(first.status, 202);
     let again = hub.post_bytes("/v1/rfis", key, dispatch.clone()).await;
     assert_eq!(first.body, again.body);
+    hub.post_bytes("/v1/rfis", key, format!("{dispatch} "))
+        .await
+        .problem(409, "idempotency-key-reused");
+    for outcome in ["accepted", "refused", "replayed"] {
+        let line = format!("mash_gateway_submissions_total{{kind=\"rfi\",outcome=\"{outcome}\"}}");
+        assert_eq!(gateway.metric(&line), 1, "{outcome}");
+    }
 
     gateway.kill();
     gateway.serve();

@@ -81,8 +81,8 @@ stateful.enabled = {{is_whole}}
 positive_data_acceptance.expected-statuses = ["2xx", 403, 404, 409, 422]
 
 [[operations]]
-# Which two of its parameters belong together no description in OpenAPI can say.
-include-operation-id = "getProof"
+# Which of its parameters belong together, and which is the earlier, no description in OpenAPI can say.
+include-operation-id = ["getProof", "listMessages"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 404]
 """
 
@@ -236,7 +236,9 @@ class Planted:
             names[f"GET /v1/messages/{{id}}{path}"] = messages
         names["POST /v1/messages/{id}/saved"] = messages
         bodies = {f"POST {path}": examples(kind) for kind, path in SAID.items()}
-        bodies["POST /v1/rfis"].append(json.loads(case.dispatch("Anew.", [POLICE, SURGERY])))
+        # The examples are to agencies that this directory does not have.
+        dispatch = json.loads(case.dispatch("Anew.", [POLICE, SURGERY]))
+        bodies["POST /v1/rfis"] += [dispatch] * len(bodies["POST /v1/rfis"])
         response = json.loads(case.response("Anew.", ""))
         bodies[f"POST {SAID['response']}"].append(response)
         bodies[f"POST {SAID['supplement']}"].append(supplement(response))

@@ -78,7 +78,7 @@ impl Test {
             certificate: None,
         };
         let answer = gateway.submit(submission, at).await.map_err(|problem| refused(&problem))?;
-        let answer: Value = serde_json::from_str(&answer)?;
+        let answer: Value = serde_json::from_str(&answer.body)?;
         let id: ExchangeId = answer["exchange"].as_str().unwrap_or_default().parse()?;
         let exchange = store.exchange(&id).await?;
         // A push that is queued now is not left to the next time somebody looks.

@@ -104,7 +104,7 @@ impl Told {
             traceparent: None,
             certificate: None,
         };
-        self.gateway.submit(submission, at).await
+        self.gateway.submit(submission, at).await.map(|answer| answer.body)
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
