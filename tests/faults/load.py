@@ -89,6 +89,13 @@ class Load:
             self.pushed.put(None)
         for worker in self._workers:
             worker.join(120)
+        # An answer may still have been under way when its collector ended.
+        last = Collector(self, HUB)
+        try:
+            while last.step():
+                pass
+        except Ended:
+            pass
         return not any(worker.is_alive() for worker in self._workers)
 
     def close(self):
@@ -238,16 +245,18 @@ class Collector(Worker):
     """Collects from its agency's mailbox, has an effect for each new id, and says that it is saved."""
 
     def step(self):
+        """Says whether anything waited."""
         listed = self.ask("GET", "/v1/inbox?limit=50")
         if listed.status != 200:
             self.truth.fault("answer", f"inbox: {listed.status} {listed.body[:300]}")
-            return
+            return False
         waiting = listed.json()["messages"]
         if not waiting:
             with self.load.state:
                 self.load.state.wait_for(lambda: self.load._has_ended, 0.05)
         for message in waiting:
             self._collect(f"/v1/messages/{message['id']}")
+        return bool(waiting)
 
     def _collect(self, path):
         collected = self.ask("GET", path)
