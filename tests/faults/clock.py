@@ -149,8 +149,8 @@ def stepped(tally, arguments):
         left = trial.release_pushes(held)
         trial.check("set back while it was stopped: what waited was pushed", left or "")
 
-        trial.load.quiet()
-        until(lambda: not trial.truth.undelivered())
+        is_resting = trial.load.rest() and until(lambda: not trial.truth.undelivered())
+        trial.check("nobody asks while it is another time", "" if is_resting else "somebody does")
         trial.set("-5d")
         trial.check("before its time a certificate is refused", connects(trial) and "it is not")
         trial.set(RIGHT)

@@ -5,7 +5,7 @@ import threading
 import uuid
 
 import case
-from ground import HUB, POLICE, SURGERY, Endpoint, Line, Refused
+from ground import HUB, POLICE, SURGERY, Endpoint, Line, Refused, until
 from truth import log_key
 
 # So many messages may be under way before the hub asks further agencies.
@@ -74,6 +74,11 @@ class Load:
             self._is_dispatching = False
             self.state.notify_all()
 
+    def rest(self):
+        """The hub asks nobody further, and has the answer to what it asked; says whether it has."""
+        self.quiet()
+        return until(lambda: not any(worker.is_asking for worker in self._workers))
+
     def resume(self):
         """The hub asks again."""
         with self.state:
@@ -122,13 +127,17 @@ class Load:
                 raise Ended
             return self._epoch
 
-    def may_go_on(self, is_dispatcher=False):
+    def may_go_on(self, dispatcher=None):
         """Waits until there is something to do; says whether there will be."""
         with self.state:
+            if dispatcher:
+                dispatcher.is_asking = False
             self.state.wait_for(
                 lambda: self._has_ended
-                or (self._is_up and self.truth.log and (not is_dispatcher or self._has_room()))
+                or (self._is_up and self.truth.log and (not dispatcher or self._has_room()))
             )
+            if dispatcher:
+                dispatcher.is_asking = not self._has_ended
             return not self._has_ended
 
     def refused(self, status):
@@ -164,6 +173,7 @@ class Worker(threading.Thread):
         self.truth = load.truth
         self.agency = agency
         self.error = None
+        self.is_asking = False
         self._line = load.line(agency)
         self._epoch = 0
         # What was acknowledged since the last break: after the next one it is asked for again.
@@ -171,7 +181,7 @@ class Worker(threading.Thread):
 
     def run(self):
         try:
-            while self.load.may_go_on(isinstance(self, Dispatcher)):
+            while self.load.may_go_on(self if isinstance(self, Dispatcher) else None):
                 self.step()
         except Ended:
             pass
