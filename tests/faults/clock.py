@@ -7,7 +7,6 @@ is held to the gateway's.
 libfaketime (Debian's faketime) gives the gateway another clock than the agencies have.
 """
 
-import argparse
 import datetime
 import glob
 import os
@@ -16,10 +15,9 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 
 from ground import POLICE, Refused, Tally, until
-from trial import Trial
+from trial import Trial, parse, try_all
 
 EXAMPLES = """examples:
   python clock.py                        every case, as in CI
@@ -34,33 +32,8 @@ RIGHT = "+0"
 
 
 def main():
-    arguments = parse()
-    tally = Tally()
-    if arguments.control:
-        both_clocks(tally, arguments)
-        return tally.end()
-    for name in arguments.cases or CASES:
-        began = time.monotonic()
-        CASES[name](tally, arguments)
-        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    return tally.end()
-
-
-def parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} [all]")
-    parser.add_argument("--seconds", type=float, default=10, help="how long it is stopped [10]")
-    parser.add_argument(
-        "--control",
-        choices=("both-clocks",),
-        help="break something on purpose: succeeds only when that is found",
-    )
-    arguments = parser.parse_args()
-    if unknown := set(arguments.cases) - set(CASES):
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    return arguments
+    arguments = parse(__doc__, EXAMPLES, CASES, "both-clocks", (10, "how long it is stopped"))
+    return try_all(Tally(), CASES, both_clocks, arguments)
 
 
 class ClockTrial(Trial):

@@ -7,7 +7,6 @@ the agencies' own ledger is held to the gateway's.
 Needs root: the disk is a tmpfs of its own. libfiu (Debian's fiu-utils) makes system calls fail.
 """
 
-import argparse
 import os
 import pathlib
 import re
@@ -16,12 +15,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 
 import case
 from ground import POLICE, SURGERY, Gateway, Tally, local, until
-from trial import Trial, run
+from trial import Trial, parse, run, try_all
 
 EXAMPLES = """examples:
   python disk.py                         every case
@@ -44,36 +42,12 @@ EIO = 5
 
 
 def main():
-    arguments = parse()
+    arguments = parse(__doc__, EXAMPLES, CASES, "stale", (2, "under each fault"))
     tally = Tally()
     if not can_mount():
         tally.check("a disk of its own", "mount is not permitted here: nothing was tried")
         return tally.end()
-    if arguments.control == "stale":
-        stale(tally, arguments)
-        return tally.end()
-    for name in arguments.cases or CASES:
-        began = time.monotonic()
-        CASES[name](tally, arguments)
-        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    return tally.end()
-
-
-def parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)} [all]")
-    parser.add_argument("--seconds", type=float, default=2, help="under each fault [2]")
-    parser.add_argument(
-        "--control",
-        choices=("stale",),
-        help="break something on purpose: succeeds only when that is found",
-    )
-    arguments = parser.parse_args()
-    if unknown := set(arguments.cases) - set(CASES):
-        parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    return arguments
+    return try_all(tally, CASES, stale, arguments)
 
 
 class DiskTrial(Trial):

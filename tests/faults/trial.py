@@ -2,19 +2,53 @@
 each other in the end.
 """
 
+import argparse
 import pathlib
 import subprocess
 import tempfile
+import time
 import uuid
 
 import case
-from ground import HUB, Gateway, Home, until
-from kill import some
+from ground import HUB, Gateway, Home, some, until
 from load import Load
 from truth import Truth
 
 # A push whose answer was lost is made again while we watch.
 SETTINGS = (("lease_s", 4), ("attempt_timeout_s", 3), ("retry_base_s", 1))
+
+
+def parse(description, examples, cases, control, seconds):
+    """The arguments of a program that tries these cases. `seconds` is their default, and what for."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default, purpose = seconds
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(cases)} [all]")
+    parser.add_argument("--seconds", type=float, default=default, help=f"{purpose} [{default}]")
+    parser.add_argument(
+        "--control",
+        choices=(control,),
+        help="break something on purpose: succeeds only when that is found",
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.cases) - set(cases):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def try_all(tally, cases, control, arguments):
+    """Tries the cases that were asked for, or the control; gives the exit code."""
+    if arguments.control:
+        control(tally, arguments)
+        return tally.end()
+    for name in arguments.cases or cases:
+        began = time.monotonic()
+        cases[name](tally, arguments)
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    return tally.end()
 
 
 class Trial:
