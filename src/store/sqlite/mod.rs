@@ -19,6 +19,7 @@ mod wal;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use jiff::{SignedDuration, Timestamp};
@@ -57,6 +58,8 @@ struct Shared {
     generation: usize,
     free_bytes_min: u64,
     readers: Mutex<Vec<Connection>>,
+    /// The writer's.
+    is_in_doubt: Arc<AtomicBool>,
     /// Shared by whoever reads; alone is who closes everything and opens it anew.
     gate: RwLock<()>,
 }
@@ -66,6 +69,8 @@ struct Writer {
     open: Option<Open>,
     /// The log as of the last batch. None until the first.
     tree: Option<Tree>,
+    /// Whether the file may show what was never synced: nobody reads until it is opened anew.
+    is_in_doubt: Arc<AtomicBool>,
 }
 
 impl Sqlite {
@@ -99,7 +104,9 @@ impl Sqlite {
 
     fn open_with(path: &Path, generation: usize, free_bytes_min: u64) -> Result<Self, StoreError> {
         open::prepare(path)?;
-        let writer = Writer { open: Some(Open::new(path)?), tree: None };
+        let is_in_doubt = Arc::new(AtomicBool::new(false));
+        let open = Some(Open::new(path)?);
+        let writer = Writer { open, tree: None, is_in_doubt: Arc::clone(&is_in_doubt) };
         room::reserve(path, free_bytes_min);
         let shared = Shared {
             path: path.to_owned(),
@@ -108,6 +115,7 @@ impl Sqlite {
             generation,
             free_bytes_min,
             readers: Mutex::default(),
+            is_in_doubt,
             gate: RwLock::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -191,6 +199,10 @@ impl Shared {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        // A receipt for what a power cut could still take away would be a promise not kept.
+        if self.is_in_doubt.load(Ordering::Acquire) {
+            self.opened(&mut lock(&self.writer))?;
+        }
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let idle = lock(&self.readers).pop();
         let connection = match idle {

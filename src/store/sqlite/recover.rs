@@ -7,6 +7,8 @@
 //! it is copied into the database and synced over a new descriptor. Whether the batch that met the
 //! error is in the log is known then, and durable.
 
+use std::sync::atomic::Ordering;
+
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
@@ -59,6 +61,7 @@ impl Writer {
         if let Some(open) = self.open.take() {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(cause, "the disk failed: the database is closed, to be opened anew");
+            self.is_in_doubt.store(true, Ordering::Release);
             open.checkpointer.give_up();
         }
     }
@@ -71,12 +74,13 @@ impl Shared {
         &self,
         writer: &'w mut Writer,
     ) -> Result<(&'w mut Open, &'w mut Option<Tree>), StoreError> {
-        let Writer { open, tree } = writer;
+        let Writer { open, tree, is_in_doubt } = writer;
         let open = match open.take().filter(|open| !open.checkpointer.has_failed()) {
             Some(good) => open.insert(good),
             None => {
                 let (opened, found) = self.open_again(tree.clone())?;
                 *tree = Some(found);
+                is_in_doubt.store(false, Ordering::Release);
                 open.insert(opened)
             }
         };
