@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,13 +24,14 @@ use super::sound::{self, Signing};
 use super::{Context, Failure, issuer};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::Event;
-use crate::config::{Config, Home};
+use crate::config::{Config, Home, timers};
 use crate::exchange::attachments::Limits as FileLimits;
 use crate::exchange::{Gateway, Parts};
 use crate::http::api::{self, Api};
 use crate::http::attachments::Transfers;
 use crate::http::connection::{Http, HttpLimits};
 use crate::http::enrolment::{self, Attempts, Enrolment};
+use crate::http::handshakes::Handshakes;
 use crate::http::health::{self, Concerns, Local, Reload, Reloaded};
 use crate::http::host::HostNames;
 use crate::http::presence::Presence;
@@ -176,6 +177,7 @@ impl Running {
             files: files(&config),
             mailbox: mailbox_limits(&config),
             witnesses: config.log.witnesses.clone(),
+            timers: timers::load(home, &config.timers).map_err(anyhow::Error::msg)?,
         }));
         let register = Register::new(
             Arc::clone(&store),
@@ -272,8 +274,10 @@ impl Running {
             room: Arc::new(Semaphore::new(ENROLMENT_BODIES_MAX)),
             request_timeout: seconds(config.limits.request_timeout_s),
         };
+        let handshakes = Arc::new(Handshakes::start()?);
         let door = |tls, plain, limits, http| Door {
             tls,
+            handshakes: Arc::clone(&handshakes),
             plain,
             registry: live.subscribe(),
             domain: domain.clone(),
@@ -310,9 +314,9 @@ impl Running {
             metrics: Arc::clone(&metrics),
             concerns: Arc::clone(&concerns),
         };
-        let partner_listener = listen(config.listen.partner_api).await?;
-        let enrolment_listener = listen(config.listen.enrolment).await?;
-        let local_listener = listen(config.listen.local).await?;
+        let partner_listener = listen(config.listen.partner_api)?;
+        let enrolment_listener = listen(config.listen.enrolment)?;
+        let local_listener = listen(config.listen.local)?;
         let partner_api = partner_listener.local_addr()?;
         let enrolment = enrolment_listener.local_addr()?;
         let local = local_listener.local_addr()?;
@@ -496,10 +500,19 @@ pub(super) fn mailbox_limits(config: &Config) -> MailboxLimits {
     MailboxLimits { messages_max: limits.mailbox_messages_max, bytes_max: limits.mailbox_bytes_max }
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    bound(address).with_context(|| {
         format!("cannot listen on {address}; the address is under [listen] in gateway.toml")
     })
+}
+
+// Of those who come all at once, after a restart or to besiege us, none is told to come again in a second.
+fn bound(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // As the library does on its own: the port of a gateway that has just stopped can be had.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(UNACCEPTED_MAX)
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<String> {
@@ -512,6 +525,9 @@ fn seconds(count: u32) -> Duration {
 
 /// What is open besides connections: the database, the issuer, the local door, threads.
 const OPEN_FILES_RESERVE: u64 = 256;
+
+/// Connections that have come and are still to be accepted, at each door; the system may allow fewer.
+const UNACCEPTED_MAX: u32 = 4_096;
 
 /// Whoever asks for a certificate asks one thing at a time.
 const ENROLMENT_STREAMS_MAX: u32 = 4;

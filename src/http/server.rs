@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::entry::Event;
 use crate::http::connection::{Guest, Http};
+use crate::http::handshakes::Handshakes;
 use crate::http::presence::Presence;
 use crate::http::share::{Place, Shares};
 use crate::message::now;
@@ -52,6 +53,8 @@ pub struct Door {
     pub registry: watch::Receiver<Arc<Registry>>,
     /// The SPIFFE trust domain.
     pub domain: Domain,
+    /// Where handshakes run.
+    pub handshakes: Arc<Handshakes>,
     /// How HTTP is spoken, once somebody is in.
     pub http: Http,
     /// What those get who do not speak TLS, if anything: what is public, and signed.
@@ -69,12 +72,12 @@ impl Door {
         let permits = Arc::new(Semaphore::new(door.limits.connections_max));
         // Those that no agency is known to be behind, by network.
         let unnamed: Arc<Shares<IpAddr>> = Arc::default();
-        let handshakes = Handshakes::new(door.limits.handshakes_per_second);
+        let pace = Pace::new(door.limits.handshakes_per_second);
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
         while let Some((tcp, from, permit)) = accept(&listener, &permits, &stop).await {
             let door = Arc::clone(&door);
-            if !handshakes.may_begin(from.ip()) {
+            if !pace.may_begin(from.ip()) {
                 // Closed before it costs anything.
                 door.refused("too-many-handshakes", from);
                 continue;
@@ -125,10 +128,13 @@ impl Door {
         }
         let config = Arc::clone(&self.tls.borrow());
         let handshake = TlsAcceptor::from(config).accept(tcp);
-        let stream = match tokio::time::timeout(self.limits.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.refused(tls::refusal_reason(&error), from),
-            Err(_) => return self.refused("timeout", from),
+        let timeout = self.limits.handshake_timeout;
+        let handshake = async move { tokio::time::timeout(timeout, handshake).await };
+        let stream = match self.handshakes.run(handshake).await {
+            Some(Ok(Ok(stream))) => stream,
+            Some(Ok(Err(error))) => return self.refused(tls::refusal_reason(&error), from),
+            Some(Err(_)) => return self.refused("timeout", from),
+            None => return self.refused("connection-closed", from),
         };
         self.http.metrics.key_exchange(tls::key_exchange(stream.get_ref().1));
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -279,9 +285,9 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 /// How often each network begins a handshake: each costs us more than it costs whoever begins it.
-struct Handshakes(DefaultKeyedRateLimiter<IpAddr>);
+struct Pace(DefaultKeyedRateLimiter<IpAddr>);
 
-impl Handshakes {
+impl Pace {
     fn new(per_second: NonZeroU32) -> Self {
         let burst = per_second.saturating_mul(BURST_S);
         Self(RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)))

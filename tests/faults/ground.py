@@ -7,6 +7,7 @@ Run as an agency would see it: nothing here knows the gateway from inside.
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -437,8 +438,14 @@ def local(port, path):
 
 
 def free_port():
-    with socket.create_server((ADDRESS, 0)) as listener:
-        return listener.getsockname()[1]
+    """A port that nobody listens on, and that no connection is given as its own while a gateway stops and
+    starts again: below those that systems choose from for that (32768 on Linux, 49152 by RFC 6335)."""
+    while True:
+        try:
+            with socket.create_server((ADDRESS, random.randrange(20_000, 32_768))) as listener:
+                return listener.getsockname()[1]
+        except OSError:
+            continue
 
 
 def until(is_true, patience=PATIENCE):
