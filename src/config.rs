@@ -3,6 +3,8 @@
 //! Every setting has a default that is safe, but one: the domain. What each setting is for is
 //! explained to its reader in the shipped `gateway.toml`; the tests hold that file to the defaults.
 
+pub mod timers;
+
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -17,6 +19,7 @@ use crate::directory::shape::is_host_name;
 use crate::pki::ca::Published;
 use crate::pki::tls::MinTls;
 use crate::pki::token;
+use timers::TimerSettings;
 
 /// Every setting of a gateway.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,6 +46,8 @@ pub struct Config {
     pub push: PushSettings,
     /// The database.
     pub store: StoreSettings,
+    /// When people work, and how long things may take.
+    pub timers: TimerSettings,
     /// TLS.
     pub tls: TlsSettings,
 }
@@ -241,6 +246,7 @@ impl Config {
             paths: paths(root.section("paths")),
             push: push(root.section("push")),
             store: store(root.section("store")),
+            timers: timers::timers(root.section("timers")),
             tls: tls(root.section("tls")),
             domain,
         };
@@ -834,7 +840,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 62, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 69, "a setting was added or removed without its explanation");
     }
 
     #[test]
@@ -944,6 +950,15 @@ mod tests {
                 "log.witnesses_min",
                 "more than",
                 "Name more witnesses",
+            ),
+            ("[timers]\nworking_from = \"9\"", 3, "timers.working_from", "time of day", "09:00"),
+            ("[timers]\nworking_to = \"08:00\"", 3, "timers.working_to", "not after", "17:00"),
+            (
+                "[timers]\ntelephone_threshold = \"24\"",
+                3,
+                "timers.telephone_threshold",
+                "choices",
+                "one-working-day",
             ),
             ("[store]\nscrub_cycle_s = 0", 3, "store.scrub_cycle_s", "range", "1 to 86400"),
             ("[log]\norigin = \"a b\"", 3, "log.origin", "space", "without its scheme"),

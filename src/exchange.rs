@@ -36,6 +36,7 @@ use crate::store::{
     Applied, DeliveryState, Effect, Head, IdempotencyToken, MailboxLimits, Store, StoreError,
     StoredEntry, StoredMessage,
 };
+use crate::timer;
 
 /// The gateway, without its doors.
 pub struct Gateway {
@@ -48,6 +49,7 @@ pub struct Gateway {
     log: LogVerifier,
     mailbox: MailboxLimits,
     witnesses: WitnessPolicy,
+    timers: watch::Sender<Arc<timer::Settings>>,
     push_queued: Notify,
     cosigned: Notify,
     /// Whether somebody showed a checkpoint that our key signed and this log does not have.
@@ -79,6 +81,8 @@ pub struct Parts {
     pub mailbox: MailboxLimits,
     /// Whose cosignatures are taken.
     pub witnesses: WitnessPolicy,
+    /// By what timers go.
+    pub timers: timer::Settings,
 }
 
 /// What a sender is told whose submission was accepted.
@@ -102,6 +106,7 @@ impl Gateway {
             log: parts.log,
             mailbox: parts.mailbox,
             witnesses: parts.witnesses,
+            timers: watch::Sender::new(Arc::new(parts.timers)),
             push_queued: Notify::new(),
             cosigned: Notify::new(),
             is_disproved: AtomicBool::new(false),
@@ -150,6 +155,7 @@ impl Gateway {
         let is_hub = self.is_hub(&new.sender);
         let valid = self.schemas.check(new, exchange, now)?;
         self.hold_to_its_test(&valid).await?;
+        self.hold_to_its_exchange(&valid).await?;
         let references = match references_wanted(&valid) {
             0 => 0,
             // Nobody else's come to be sent.
@@ -176,6 +182,26 @@ impl Gateway {
             message: "Give the codeWord that stands in the test, in its data.".to_owned(),
         };
         Err(Refusal::Violations(vec![violation]).into())
+    }
+
+    // What a question is about, or an answer to one, is a message of the same exchange.
+    async fn hold_to_its_exchange(&self, valid: &Valid) -> Result<(), Problem> {
+        let Some((exchange, about)) = valid.is_about() else { return Ok(()) };
+        match self.store.message(&about).await {
+            Ok(stored) if stored.envelope.exchange == *exchange => Ok(()),
+            Ok(_) | Err(StoreError::NotFound) => {
+                let violation = Violation {
+                    pointer: "/inReplyTo".to_owned(),
+                    code: "not-in-this-exchange".to_owned(),
+                    message:
+                        "Give the id of a message of this exchange: of the RFI, of an answer, or \
+                              of the question that you answer."
+                            .to_owned(),
+                };
+                Err(Refusal::Violations(vec![violation]).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     // The body of a test or of its answer, which the gateway can always open.
@@ -525,6 +551,16 @@ impl Gateway {
         self.directory.send_replace(Arc::new(directory));
     }
 
+    /// By what timers go now.
+    pub fn timers(&self) -> Arc<timer::Settings> {
+        Arc::clone(&self.timers.borrow())
+    }
+
+    /// Goes by other bank holidays from now on.
+    pub fn replace_timers(&self, settings: timer::Settings) {
+        self.timers.send_replace(Arc::new(settings));
+    }
+
     /// What is kept.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -753,6 +789,14 @@ impl From<Untimely> for Problem {
             Untimely::AlreadyAnswered => Self::new(
                 ProblemType::AlreadyAnswered,
                 "A full response has been accepted in this exchange.",
+            ),
+            Untimely::AlreadyCancelled => Self::new(
+                ProblemType::AlreadyCancelled,
+                "A cancellation has been accepted in this exchange.",
+            ),
+            Untimely::NotConsulted => Self::new(
+                ProblemType::NotConsulted,
+                "No consultation waits for a view in this exchange.",
             ),
             Untimely::NotYetAnswered => Self::new(
                 ProblemType::NotYetAnswered,

@@ -93,7 +93,7 @@ impl Ledger {
                     Event::accepted(&message.envelope, &message.schema_digest).at_desk(desk);
                 let event = match &message.step {
                     Step::Open(exchange) => event.opening(exchange),
-                    Step::Say(_) => event,
+                    Step::Say(said) => event.saying(*said),
                 };
                 let files = message.attachments.iter().map(|file| file.attachment);
                 let event = event.with_files(files.collect()).done_with(certificate);

@@ -9,6 +9,7 @@
 pub mod message;
 pub mod schema;
 pub mod rule;
+pub mod timer;
 pub mod directory;
 pub mod seal;
 pub mod event;

@@ -3,6 +3,8 @@
 //! Knows nothing of transport or storage. All times are UTC, rounded once to the millisecond by
 //! [`now`], so that what is stored, signed and shown is the same instant.
 
+mod exchange;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,6 +12,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
+
+pub use exchange::{
+    Before, Decision, Exchange, ExchangeState, Marks, OutcomeCode, Party, ResponseResult, Said,
+    Undelivered, Untimely,
+};
 
 /// An agency's name in the directory, in its certificate and on every entry: a lower-case slug.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -233,42 +240,72 @@ impl<'de> Deserialize<'de> for Reference {
 pub enum Kind {
     /// The agency has it: it will reply by a time, or it is not theirs to answer.
     Acknowledgement,
+    /// The hub needs no answer any more: whoever works on one stops.
+    Cancellation,
+    /// A question about the RFI or an answer, or what is said to it (R145).
+    Clarification,
+    /// What the family may be told, said again by whose information it is (R41).
+    OnwardDisclosure,
     /// What the hub decided, told to each agency that answered (R48, R113).
     Outcome,
     /// An agency's answer.
     Response,
     /// A Request For Information (agreement, Appendix 5).
     Rfi,
+    /// The hub asks whether the agency's part may be released to somebody who asks for what is held
+    /// about them (R97).
+    SubjectAccessConsultation,
+    /// What the agency says to that.
+    SubjectAccessView,
     /// New or corrected information after the response (R85).
     Supplement,
+    /// The hub spoke with the agency by telephone (R45).
+    TelephoneContact,
     /// The hub tries an agency's connection; about nobody. Only the operator's command sends it.
     Test,
     /// The agency's answer to a test: the code word that was in it.
     TestReply,
+    /// The answer that an agency gave by telephone, as the hub wrote it down, for the agency to check
+    /// (R47).
+    Transcription,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::Acknowledgement,
+        Self::Cancellation,
+        Self::Clarification,
+        Self::OnwardDisclosure,
         Self::Outcome,
         Self::Response,
         Self::Rfi,
+        Self::SubjectAccessConsultation,
+        Self::SubjectAccessView,
         Self::Supplement,
+        Self::TelephoneContact,
         Self::Test,
         Self::TestReply,
+        Self::Transcription,
     ];
 
     /// The name used in entries, tables, labels and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Acknowledgement => "acknowledgement",
+            Self::Cancellation => "cancellation",
+            Self::Clarification => "clarification",
+            Self::OnwardDisclosure => "onward-disclosure",
             Self::Outcome => "outcome",
             Self::Response => "response",
             Self::Rfi => "rfi",
+            Self::SubjectAccessConsultation => "subject-access-consultation",
+            Self::SubjectAccessView => "subject-access-view",
             Self::Supplement => "supplement",
+            Self::TelephoneContact => "telephone-contact",
             Self::Test => "test",
             Self::TestReply => "test-reply",
+            Self::Transcription => "transcription",
         }
     }
 
@@ -276,11 +313,18 @@ impl Kind {
     pub fn path(self) -> Option<&'static str> {
         match self {
             Self::Acknowledgement => Some("acknowledgements"),
+            Self::Cancellation => Some("cancellations"),
+            Self::Clarification => Some("clarifications"),
+            Self::OnwardDisclosure => Some("onward-disclosures"),
             Self::Outcome => Some("outcomes"),
             Self::Response => Some("responses"),
             Self::Rfi | Self::Test => None,
+            Self::SubjectAccessConsultation => Some("subject-access-consultations"),
+            Self::SubjectAccessView => Some("subject-access-views"),
             Self::Supplement => Some("supplements"),
+            Self::TelephoneContact => Some("telephone-contacts"),
             Self::TestReply => Some("test-replies"),
+            Self::Transcription => Some("transcriptions"),
         }
     }
 
@@ -304,193 +348,36 @@ impl Kind {
         format!("org.mash.{}.v1", self.as_str())
     }
 
-    /// Who says it.
-    pub fn sender(self) -> Party {
+    /// Who says it; none when either party may.
+    pub fn sender(self) -> Option<Party> {
         match self {
-            Self::Outcome | Self::Rfi | Self::Test => Party::Hub,
-            Self::Acknowledgement | Self::Response | Self::Supplement | Self::TestReply => {
-                Party::Agency
-            }
+            Self::Cancellation
+            | Self::Outcome
+            | Self::Rfi
+            | Self::SubjectAccessConsultation
+            | Self::TelephoneContact
+            | Self::Test
+            | Self::Transcription => Some(Party::Hub),
+            Self::Acknowledgement
+            | Self::OnwardDisclosure
+            | Self::Response
+            | Self::SubjectAccessView
+            | Self::Supplement
+            | Self::TestReply => Some(Party::Agency),
+            Self::Clarification => None,
         }
     }
 
     /// Whether a message of this kind belongs to a test, and so is about nobody: the gateway can then
     /// open it whoever else has the key.
     pub fn is_about_nobody(self) -> bool {
-        match self {
-            Self::Test | Self::TestReply => true,
-            Self::Acknowledgement
-            | Self::Outcome
-            | Self::Response
-            | Self::Rfi
-            | Self::Supplement => false,
-        }
+        matches!(self, Self::Test | Self::TestReply)
     }
 
     /// Whether a message of this kind opens an exchange of its own.
     pub fn opens_exchange(self) -> bool {
-        match self {
-            Self::Rfi | Self::Test => true,
-            Self::Acknowledgement
-            | Self::Outcome
-            | Self::Response
-            | Self::Supplement
-            | Self::TestReply => false,
-        }
+        matches!(self, Self::Rfi | Self::Test)
     }
-}
-
-/// The two parties to an exchange.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Party {
-    /// The agency that was asked.
-    Agency,
-    /// The hub that asks.
-    Hub,
-}
-
-/// How an agency answered (R18): always one of four, and silence is none of them (R17).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ResponseResult {
-    /// Nothing may be shared, with a reason.
-    CannotShare,
-    /// Every category asked is answered.
-    Complete,
-    /// The agency looked and holds nothing.
-    NothingKnown,
-    /// Some now, more later, or some withheld.
-    Partial,
-}
-
-/// What the sender was told of a message that has not reached its recipient.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Undelivered {
-    /// It is late, and is still tried.
-    Delayed,
-    /// It was given up.
-    Returned,
-}
-
-impl ResponseResult {
-    /// Every result.
-    pub const ALL: [Self; 4] =
-        [Self::CannotShare, Self::Complete, Self::NothingKnown, Self::Partial];
-
-    /// The name used in payloads and tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CannotShare => "cannot-share",
-            Self::Complete => "complete",
-            Self::NothingKnown => "nothing-known",
-            Self::Partial => "partial",
-        }
-    }
-
-    /// The result with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|result| result.as_str() == name)
-    }
-}
-
-/// Where an exchange stands, in FHIR Task's words. `Requested` and `Received` are silence.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ExchangeState {
-    /// The agency said it will reply.
-    Accepted,
-    /// Answered in full; which of the four answers is beside it.
-    Completed,
-    /// Answered in part.
-    InProgress,
-    /// Delivered to the agency, or collected by it; it has said nothing.
-    Received,
-    /// The agency said it is not theirs to answer.
-    Rejected,
-    /// Dispatched; the agency has not taken it.
-    Requested,
-}
-
-impl ExchangeState {
-    /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Accepted,
-        Self::Completed,
-        Self::InProgress,
-        Self::Received,
-        Self::Rejected,
-        Self::Requested,
-    ];
-
-    /// The name used in tables and answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Completed => "completed",
-            Self::InProgress => "in-progress",
-            Self::Received => "received",
-            Self::Rejected => "rejected",
-            Self::Requested => "requested",
-        }
-    }
-
-    /// The state with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
-    /// The state after `said`, or why it cannot be said now.
-    ///
-    /// `has_outcome`: the hub has already told this agency its outcome. A rejected exchange may
-    /// still be answered: an agency that finds it does know something must not be turned away.
-    pub fn after(self, said: Said, has_outcome: bool) -> Result<Self, Untimely> {
-        match (said, self) {
-            (Said::Acknowledgement { .. }, Self::Completed | Self::InProgress) => {
-                Err(Untimely::AlreadyAnswered)
-            }
-            (Said::Acknowledgement { will_reply: true }, _) => Ok(Self::Accepted),
-            (Said::Acknowledgement { will_reply: false }, _) => Ok(Self::Rejected),
-            (Said::Outcome, state) if !has_outcome => Ok(state),
-            (Said::Outcome, _) => Err(Untimely::OutcomeAlreadySent),
-            (Said::Response(_), Self::Completed) => Err(Untimely::AlreadyAnswered),
-            (Said::Response(ResponseResult::Partial), _) => Ok(Self::InProgress),
-            (Said::Response(_), _) => Ok(Self::Completed),
-            (Said::Supplement, Self::Completed | Self::InProgress) => Ok(self),
-            (Said::Supplement, _) => Err(Untimely::NotYetAnswered),
-            (Said::TestReply, Self::Completed) => Err(Untimely::AlreadyAnswered),
-            (Said::TestReply, _) => Ok(Self::Completed),
-        }
-    }
-}
-
-/// What a message in an exchange says, as far as the exchange's state depends on it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Said {
-    /// The agency has it, and will reply or will not.
-    Acknowledgement {
-        /// False: wrong recipient.
-        will_reply: bool,
-    },
-    /// The hub's outcome.
-    Outcome,
-    /// An answer.
-    Response(ResponseResult),
-    /// New information.
-    Supplement,
-    /// The right answer to a test.
-    TestReply,
-}
-
-/// A message that cannot be said in this exchange now.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Untimely {
-    /// The exchange has its answer: a supplement is the way to add to it.
-    AlreadyAnswered,
-    /// There is nothing to supplement: a response comes first.
-    NotYetAnswered,
-    /// The agency has been told the outcome.
-    OutcomeAlreadySent,
 }
 
 /// How urgently an RFI is to be answered (FHIR request priority).
@@ -594,59 +481,6 @@ impl Role {
             Self::Operator => "operator",
             Self::TeamManager => "MASH Team Manager",
         }
-    }
-}
-
-/// One exchange as the gateway knows it: who, when, how it stands. No contents.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Exchange {
-    /// Its id.
-    pub id: ExchangeId,
-    /// The enquiry it belongs to.
-    pub enquiry: EnquiryId,
-    /// Its short name.
-    pub reference: Reference,
-    /// Who asks.
-    pub hub: AgencyId,
-    /// Who is asked.
-    pub agency: AgencyId,
-    /// The RFI that opened it.
-    pub rfi: MessageId,
-    /// The categories asked, so that an answer can be held to them (R46). None in a test.
-    pub categories: Vec<String>,
-    /// The `personId`s of the RFI (`p1`, `p2`, …): not identities, only places in the form.
-    pub persons: Vec<String>,
-    /// How urgent.
-    pub priority: Priority,
-    /// When the answer is required.
-    pub response_required_by: Timestamp,
-    /// When the RFI was accepted.
-    pub opened_at: Timestamp,
-    /// Where it stands.
-    pub state: ExchangeState,
-    /// The latest answer's result, once there is one.
-    pub result: Option<ResponseResult>,
-    /// When the outcome was sent to the agency.
-    pub outcome_at: Option<Timestamp>,
-    /// What a sender was told of a message in it that has not reached its recipient, if there is one.
-    pub undelivered: Option<Undelivered>,
-    /// The public half of the enquiry's sealing key: an age recipient, `age1…`.
-    pub sealing_recipient: String,
-}
-
-impl Exchange {
-    /// What `agency` is in this exchange, if anything.
-    pub fn party(&self, agency: &AgencyId) -> Option<Party> {
-        match agency {
-            id if *id == self.hub => Some(Party::Hub),
-            id if *id == self.agency => Some(Party::Agency),
-            _ => None,
-        }
-    }
-
-    /// Whether it only tries the agency's connection.
-    pub fn is_test(&self) -> bool {
-        self.reference.is_test()
     }
 }
 
@@ -936,18 +770,6 @@ mod tests {
             ("2026-11-02T00:00:00Z", false),
         ] {
             assert_eq!(day.contains(at.parse().unwrap()), is_in, "{at}");
-        }
-    }
-
-    #[test]
-    fn a_test_is_answered_once() {
-        for state in ExchangeState::ALL {
-            let after = state.after(Said::TestReply, false);
-            if state == ExchangeState::Completed {
-                assert_eq!(after, Err(Untimely::AlreadyAnswered));
-            } else {
-                assert_eq!(after, Ok(ExchangeState::Completed));
-            }
         }
     }
 

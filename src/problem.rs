@@ -94,6 +94,8 @@ pub enum ProblemType {
     AgencyInactive,
     /// The exchange has its answer.
     AlreadyAnswered,
+    /// The hub needs no answer any more.
+    AlreadyCancelled,
     /// The agency is not one that may send files.
     AttachmentsNotAllowed,
     /// The agency has uploaded as much as it may without sending it.
@@ -138,6 +140,8 @@ pub enum ProblemType {
     NotFound,
     /// The body is not strict JSON.
     NotJson,
+    /// The agency was not asked what may be released, or has said so since.
+    NotConsulted,
     /// A supplement needs a response to add to.
     NotYetAnswered,
     /// The outcome has been sent.
@@ -178,9 +182,10 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
+        Self::AlreadyCancelled,
         Self::AttachmentsNotAllowed,
         Self::AttachmentsUnsent,
         Self::BodyTooLarge,
@@ -203,6 +208,7 @@ impl ProblemType {
         Self::NotCollected,
         Self::NotFound,
         Self::NotJson,
+        Self::NotConsulted,
         Self::NotYetAnswered,
         Self::OutcomeAlreadySent,
         Self::Recipient,
@@ -248,6 +254,14 @@ impl ProblemType {
                 "This exchange already has its response",
                 SENDER,
                 "To add or correct information, send a supplement.",
+                None,
+            ),
+            Self::AlreadyCancelled => fact(
+                "already-cancelled",
+                409,
+                "The hub needs no answer in this exchange any more",
+                SENDER,
+                "If your agency knows something, send it as a response all the same.",
                 None,
             ),
             Self::AttachmentsNotAllowed => fact(
@@ -427,10 +441,18 @@ impl ProblemType {
                 "Correct the body at the place named.",
                 None,
             ),
+            Self::NotConsulted => fact(
+                "not-consulted",
+                409,
+                "Nobody has asked what may be released, or it was answered",
+                SENDER,
+                "Wait for the hub's consultation; to change what you said, ask the hub to consult again.",
+                None,
+            ),
             Self::NotYetAnswered => fact(
                 "not-yet-answered",
                 409,
-                "This exchange has no response to supplement",
+                "This exchange has no response that this could be about",
                 SENDER,
                 "Send a response first.",
                 None,

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::directory::{Custody, Routed, RoutedMessage, RoutedStep};
 use crate::message::{
     AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind,
-    MediaType, MessageId, Submission, Target, sha256,
+    Marks, MediaType, MessageId, Submission, Target, sha256,
 };
 use crate::store::{AttachedKey, DeliveryState, IdempotencyToken, NewEnquiry, SealedPayload, Step};
 use file::FileKey;
@@ -431,7 +431,7 @@ fn seal_message(
         })
         .collect();
     let step = match message.step {
-        RoutedStep::Open { categories, persons, response_required_by } => {
+        RoutedStep::Open { categories, persons, response_required_by, telephoned_at } => {
             Step::Open(Box::new(Exchange {
                 id: message.exchange,
                 enquiry: message.enquiry,
@@ -446,7 +446,9 @@ fn seal_message(
                 opened_at: message.time,
                 state: ExchangeState::Requested,
                 result: None,
-                outcome_at: None,
+                marks: Marks { telephoned_at, ..Marks::default() },
+                decision: None,
+                needs_attention: false,
                 undelivered: None,
                 sealing_recipient: enquiry_recipient.to_string(),
             }))
@@ -982,6 +984,7 @@ mod tests {
             categories: vec!["attendance".to_owned()],
             persons: vec!["p1".to_owned()],
             response_required_by: at(),
+            telephoned_at: None,
         };
         Routed {
             opens: Some(enquiry),

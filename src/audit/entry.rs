@@ -12,7 +12,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
 use super::tree::{Hash, leaf_hash};
-use crate::message::{AgencyId, AttachmentId, Envelope, Exchange, MediaType, Role, hex, rfc3339};
+use crate::message::{
+    AgencyId, AttachmentId, Envelope, Exchange, MediaType, Role, Said, hex, rfc3339,
+};
 use crate::pki::crl::Reason;
 
 /// What happened.
@@ -240,9 +242,39 @@ impl Event {
         Self::about(EventName::AttachmentCollected, envelope).with("attachment", id.to_string())
     }
 
-    /// The same, of an RFI: with the public half of the key that all of its enquiry is sealed to.
+    /// The same, of an RFI: with the public half of the key that all of its enquiry is sealed to, and
+    /// when the agency was rung about it, if it was.
     pub fn opening(self, exchange: &Exchange) -> Self {
         self.with("sealingRecipient", exchange.sealing_recipient.as_str())
+            .with_instant("telephonedAt", exchange.marks.telephoned_at)
+    }
+
+    /// The same, of anything said in an exchange: with the instants that something is due by. Which answer
+    /// it is, and what was decided, is inside the message.
+    pub fn saying(self, said: Said) -> Self {
+        match said {
+            Said::Acknowledgement { will_reply_by } => {
+                self.with_instant("willReplyBy", will_reply_by)
+            }
+            Said::Outcome { decided_at, .. } => self.with_instant("decidedAt", Some(decided_at)),
+            Said::TelephoneContact { made_at } => self.with_instant("telephonedAt", Some(made_at)),
+            Said::Cancellation
+            | Said::Clarification
+            | Said::OnwardDisclosure
+            | Said::Response(_)
+            | Said::SubjectAccessConsultation
+            | Said::SubjectAccessView
+            | Said::Supplement
+            | Said::TestReply
+            | Said::Transcription(_) => self,
+        }
+    }
+
+    fn with_instant(self, name: &'static str, at: Option<Timestamp>) -> Self {
+        match at {
+            Some(at) => self.with(name, rfc3339(at)),
+            None => self,
+        }
     }
 
     /// The same, done by a person in this role and not by the agency's system. Never who: that is

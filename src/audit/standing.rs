@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+
 use super::credentials::Credentials;
 use super::entry::{EventName, Fields};
 use super::files::Files;
 use super::verify::{Fault, LogFault};
-use crate::message::{AgencyId, ExchangeId, ExchangeState, Kind, MessageId, rfc3339};
+use crate::message::{AgencyId, Before, ExchangeId, ExchangeState, Kind, Marks, MessageId};
 use crate::store::{
     CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Mailbox, MessageDigest,
     StoredEntry,
@@ -53,10 +55,13 @@ struct Exchange {
     entry: u64,
     last_entry: u64,
     is_acknowledged: bool,
-    is_answered: bool,
     is_test_answered: bool,
     has_reached: bool,
-    outcome_at: Option<String>,
+    /// All but which outcome it was: that is not in the log.
+    marks: Marks,
+    /// Whether the message that was accepted last asks for attention.
+    needs_attention: bool,
+    hub: String,
     sealing_recipient: String,
     row: Option<ExchangeRow>,
 }
@@ -81,10 +86,11 @@ impl Standing {
                     entry: entry.index,
                     last_entry: entry.index,
                     is_acknowledged: false,
-                    is_answered: false,
                     is_test_answered: false,
                     has_reached: false,
-                    outcome_at: None,
+                    marks: Marks::default(),
+                    needs_attention: false,
+                    hub: text("sender").to_owned(),
                     sealing_recipient: text("sealingRecipient").to_owned(),
                     row: None,
                 })
@@ -92,13 +98,8 @@ impl Standing {
             Some(_) | None => return Err(Fault::Chain),
         };
         exchange.last_entry = entry.index;
-        if is_accepted {
-            exchange.is_acknowledged |= kind == Some(Kind::Acknowledgement);
-            exchange.is_answered |= kind == Some(Kind::Response);
-            exchange.is_test_answered |= kind == Some(Kind::TestReply);
-            if kind == Some(Kind::Outcome) {
-                exchange.outcome_at = Some(text("time").to_owned());
-            }
+        if let Some(kind) = kind.filter(|_| is_accepted) {
+            exchange.said(kind, fields);
             return Ok(());
         }
         let delivery = text("message").parse().ok().and_then(|id| self.messages.get_mut(&id));
@@ -133,6 +134,9 @@ impl Standing {
                 return Err(Fault::SealingRecipient);
             }
             exchange.row = Some(rows.exchange.clone());
+            if rows.needs_attention != exchange.needs_attention {
+                return Err(Fault::Exchange);
+            }
         }
         Ok(())
     }
@@ -244,6 +248,44 @@ impl Delivery {
 }
 
 impl Exchange {
+    // What a message of this kind, accepted with these fields, does to the exchange.
+    fn said(&mut self, kind: Kind, fields: &Fields) {
+        let instant = |name| fields.get(name).and_then(|at| at.parse().ok());
+        let at: Option<Timestamp> = instant("time");
+        let before = Before {
+            state: ExchangeState::Requested,
+            is_answered: self.marks.answered_at.is_some(),
+            has_result: self.has_result(),
+            has_outcome: self.marks.outcome_at.is_some(),
+            is_cancelled: self.marks.cancelled_at.is_some(),
+            is_consulted: self.marks.is_consulted(),
+        };
+        self.needs_attention =
+            before.needs_attention(kind) && fields.get("recipient") == Some(&*self.hub);
+        let marks = &mut self.marks;
+        match kind {
+            Kind::Acknowledgement => {
+                self.is_acknowledged = true;
+                marks.will_reply_by = instant("willReplyBy").or(marks.will_reply_by);
+            }
+            Kind::Cancellation => marks.cancelled_at = at,
+            Kind::Outcome => (marks.outcome_at, marks.decided_at) = (at, instant("decidedAt")),
+            Kind::Response => marks.answered_at = marks.answered_at.or(at),
+            Kind::Rfi | Kind::TelephoneContact => {
+                marks.telephoned_at = instant("telephonedAt").or(marks.telephoned_at);
+            }
+            Kind::SubjectAccessConsultation => marks.consulted_at = at,
+            Kind::SubjectAccessView => marks.viewed_at = at,
+            Kind::TestReply => self.is_test_answered = true,
+            Kind::Transcription => marks.transcribed_at = at,
+            Kind::Clarification | Kind::OnwardDisclosure | Kind::Supplement | Kind::Test => {}
+        }
+    }
+
+    fn has_result(&self) -> bool {
+        self.marks.answered_at.is_some() || self.marks.transcribed_at.is_some()
+    }
+
     fn compare(&self) -> Result<(), Fault> {
         let Some(row) = &self.row else { return Ok(()) };
         if row.last_entry != self.last_entry {
@@ -253,18 +295,19 @@ impl Exchange {
             return Err(Fault::SealingRecipient);
         }
         // Which answer it was is not in the log; that there was one is.
-        let is_answered = self.is_answered || self.is_test_answered;
+        let is_answered = self.has_result() || self.is_test_answered;
+        let is_cancelled = self.marks.cancelled_at.is_some();
+        let is_open = !is_answered && !is_cancelled;
         let is_as_logged = match row.state {
+            ExchangeState::Cancelled => is_cancelled,
             ExchangeState::Completed => is_answered,
-            ExchangeState::InProgress => self.is_answered,
-            ExchangeState::Accepted | ExchangeState::Rejected => {
-                self.is_acknowledged && !is_answered
-            }
-            ExchangeState::Received => self.has_reached && !self.is_acknowledged && !is_answered,
-            ExchangeState::Requested => !self.has_reached && !self.is_acknowledged && !is_answered,
+            ExchangeState::InProgress => self.has_result() && !is_cancelled,
+            ExchangeState::Accepted | ExchangeState::Rejected => self.is_acknowledged && is_open,
+            ExchangeState::Received => self.has_reached && !self.is_acknowledged && is_open,
+            ExchangeState::Requested => !self.has_reached && !self.is_acknowledged && is_open,
         };
-        let outcome_at = row.outcome_at.map(rfc3339);
-        if is_as_logged && row.has_result == self.is_answered && outcome_at == self.outcome_at {
+        let marks = Marks { outcome: None, ..row.marks };
+        if is_as_logged && row.has_result == self.has_result() && marks == self.marks {
             Ok(())
         } else {
             Err(Fault::Exchange)

@@ -1,4 +1,4 @@
-//! `rfi`, `respond`, `supplement` and `outcome`: what is said in an exchange.
+//! `rfi`, `respond`, `supplement`, `outcome` and their like: what is said in an exchange.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,26 @@ pub(super) enum Rfi {
 The file is what POST /v1/rfis takes: {\"recipients\": […], \"rfi\": {…}}.
 Sending the same file again does nothing more and shows the first receipts.")]
     Send(Send),
-    /// Show how exchanges stand; silence is shown as silence
+    /// Say that no answer is needed any more; whoever works on one stops
+    #[command(after_help = "Example:
+  mash-gateway rfi cancel RFI-2026-000001-H why.json --cert hub.pem --key hub.key --ca ca.pem
+
+The file says who decided it and why: {\"cancelledBy\": …, \"reason\": \"wrong-child\", \"why\": …}.
+An answer that is already on its way is taken all the same.")]
+    Cancel(Reply),
+    /// Say that the agency was rung, as it is when the answer is needed in less than 24 working hours
+    #[command(after_help = "Example:
+  mash-gateway rfi telephoned RFI-2026-000001-H call.json --cert hub.pem --key hub.key --ca ca.pem
+
+The file says when and who spoke to whom: {\"madeAt\": …, \"by\": …, \"spokeTo\": …}.")]
+    Telephoned(Reply),
+    /// Write down the answer that an agency gave by telephone; the agency is sent it to check
+    #[command(after_help = "Example:
+  mash-gateway rfi transcribe RFI-2026-000001-H answer.json \\
+      --cert hub.pem --key hub.key --ca ca.pem
+  mash-gateway schema validate transcription answer.json    check it first, offline")]
+    Transcribe(Reply),
+    /// Show how exchanges stand and what is due; silence is shown as silence
     #[command(after_help = "Examples:
   mash-gateway rfi status --cert hub.pem --key hub.key --ca ca.pem
   mash-gateway rfi status RFI-2026-000001-H --cert hub.pem --key hub.key --ca ca.pem")]
@@ -35,6 +54,21 @@ pub(super) enum Outcome {
   mash-gateway outcome send RFI-2026-000001-H outcome.json \\
       --cert hub.pem --key hub.key --ca ca.pem")]
     Send(Reply),
+}
+
+/// What agencies sent, and somebody who asks for what is held about them.
+#[derive(Subcommand)]
+pub(super) enum SubjectAccess {
+    /// Ask an agency, as the hub, what of its answer may be released
+    #[command(after_help = "Example:
+  mash-gateway subject-access consult RFI-2026-000001-H asked.json \\
+      --cert hub.pem --key hub.key --ca ca.pem")]
+    Consult(Reply),
+    /// Say, as the agency, what may be released
+    #[command(after_help = "Example:
+  mash-gateway subject-access view RFI-2026-000001-H view.json \\
+      --cert surgery.pem --key surgery.key --ca ca.pem")]
+    View(Reply),
 }
 
 #[derive(Args)]
@@ -82,8 +116,11 @@ pub(super) struct Reply {
 impl Rfi {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Cancel(reply) => reply.run(context, Kind::Cancellation),
             Self::Send(send) => block_on(send.run(context)),
             Self::Status(status) => block_on(status.run(context)),
+            Self::Telephoned(reply) => reply.run(context, Kind::TelephoneContact),
+            Self::Transcribe(reply) => reply.run(context, Kind::Transcription),
         }
     }
 }
@@ -92,6 +129,15 @@ impl Outcome {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Send(reply) => reply.run(context, Kind::Outcome),
+        }
+    }
+}
+
+impl SubjectAccess {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Consult(reply) => reply.run(context, Kind::SubjectAccessConsultation),
+            Self::View(reply) => reply.run(context, Kind::SubjectAccessView),
         }
     }
 }
@@ -111,6 +157,18 @@ impl Send {
                 text(exchange, "agency"),
                 path.display()
             ));
+            let stands = format!("/v1/exchanges/{}", text(exchange, "exchange"));
+            // It is sent, whether or not this can be said of it.
+            if let Ok(stands) = gateway.get_json(&stands).await
+                && is_due(&stands, "telephone")
+            {
+                lines.push(format!(
+                    "  ring {} as well: the answer is needed soon; then\n  \
+                     mash-gateway rfi telephoned {} FILE",
+                    text(exchange, "agency"),
+                    text(exchange, "reference")
+                ));
+            }
         }
         context.result(&dispatched, lines.join("\n"));
         Ok(())
@@ -202,19 +260,49 @@ pub(super) fn status_line(exchange: &Value) -> String {
         ("not-collected", _) => "no reply: not yet collected".to_owned(),
         (_, _) => "no reply: collected, nothing said".to_owned(),
     };
-    let overdue = if exchange["isOverdue"] == true { "  OVERDUE" } else { "" };
+    let cancelled = match (text(exchange, "state"), text(exchange, "cancelledAt")) {
+        ("cancelled", _) | (_, "") => "",
+        (_, _) => "  answered although it was cancelled",
+    };
+    let attention = match &exchange["needsAttention"] {
+        Value::Bool(true) => "  LOOK AGAIN: something came that is not saved",
+        _ => "",
+    };
+    let due: String = exchange["due"].as_array().into_iter().flatten().map(due_part).collect();
     let undelivered = match text(exchange, "undelivered") {
         "" => "",
         "delayed" => "  DELAYED: a message is late",
         _ => "  RETURNED: a message was given up",
     };
     format!(
-        "{}  {}  {}  due {}{overdue}{undelivered}",
+        "{}  {}  {stands}{cancelled}{due}{attention}{undelivered}",
         text(exchange, "reference"),
         text(exchange, "agency"),
-        stands,
-        text(exchange, "responseRequiredBy"),
     )
+}
+
+fn due_part(due: &Value) -> String {
+    let what = match text(due, "timer") {
+        "outcome" => "outcome to the agency",
+        "referrer-told" => "word to the referrer",
+        "reply" => "reply",
+        "subject-access-view" => "view on the subject access request",
+        // It is due from the moment the RFI is sent.
+        "telephone" => return "  RING THE AGENCY: the answer is needed soon".to_owned(),
+        other => other,
+    };
+    match text(due, "grade") {
+        "overdue" => format!("  OVERDUE: {what}, due {}", text(due, "at")),
+        grade => {
+            let soon = if grade == "due-soon" { "SOON: " } else { "" };
+            let left = text(due, "workingTimeLeft");
+            format!("  {soon}{what} due {} ({left} working hours)", text(due, "at"))
+        }
+    }
+}
+
+fn is_due(exchange: &Value, timer: &str) -> bool {
+    exchange["due"].as_array().into_iter().flatten().any(|due| due["timer"] == timer)
 }
 
 fn timeline_line(entry: &Value) -> String {

@@ -141,6 +141,22 @@ enum Command {
   mash-gateway supplement RFI-2026-000001-H more.json \\
       --cert surgery.pem --key surgery.key --ca ca.pem")]
     Supplement(exchange::Reply),
+    /// Ask about a request or an answer, or answer such a question
+    #[command(after_help = "Example:
+  mash-gateway clarify RFI-2026-000001-H question.json \\
+      --cert surgery.pem --key surgery.key --ca ca.pem
+
+The file says who asks, and asks or answers: {\"from\": …, \"question\": …}. inReplyTo names what it is
+about; without it, that is the request.")]
+    Clarify(exchange::Reply),
+    /// Say again what the family may be told of an answer
+    #[command(after_help = "Example:
+  mash-gateway confirm-disclosure RFI-2026-000001-H may-be-told.json \\
+      --cert police.pem --key police.key --ca ca.pem")]
+    ConfirmDisclosure(exchange::Reply),
+    /// What may be released to somebody who asks for what is held about them
+    #[command(subcommand)]
+    SubjectAccess(exchange::SubjectAccess),
     /// The hub's outcomes
     #[command(subcommand)]
     Outcome(exchange::Outcome),
@@ -182,6 +198,10 @@ impl Command {
             Self::Attach(command) => command.run(context),
             Self::Authority(command) => command.run(context),
             Self::Cert(command) => command.run(context),
+            Self::Clarify(command) => command.run(context, crate::message::Kind::Clarification),
+            Self::ConfirmDisclosure(command) => {
+                command.run(context, crate::message::Kind::OnwardDisclosure)
+            }
             Self::DeadLetter(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
@@ -204,6 +224,7 @@ impl Command {
             Self::Schema(command) => command.run(context),
             Self::Serve(command) => command.run(context),
             Self::Store(command) => command.run(context),
+            Self::SubjectAccess(command) => command.run(context),
             Self::Supplement(command) => command.run(context, crate::message::Kind::Supplement),
             Self::Witness(command) => command.run(context),
         }

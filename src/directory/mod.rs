@@ -365,7 +365,13 @@ pub(crate) struct RoutedMessage {
 /// What a routed message does to its exchange.
 pub(crate) enum RoutedStep {
     /// Opens it; the sealing recipient is still to be made.
-    Open { categories: Vec<String>, persons: Vec<String>, response_required_by: Timestamp },
+    Open {
+        categories: Vec<String>,
+        persons: Vec<String>,
+        response_required_by: Timestamp,
+        /// When the agency was rung about it, if it was rung before it was sent.
+        telephoned_at: Option<Timestamp>,
+    },
     /// Is said in it.
     Say { said: Said, exchange: Box<Exchange> },
 }

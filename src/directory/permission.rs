@@ -13,8 +13,12 @@ pub enum Action {
     Answer,
     /// Upload a file, to be sent with what one says.
     Attach,
+    /// Ask about an RFI or an answer, or answer such a question.
+    Clarify,
     /// Have a message's contents, and say that they are saved.
     Collect,
+    /// Ask an agency what may be released to somebody who asks for what is held about them.
+    Consult,
     /// See the hub's board: every enquiry, and how each agency stands.
     ReadBoard,
     /// See the contract: the schemas and the API's description.
@@ -39,10 +43,12 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Answer,
         Self::Attach,
+        Self::Clarify,
         Self::Collect,
+        Self::Consult,
         Self::ReadBoard,
         Self::ReadContract,
         Self::ReadExchanges,
@@ -58,11 +64,21 @@ impl Action {
     /// Saying something of this kind.
     pub fn saying(kind: Kind) -> Self {
         match kind {
-            Kind::Acknowledgement | Kind::Response | Kind::Supplement | Kind::TestReply => {
-                Self::Answer
-            }
+            Kind::Acknowledgement
+            | Kind::OnwardDisclosure
+            | Kind::Response
+            | Kind::SubjectAccessView
+            | Kind::Supplement
+            | Kind::TestReply => Self::Answer,
+            Kind::Clarification => Self::Clarify,
             Kind::Outcome => Self::SendOutcome,
-            Kind::Rfi | Kind::Test => Self::SendRfi,
+            // Whoever asks also says that no answer is needed, rings, and writes down what was said.
+            Kind::Cancellation
+            | Kind::Rfi
+            | Kind::TelephoneContact
+            | Kind::Test
+            | Kind::Transcription => Self::SendRfi,
+            Kind::SubjectAccessConsultation => Self::Consult,
         }
     }
 }
@@ -70,8 +86,8 @@ impl Action {
 /// Whether this role may do this.
 pub fn may(role: Role, action: Action) -> bool {
     use Action::{
-        Answer, Attach, Collect, ReadBoard, ReadContract, ReadExchanges, ReadInbox, ReadLog,
-        ReadReceipts, Renew, SendOutcome, SendRfi, WhoAmI,
+        Answer, Attach, Clarify, Collect, Consult, ReadBoard, ReadContract, ReadExchanges,
+        ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, WhoAmI,
     };
     let actions: &[Action] = match role {
         // Whether it was done as agreed can be seen without reading what was said.
@@ -80,6 +96,7 @@ pub fn may(role: Role, action: Action) -> bool {
         Role::ContactOfficer | Role::Deputy => &[
             Answer,
             Attach,
+            Clarify,
             Collect,
             ReadContract,
             ReadExchanges,
@@ -93,7 +110,9 @@ pub fn may(role: Role, action: Action) -> bool {
         // which either may send.
         Role::HealthRepresentative | Role::TeamManager => &[
             Attach,
+            Clarify,
             Collect,
+            Consult,
             ReadBoard,
             ReadContract,
             ReadExchanges,

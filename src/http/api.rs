@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use crate::audit::entry::Event;
@@ -32,14 +32,14 @@ use crate::http::presence::Presence;
 use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
 use crate::http::share::Shares;
+use crate::http::view::{correspondence_view, exchange_view, message_view, timeline_view};
 use crate::message::{
-    AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind, MessageId,
-    Period, Reference, Submission, Target, now, rfc3339, sha256,
+    AgencyId, EnquiryId, Exchange, ExchangeId, IdempotencyKey, Kind, MessageId, Period, Reference,
+    Submission, Target, now, rfc3339, sha256,
 };
 use crate::pki::identity::{Peer, Registry, Standing};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Schemas;
-use crate::store::{StoredEntry, StoredMessage};
 use crate::telemetry::{Limit, Metrics, SubmissionOutcome};
 
 /// What the handlers need.
@@ -347,10 +347,19 @@ fn route(request: &Request) -> &'static str {
         (Some("v1"), Some("rfis"), None, None) => "/v1/rfis",
         (Some("v1"), Some("exchanges"), Some(_), Some(kind)) => match Kind::from_path(kind) {
             Some(Kind::Acknowledgement) => "/v1/exchanges/{id}/acknowledgements",
+            Some(Kind::Cancellation) => "/v1/exchanges/{id}/cancellations",
+            Some(Kind::Clarification) => "/v1/exchanges/{id}/clarifications",
+            Some(Kind::OnwardDisclosure) => "/v1/exchanges/{id}/onward-disclosures",
             Some(Kind::Outcome) => "/v1/exchanges/{id}/outcomes",
             Some(Kind::Response) => "/v1/exchanges/{id}/responses",
+            Some(Kind::SubjectAccessConsultation) => {
+                "/v1/exchanges/{id}/subject-access-consultations"
+            }
+            Some(Kind::SubjectAccessView) => "/v1/exchanges/{id}/subject-access-views",
             Some(Kind::Supplement) => "/v1/exchanges/{id}/supplements",
+            Some(Kind::TelephoneContact) => "/v1/exchanges/{id}/telephone-contacts",
             Some(Kind::TestReply) => "/v1/exchanges/{id}/test-replies",
+            Some(Kind::Transcription) => "/v1/exchanges/{id}/transcriptions",
             Some(Kind::Rfi | Kind::Test) | None => "/v1/exchanges/{id}/{kind}",
         },
         (Some("v1"), Some("attachments"), _, _) => ATTACHMENTS,
@@ -536,10 +545,11 @@ async fn enquiries(
     let exchanges = api.gateway.exchanges(sender.peer.agency(), before, limit).await?;
     let next =
         next_link("/v1/enquiries", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
+    let timers = api.gateway.timers();
     let mut board: Vec<(EnquiryId, Vec<Value>)> = Vec::new();
     // Nobody is enquired about in a test.
     for exchange in exchanges.iter().filter(|exchange| !exchange.is_test()) {
-        let view = exchange_view(exchange, sender.at);
+        let view = exchange_view(exchange, &timers, sender.at);
         match board.iter_mut().find(|(id, _)| *id == exchange.enquiry) {
             Some((_, views)) => views.push(view),
             None => board.push((exchange.enquiry, vec![view])),
@@ -557,7 +567,8 @@ async fn enquiry(
 ) -> Result<Response, Problem> {
     let id: EnquiryId = parse(&id)?;
     let exchanges = api.gateway.enquiry(sender.peer.agency(), &id).await?;
-    let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, sender.at)).collect();
+    let timers = api.gateway.timers();
+    let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, &timers, sender.at)).collect();
     Ok(json_response(&json!({ "exchanges": views, "id": id })))
 }
 
@@ -573,8 +584,9 @@ async fn exchanges(
         next_link("/v1/exchanges", "before", exchanges.last().map(|e| e.id), &exchanges, limit);
     // The hub's people wait for no answer to a test: the operator's command does.
     let is_hub = api.gateway.is_hub(sender.peer.agency());
+    let timers = api.gateway.timers();
     let shown = exchanges.iter().filter(|exchange| !(is_hub && exchange.is_test()));
-    let views: Vec<_> = shown.map(|e| exchange_view(e, sender.at)).collect();
+    let views: Vec<_> = shown.map(|e| exchange_view(e, &timers, sender.at)).collect();
     Ok(with_link(json_response(&json!({ "exchanges": views })), next))
 }
 
@@ -588,7 +600,7 @@ async fn exchange(
     let exchange = api.gateway.exchange(reader, &id).await?;
     sender.hold_to_tests(&exchange)?;
     let timeline = api.gateway.timeline(reader, &id).await?;
-    let mut view = exchange_view(&exchange, sender.at);
+    let mut view = exchange_view(&exchange, &api.gateway.timers(), sender.at);
     view["timeline"] = timeline.iter().map(timeline_view).collect();
     Ok(json_response(&view))
 }
@@ -703,99 +715,6 @@ async fn openapi(_: Sender) -> Response {
 
 /// The API's description, as served.
 pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
-
-/// One exchange as JSON: what it is, how it stands, what in it has not reached whom it is for, and, where
-/// there is none, that there is no answer.
-pub fn exchange_view(exchange: &Exchange, at: Timestamp) -> Value {
-    let mut view = json!({
-        "agency": exchange.agency,
-        "categories": exchange.categories,
-        "enquiry": exchange.enquiry,
-        "hub": exchange.hub,
-        "id": exchange.id,
-        "isOverdue": is_overdue(exchange, at),
-        "openedAt": rfc3339(exchange.opened_at),
-        "priority": exchange.priority,
-        "reference": exchange.reference,
-        "responseRequiredBy": rfc3339(exchange.response_required_by),
-        "rfi": exchange.rfi,
-        "state": exchange.state,
-    });
-    if let Some(result) = exchange.result {
-        view["result"] = json!(result);
-    }
-    if let Some(outcome_at) = exchange.outcome_at {
-        view["outcomeAt"] = json!(rfc3339(outcome_at));
-    }
-    if let Some(undelivered) = exchange.undelivered {
-        view["undelivered"] = json!(undelivered);
-    }
-    match exchange.state {
-        ExchangeState::Requested => view["silence"] = json!("not-collected"),
-        ExchangeState::Received => view["silence"] = json!("collected-no-reply"),
-        ExchangeState::Accepted
-        | ExchangeState::Completed
-        | ExchangeState::InProgress
-        | ExchangeState::Rejected => {}
-    }
-    view
-}
-
-fn is_overdue(exchange: &Exchange, at: Timestamp) -> bool {
-    at > exchange.response_required_by
-        && !exchange.is_test()
-        && !matches!(exchange.state, ExchangeState::Completed | ExchangeState::Rejected)
-}
-
-fn timeline_view(entry: &StoredEntry) -> Value {
-    let mut view = fields_object(entry);
-    view.insert("index".to_owned(), json!(entry.index));
-    Value::Object(view)
-}
-
-pub(super) fn fields_object(entry: &StoredEntry) -> Map<String, Value> {
-    let parsed = entry.fields.as_deref().and_then(|fields| serde_json::from_str(fields).ok());
-    match parsed {
-        Some(Value::Object(map)) => map,
-        _ => Map::new(),
-    }
-}
-
-fn message_view(message: &StoredMessage) -> Value {
-    let envelope = &message.envelope;
-    json!({
-        "contentDigest": event::content_digest(&envelope.digest),
-        "exchange": envelope.exchange,
-        "id": envelope.id,
-        "kind": envelope.kind,
-        "priority": envelope.priority,
-        "reference": envelope.reference,
-        "sender": envelope.sender,
-        "sizeBytes": envelope.size_bytes,
-        "state": message.delivery.as_str(),
-        "time": rfc3339(envelope.time),
-    })
-}
-
-fn correspondence_view(message: &StoredMessage, reader: &AgencyId) -> Value {
-    let envelope = &message.envelope;
-    let (direction, other) = if envelope.sender == *reader {
-        ("sent", &envelope.recipient)
-    } else {
-        ("received", &envelope.sender)
-    };
-    json!({
-        "agency": other,
-        "contentDigest": event::content_digest(&envelope.digest),
-        "direction": direction,
-        "exchange": envelope.exchange,
-        "id": envelope.id,
-        "kind": envelope.kind,
-        "reference": envelope.reference,
-        "state": message.delivery.as_str(),
-        "time": rfc3339(envelope.time),
-    })
-}
 
 #[derive(Deserialize)]
 struct ExchangePage {

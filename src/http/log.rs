@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::entry::Fields;
 use crate::http::api::{
-    Api, Number, Query, ROOM_UNIT, Sender, TEXT, fields_object, json_response, next_link, read,
-    require_json, text_response, with_link,
+    Api, Number, Query, ROOM_UNIT, Sender, TEXT, json_response, next_link, read, require_json,
+    text_response, with_link,
 };
+use crate::http::view::fields_object;
 use crate::message::{AgencyId, rfc3339};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Schemas;

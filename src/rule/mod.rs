@@ -16,10 +16,14 @@ use crate::schema::Violation;
 
 pub(crate) mod acknowledgement;
 pub(crate) mod attachments;
+pub(crate) mod clarification;
+pub(crate) mod contact;
 pub(crate) mod dispatch;
+pub(crate) mod onward_disclosure;
 pub(crate) mod outcome;
 pub(crate) mod response;
 pub(crate) mod rfi;
+pub(crate) mod subject_access;
 pub(crate) mod supplement;
 pub(crate) mod test;
 
@@ -134,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::message::{
-        AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, Priority, Reference,
+        AgencyId, EnquiryId, Exchange, ExchangeId, ExchangeState, Marks, Priority, Reference,
     };
 
     /// Pointers and codes, in the order found.
@@ -162,7 +166,9 @@ mod tests {
             opened_at: noon(),
             state: ExchangeState::Requested,
             result: None,
-            outcome_at: None,
+            marks: Marks::default(),
+            decision: None,
+            needs_attention: false,
             undelivered: None,
             sealing_recipient: String::new(),
         }

@@ -15,15 +15,34 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
         "acknowledgement.v1.schema.json",
         include_str!("../../schemas/acknowledgement.v1.schema.json"),
     ),
+    ("cancellation.v1.schema.json", include_str!("../../schemas/cancellation.v1.schema.json")),
+    ("clarification.v1.schema.json", include_str!("../../schemas/clarification.v1.schema.json")),
     ("common.v1.schema.json", include_str!("../../schemas/common.v1.schema.json")),
     ("dispatch.v1.schema.json", include_str!("../../schemas/dispatch.v1.schema.json")),
     ("envelope.v1.schema.json", include_str!("../../schemas/envelope.v1.schema.json")),
+    (
+        "onward-disclosure.v1.schema.json",
+        include_str!("../../schemas/onward-disclosure.v1.schema.json"),
+    ),
     ("outcome.v1.schema.json", include_str!("../../schemas/outcome.v1.schema.json")),
     ("response.v1.schema.json", include_str!("../../schemas/response.v1.schema.json")),
     ("rfi.v1.schema.json", include_str!("../../schemas/rfi.v1.schema.json")),
+    (
+        "subject-access-consultation.v1.schema.json",
+        include_str!("../../schemas/subject-access-consultation.v1.schema.json"),
+    ),
+    (
+        "subject-access-view.v1.schema.json",
+        include_str!("../../schemas/subject-access-view.v1.schema.json"),
+    ),
     ("supplement.v1.schema.json", include_str!("../../schemas/supplement.v1.schema.json")),
+    (
+        "telephone-contact.v1.schema.json",
+        include_str!("../../schemas/telephone-contact.v1.schema.json"),
+    ),
     ("test-reply.v1.schema.json", include_str!("../../schemas/test-reply.v1.schema.json")),
     ("test.v1.schema.json", include_str!("../../schemas/test.v1.schema.json")),
+    ("transcription.v1.schema.json", include_str!("../../schemas/transcription.v1.schema.json")),
 ];
 
 /// SHA-256 of each kind's schema, in the order of `Kind::ALL`.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::message::{
-    AgencyId, Attachment, Exchange, Kind, MessageId, Priority, ResponseResult, Said, Submission,
-    Target,
+    AgencyId, Attachment, Exchange, ExchangeId, Kind, MessageId, OutcomeCode, Priority,
+    ResponseResult, Said, Submission, Target,
 };
 use crate::rule;
 
@@ -41,6 +41,16 @@ impl Valid {
         }
     }
 
+    /// Its exchange and the message it says it is about, when that is not known to be of the exchange.
+    pub(crate) fn is_about(&self) -> Option<(&ExchangeId, MessageId)> {
+        match &self.content {
+            Content::Reply(reply) if reply.in_reply_to != reply.exchange.rfi => {
+                Some((&reply.exchange.id, reply.in_reply_to))
+            }
+            Content::Reply(_) | Content::Rfi(_) | Content::Test(_) => None,
+        }
+    }
+
     /// The exchange, when its own agency answers the test that it is.
     pub(crate) fn answers_test(&self) -> Option<&Exchange> {
         match &self.content {
@@ -57,7 +67,7 @@ pub(crate) enum Content {
     /// An RFI for one or more agencies.
     Rfi(RfiContent),
     /// Anything said in an exchange that exists.
-    Reply(ReplyContent),
+    Reply(Box<ReplyContent>),
     /// A test of one agency's connection.
     Test(TestContent),
 }
@@ -81,6 +91,8 @@ pub(crate) struct RfiContent {
     pub(crate) persons: Vec<String>,
     pub(crate) priority: Priority,
     pub(crate) response_required_by: Timestamp,
+    /// When the agencies were rung about it, if they were before it is sent (R45).
+    pub(crate) telephoned_at: Option<Timestamp>,
 }
 
 /// One agency to be asked, as the hub named it.
@@ -171,7 +183,7 @@ impl Schemas {
         let content = match (new.target, exchange) {
             (Target::Rfis, _) => Content::Rfi(self.rfi(&body, now)?),
             (Target::Exchange(id, kind), Some(exchange)) if exchange.id == id => {
-                Content::Reply(self.reply(kind, &body, exchange, now)?)
+                Content::Reply(Box::new(self.reply(kind, &body, exchange, now)?))
             }
             (Target::Exchange(..), _) => return Err(Refusal::NoExchange),
             (Target::Test(agency), _) => Content::Test(self.test(&body, agency, now)?),
@@ -248,25 +260,42 @@ impl Schemas {
         let mut found = violations(kind, &body, now);
         found.extend(match kind {
             Kind::Acknowledgement => rule::acknowledgement::violations_in(&body, &exchange),
+            Kind::Cancellation | Kind::TelephoneContact => {
+                rule::contact::violations_in(&body, &exchange)
+            }
+            Kind::Clarification => rule::clarification::violations_in(&body, &exchange),
+            Kind::OnwardDisclosure => rule::onward_disclosure::violations_in(&body, &exchange),
             Kind::Outcome => rule::outcome::violations_in(&body, &exchange),
-            Kind::Response => rule::response::violations_in(&body, &exchange),
+            Kind::Response | Kind::Transcription => rule::response::violations_in(&body, &exchange),
             // These open an exchange; they are not said in one.
             Kind::Rfi | Kind::Test => return Err(Refusal::NoExchange),
+            Kind::SubjectAccessConsultation | Kind::SubjectAccessView => {
+                rule::subject_access::violations_in(&body, &exchange)
+            }
             Kind::Supplement => rule::supplement::violations_in(&body, &exchange),
             Kind::TestReply => rule::test::violations_in(&body, &exchange),
         });
         refuse(found)?;
         let said = said(kind, &body).ok_or_else(unreadable)?;
         let handling = match kind {
-            Kind::Response | Kind::Supplement => {
+            Kind::OnwardDisclosure | Kind::Response | Kind::Supplement | Kind::Transcription => {
                 rule::text(&body, "/onwardDisclosure").map(str::to_owned)
             }
-            Kind::Acknowledgement | Kind::Outcome | Kind::Rfi | Kind::Test | Kind::TestReply => {
-                None
-            }
+            Kind::Acknowledgement
+            | Kind::Cancellation
+            | Kind::Clarification
+            | Kind::Outcome
+            | Kind::Rfi
+            | Kind::SubjectAccessConsultation
+            | Kind::SubjectAccessView
+            | Kind::TelephoneContact
+            | Kind::Test
+            | Kind::TestReply => None,
         };
         let attachments = rule::attachments::named(&body).ok_or_else(unreadable)?;
-        let in_reply_to = exchange.rfi;
+        // Of a question or an answer to one, that; of anything else, the RFI.
+        let in_reply_to =
+            rule::text(&body, "/inReplyTo").and_then(|id| id.parse().ok()).unwrap_or(exchange.rfi);
         Ok(ReplyContent { kind, said, attachments, handling, in_reply_to, exchange })
     }
 }
@@ -275,10 +304,16 @@ impl Schemas {
 fn violations(kind: Kind, body: &Value, now: Timestamp) -> Vec<Violation> {
     match kind {
         Kind::Acknowledgement => rule::acknowledgement::violations(body, now),
+        Kind::Cancellation | Kind::Clarification => rule::attachments::violations(body),
+        Kind::OnwardDisclosure => rule::onward_disclosure::violations(body, now),
         Kind::Outcome => rule::outcome::violations(body, now),
-        Kind::Response => rule::response::violations(body, now),
+        Kind::Response | Kind::Transcription => rule::response::violations(body, now),
         Kind::Rfi => rule::rfi::violations(body, now),
+        Kind::SubjectAccessConsultation | Kind::SubjectAccessView => {
+            rule::subject_access::violations(body, now)
+        }
         Kind::Supplement => rule::supplement::violations(body, now),
+        Kind::TelephoneContact => rule::contact::violations(body, now),
         Kind::Test => rule::test::violations(body, now),
         // All that can be wrong with one is wrong in its exchange.
         Kind::TestReply => Vec::new(),
@@ -328,6 +363,7 @@ fn rfi_content(dispatch: &mut Value) -> Option<RfiContent> {
         persons: rule::rfi::person_ids(&rfi).map(str::to_owned).collect(),
         priority: Priority::parse(rule::text(&rfi, "/priority")?)?,
         response_required_by: rule::instant(&rfi, "/responseRequiredBy")?,
+        telephoned_at: rule::instant(&rfi, "/telephoneContact/madeAt"),
         rfi,
     })
 }
@@ -335,12 +371,28 @@ fn rfi_content(dispatch: &mut Value) -> Option<RfiContent> {
 fn said(kind: Kind, body: &Value) -> Option<Said> {
     Some(match kind {
         Kind::Acknowledgement => {
-            Said::Acknowledgement { will_reply: body.get("willReplyBy").is_some() }
+            Said::Acknowledgement { will_reply_by: rule::instant(body, "/willReplyBy") }
         }
-        Kind::Outcome => Said::Outcome,
-        Kind::Response => Said::Response(ResponseResult::parse(rule::text(body, "/result")?)?),
+        Kind::Cancellation => Said::Cancellation,
+        Kind::Clarification => Said::Clarification,
+        Kind::OnwardDisclosure => Said::OnwardDisclosure,
+        Kind::Outcome => Said::Outcome {
+            outcome: OutcomeCode::parse(rule::text(body, "/outcome")?)?,
+            decided_at: rule::instant(body, "/decidedAt")?,
+        },
+        Kind::Response => Said::Response(result(body)?),
         Kind::Rfi | Kind::Test => return None,
+        Kind::SubjectAccessConsultation => Said::SubjectAccessConsultation,
+        Kind::SubjectAccessView => Said::SubjectAccessView,
         Kind::Supplement => Said::Supplement,
+        Kind::TelephoneContact => {
+            Said::TelephoneContact { made_at: rule::instant(body, "/madeAt")? }
+        }
         Kind::TestReply => Said::TestReply,
+        Kind::Transcription => Said::Transcription(result(body)?),
     })
+}
+
+fn result(body: &Value) -> Option<ResponseResult> {
+    ResponseResult::parse(rule::text(body, "/result")?)
 }

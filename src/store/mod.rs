@@ -16,7 +16,7 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind,
+    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, Marks,
     MediaType, MessageId, Period, Reference, Said, Untimely,
 };
 
@@ -866,6 +866,8 @@ pub struct MessageRows {
     pub delivery: String,
     /// The entry that told its sender that it is late or returned.
     pub told: Option<u64>,
+    /// Whether its exchange asks for attention until the hub has saved it.
+    pub needs_attention: bool,
     /// To whom its enquiry says that it is sealed.
     pub enquiry_recipient: String,
     /// Its exchange.
@@ -877,14 +879,14 @@ pub struct MessageRows {
 pub struct ExchangeRow {
     /// The latest entry about it.
     pub last_entry: u64,
-    /// When the outcome was sent.
-    pub outcome_at: Option<Timestamp>,
     /// Whether there is an answer's result.
     pub has_result: bool,
     /// To whom it says that its messages are sealed.
     pub sealing_recipient: String,
     /// Where it stands.
     pub state: ExchangeState,
+    /// What was said in it and when.
+    pub marks: Marks,
 }
 
 /// What can be wrong with the rows that belong to a message.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::audit::entry::Grant;
-use crate::config::{Config, Home, write_synced};
+use crate::config::{Config, Home, timers, write_synced};
 use crate::directory::Directory;
 use crate::directory::parse::ParseOptions;
 use crate::exchange::Gateway;
@@ -188,6 +188,16 @@ impl Trust {
                 ("register, revocation lists, certificates; the directory stays", Some(error))
             }
         };
+        match timers::load(&self.home, &self.config.timers) {
+            Ok(timers) => {
+                self.gateway.replace_timers(timers);
+                self.concerns.set(BANK_HOLIDAYS, None);
+            }
+            Err(error) => {
+                tracing::warn!(error, "the bank holidays were not taken into use");
+                self.concerns.set(BANK_HOLIDAYS, Some(format!("{error}; those known stay in use")));
+            }
+        }
         self.concerns.set(RELOAD, concern);
         Ok(Reloaded { changed, cut: self.presence.take_cut() })
     }
@@ -557,6 +567,7 @@ const LISTS_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// How long a cut connection may take to be gone.
 const CUT_TIMEOUT: Duration = Duration::from_secs(10);
 
+const BANK_HOLIDAYS: &str = "the bank holidays";
 const ENDINGS: &str = "what ends soon";
 const LISTS: &str = "the revocation lists";
 const LISTS_IN_USE: &str = "changed revocation lists were not taken into use";

@@ -13,8 +13,15 @@ use crate::support::{Agency, HUB, POLICE, TestGateway, case, openapi};
 /// What each operation of the description is.
 fn action(operation: &str) -> Action {
     match operation {
-        "acknowledge" | "answerTest" | "respond" | "supplement" => Action::Answer,
+        "acknowledge"
+        | "answerTest"
+        | "confirmDisclosure"
+        | "giveSubjectAccessView"
+        | "respond"
+        | "supplement" => Action::Answer,
+        "clarify" => Action::Clarify,
         "collectAttachment" | "collectMessage" | "saveMessage" => Action::Collect,
+        "consultOnSubjectAccess" => Action::Consult,
         "cosign" | "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,
         "getExchange" | "listExchanges" => Action::ReadExchanges,
@@ -22,7 +29,7 @@ fn action(operation: &str) -> Action {
         "getNonDelivery" | "getReceipt" | "listMessages" => Action::ReadReceipts,
         "listInbox" => Action::ReadInbox,
         "sendOutcome" => Action::SendOutcome,
-        "sendRfi" => Action::SendRfi,
+        "cancel" | "recordTelephoneContact" | "sendRfi" | "transcribe" => Action::SendRfi,
         "uploadAttachment" => Action::Attach,
         "whoami" => Action::WhoAmI,
         other => panic!("{other} is in no row of this table: who may do it?"),
@@ -33,7 +40,7 @@ fn action(operation: &str) -> Action {
 fn those_who_may(action: Action) -> &'static str {
     match action {
         Action::Answer => "the contact officer or the deputy",
-        Action::Attach | Action::Collect | Action::ReadInbox => {
+        Action::Attach | Action::Clarify | Action::Collect | Action::ReadInbox => {
             "the contact officer, the deputy, the MASH health representative or the MASH Team Manager"
         }
         Action::ReadBoard => {
@@ -43,7 +50,7 @@ fn those_who_may(action: Action) -> &'static str {
             "the auditor, the contact officer, the deputy, the MASH health representative, \
              the MASH Operational Lead or the MASH Team Manager"
         }
-        Action::SendOutcome | Action::SendRfi => {
+        Action::Consult | Action::SendOutcome | Action::SendRfi => {
             "the MASH health representative or the MASH Team Manager"
         }
         Action::ReadContract | Action::ReadLog | Action::Renew | Action::WhoAmI => "everybody",

@@ -40,6 +40,7 @@ mod receipt;
 mod reconcile;
 mod revocation;
 mod rotation;
+mod said;
 mod scrub;
 mod sealing;
 mod simulation;

@@ -30,9 +30,19 @@ fn row(operation: &str) -> &'static [(Thing, &'static [&'static str])] {
     const PARTIES: &[&str] = &[HUB, POLICE];
     match operation {
         "getEnquiry" => &[(Thing::Enquiry, &[HUB])],
-        "acknowledge" | "answerTest" | "getExchange" | "respond" | "sendOutcome" | "supplement" => {
-            &[(Thing::Exchange, PARTIES), (Thing::Reference, PARTIES)]
-        }
+        "acknowledge"
+        | "answerTest"
+        | "cancel"
+        | "clarify"
+        | "confirmDisclosure"
+        | "consultOnSubjectAccess"
+        | "getExchange"
+        | "giveSubjectAccessView"
+        | "recordTelephoneContact"
+        | "respond"
+        | "sendOutcome"
+        | "supplement"
+        | "transcribe" => &[(Thing::Exchange, PARTIES), (Thing::Reference, PARTIES)],
         // A file is another's until it is sent: `attachments::nobody_but_the_recipient_has_a_file`.
         "collectAttachment" => &[],
         "collectMessage" | "saveMessage" => &[(Thing::Asked, &[POLICE]), (Thing::Said, &[HUB])],

@@ -83,6 +83,21 @@ impl Case {
         case
     }
 
+    /// What is sent, of what is said in an exchange by either.
+    fn kind(&self) -> Kind {
+        match self.point {
+            WritePoint::AcceptCancellation => Kind::Cancellation,
+            WritePoint::AcceptClarification => Kind::Clarification,
+            WritePoint::AcceptOnwardDisclosure => Kind::OnwardDisclosure,
+            WritePoint::AcceptSubjectAccessConsultation => Kind::SubjectAccessConsultation,
+            WritePoint::AcceptSubjectAccessView => Kind::SubjectAccessView,
+            WritePoint::AcceptSupplement => Kind::Supplement,
+            WritePoint::AcceptTelephoneContact => Kind::TelephoneContact,
+            WritePoint::AcceptTranscription => Kind::Transcription,
+            other => panic!("{other:?} sends something else"),
+        }
+    }
+
     /// Does what comes before.
     async fn prepare(&mut self, running: &Told, endpoint: &Endpoint) {
         match self.point {
@@ -139,12 +154,28 @@ impl Case {
                 self.ask_one(running, TRUST).await;
                 self.body = case::response(&self.message()).to_string();
             }
-            WritePoint::AcceptSupplement => {
+            WritePoint::AcceptCancellation
+            | WritePoint::AcceptClarification
+            | WritePoint::AcceptTelephoneContact
+            | WritePoint::AcceptTranscription => {
+                self.ask_one(running, TRUST).await;
+                self.body = case::said(self.kind(), &self.message()).to_string();
+            }
+            WritePoint::AcceptOnwardDisclosure
+            | WritePoint::AcceptSubjectAccessConsultation
+            | WritePoint::AcceptSubjectAccessView
+            | WritePoint::AcceptSupplement => {
                 self.ask_one(running, TRUST).await;
                 let response = case::response(&self.message()).to_string();
-                let target = Target::Exchange(self.exchange.unwrap(), Kind::Response);
-                running.submit(TRUST, KEY, target, &response, self.at).await.ok().unwrap();
-                self.body = case::supplement(&self.message()).to_string();
+                let target = |kind| Target::Exchange(self.exchange.unwrap(), kind);
+                let (answers, asks) = (Kind::Response, Kind::SubjectAccessConsultation);
+                running.submit(TRUST, KEY, target(answers), &response, self.at).await.ok().unwrap();
+                if self.point == WritePoint::AcceptSubjectAccessView {
+                    let asked = case::said(asks, &self.message()).to_string();
+                    let key = KEY.replace("8057", "8157");
+                    running.submit(HUB, &key, target(asks), &asked, self.at).await.ok().unwrap();
+                }
+                self.body = case::said(self.kind(), &self.message()).to_string();
             }
             WritePoint::AcceptOutcome => {
                 self.ask_one(running, TRUST).await;
@@ -193,7 +224,14 @@ impl Case {
             WritePoint::AcceptTestReply => (TRUST, reply(Kind::TestReply)),
             WritePoint::AcceptAcknowledgement => (TRUST, reply(Kind::Acknowledgement)),
             WritePoint::AcceptResponse => (TRUST, reply(Kind::Response)),
-            WritePoint::AcceptSupplement => (TRUST, reply(Kind::Supplement)),
+            WritePoint::AcceptClarification
+            | WritePoint::AcceptOnwardDisclosure
+            | WritePoint::AcceptSubjectAccessView
+            | WritePoint::AcceptSupplement => (TRUST, reply(self.kind())),
+            WritePoint::AcceptCancellation
+            | WritePoint::AcceptSubjectAccessConsultation
+            | WritePoint::AcceptTelephoneContact
+            | WritePoint::AcceptTranscription => (HUB, reply(self.kind())),
             WritePoint::AcceptOutcome => (HUB, reply(Kind::Outcome)),
             _ => return self.act_without_key(running, at).await.map(|()| None),
         };
@@ -303,10 +341,17 @@ impl Case {
                 saved.map(|_| ()).map_err(|problem| problem.detail)
             }
             WritePoint::AcceptAcknowledgement
+            | WritePoint::AcceptCancellation
+            | WritePoint::AcceptClarification
+            | WritePoint::AcceptOnwardDisclosure
             | WritePoint::AcceptOutcome
             | WritePoint::AcceptResponse
             | WritePoint::AcceptRfi
+            | WritePoint::AcceptSubjectAccessConsultation
+            | WritePoint::AcceptSubjectAccessView
             | WritePoint::AcceptSupplement
+            | WritePoint::AcceptTelephoneContact
+            | WritePoint::AcceptTranscription
             | WritePoint::AcceptTest
             | WritePoint::AcceptTestReply
             | WritePoint::AllocateReferences => unreachable!("it has a key"),
@@ -506,7 +551,7 @@ impl Effects {
             rows.push(format!("message: {kind} to {to}: {state}"));
             if envelope.kind.opens_exchange() {
                 let exchange = store.exchange(&envelope.exchange).await.unwrap();
-                let outcome = exchange.outcome_at.is_some();
+                let outcome = exchange.marks.outcome_at.is_some();
                 rows.push(format!(
                     "exchange: {} {:?} {:?} {outcome}",
                     exchange.agency, exchange.state, exchange.result

@@ -19,7 +19,7 @@ use crate::cli::connect::{self, Connection};
 use crate::cli::running;
 use crate::cli::sound::{self, Signing};
 use crate::cli::{Context, Exit, Failure, serve};
-use crate::config::Config;
+use crate::config::{Config, timers};
 use crate::directory::{Admission, Directory, Endpoint};
 use crate::exchange::{Gateway, Parts, TIMELINE_MAX};
 use crate::ledger::Ledger;
@@ -333,6 +333,8 @@ async fn gateway(
         files: serve::files(config),
         mailbox: serve::mailbox_limits(config),
         witnesses: config.log.witnesses.clone(),
+        timers: timers::load(&context.home, &config.timers)
+            .map_err(|error| Failure::new(Exit::Failed, error))?,
     }))
 }
 

@@ -16,8 +16,7 @@ use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
 use crate::message::{
-    AgencyId, Exchange, ExchangeId, ExchangeState, Kind, MessageId, Party, ResponseResult, Said,
-    Untimely,
+    AgencyId, Before, Exchange, ExchangeId, ExchangeState, Kind, Marks, MessageId, Said,
 };
 use crate::store::{
     Accept, Applied, AttachedKey, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
@@ -294,7 +293,7 @@ impl Batch<'_> {
                 },
             }
         }
-        if let Some(full) = self.full_mailbox(&messages, mailbox)? {
+        if let Some(full) = self.full_mailbox(&messages, &places, mailbox)? {
             return Ok(Verdict::Known(Applied::MailboxFull(full)));
         }
         if let Some(enquiry) = &enquiry {
@@ -314,7 +313,7 @@ impl Batch<'_> {
                 }
                 (Step::Say(_), None) => return Err(corrupt("what is said has no exchange")),
             };
-            self.insert_message(&message, submission)?;
+            self.insert_message(&message, submission, standing.as_ref())?;
             attachments::bind(self.connection, self.next(), &message.attachments)?;
             self.entries.push(Entry { new: message.entry, previous });
         }
@@ -499,11 +498,16 @@ impl Batch<'_> {
     fn full_mailbox(
         &self,
         messages: &[NewMessage],
+        places: &[Option<Standing>],
         limits: MailboxLimits,
     ) -> Result<Option<AgencyId>, StoreError> {
         let mut waiting: HashMap<&AgencyId, (u64, u64)> = HashMap::new();
-        let from_hub = |message: &&NewMessage| message.envelope.kind.sender() == Party::Hub;
-        for NewMessage { envelope, .. } in messages.iter().filter(from_hub) {
+        for (NewMessage { envelope, .. }, _) in
+            messages.iter().zip(places).filter(|(message, place)| {
+                // Only the hub opens exchanges.
+                place.as_ref().is_none_or(|standing| standing.hub == message.envelope.sender)
+            })
+        {
             let recipient = &envelope.recipient;
             let (count, bytes) = match waiting.get(recipient) {
                 Some(known) => *known,
@@ -539,18 +543,28 @@ impl Batch<'_> {
         let stored = self
             .connection
             .prepare_cached(
-                "/* say */ SELECT state, outcome_ms, last_entry FROM exchanges WHERE id = ?1",
+                "/* say */ SELECT state, answered_ms IS NOT NULL, result IS NOT NULL,
+                 outcome_ms IS NOT NULL, cancelled_ms IS NOT NULL,
+                 consulted_ms > coalesce(viewed_ms, 0), hub, last_entry
+                 FROM exchanges WHERE id = ?1",
             )?
             .query_row([exchange], |row| {
-                let has_outcome = row.get::<_, Option<i64>>(1)?.is_some();
-                Ok((row.get::<_, ExchangeState>(0)?, has_outcome, row::unsigned(row, 2)?))
+                let before = Before {
+                    state: row.get(0)?,
+                    is_answered: row.get(1)?,
+                    has_result: row.get(2)?,
+                    has_outcome: row.get(3)?,
+                    is_cancelled: row.get(4)?,
+                    is_consulted: row.get::<_, Option<bool>>(5)?.unwrap_or_default(),
+                };
+                Ok((before, row.get(6)?, row::unsigned(row, 7)?))
             })
             .optional()?;
-        let Some((state, has_outcome, last_entry)) = stored else {
+        let Some((before, hub, last_entry)) = stored else {
             return Ok(Err(Applied::NotFound));
         };
-        let after: Result<_, Untimely> = state.after(said, has_outcome);
-        Ok(after.map(|state| Standing { state, last_entry }).map_err(Applied::Untimely))
+        let standing = |state| Standing { before, state, hub, last_entry };
+        Ok(before.after(said).map(standing).map_err(Applied::Untimely))
     }
 
     fn step_exchange(
@@ -559,22 +573,53 @@ impl Batch<'_> {
         said: Said,
         standing: &Standing,
     ) -> Result<(), StoreError> {
-        let (result, outcome_ms): (Option<ResponseResult>, _) = match said {
-            Said::Response(result) => (Some(result), None),
-            Said::Outcome => (None, Some(message.envelope.time.as_millisecond())),
-            Said::Acknowledgement { .. } | Said::Supplement | Said::TestReply => (None, None),
-        };
+        let at = Some(message.envelope.time);
+        let mut marks = Marks::default();
+        let mut result = None;
+        match said {
+            Said::Acknowledgement { will_reply_by } => marks.will_reply_by = will_reply_by,
+            Said::Cancellation => marks.cancelled_at = at,
+            Said::Outcome { outcome, decided_at } => {
+                (marks.outcome, marks.decided_at) = (Some(outcome), Some(decided_at));
+                marks.outcome_at = at;
+            }
+            Said::Response(said) => {
+                result = Some(said);
+                marks.answered_at = at.filter(|_| !standing.before.is_answered);
+            }
+            Said::SubjectAccessConsultation => marks.consulted_at = at,
+            Said::SubjectAccessView => marks.viewed_at = at,
+            Said::TelephoneContact { made_at } => marks.telephoned_at = Some(made_at),
+            Said::Transcription(said) => (result, marks.transcribed_at) = (Some(said), at),
+            Said::Clarification | Said::OnwardDisclosure | Said::Supplement | Said::TestReply => {}
+        }
         self.connection
             .prepare_cached(
                 "/* say */ UPDATE exchanges SET state = ?2, result = coalesce(?3, result),
-                 outcome_ms = coalesce(?4, outcome_ms), last_entry = ?5 WHERE id = ?1",
+                 last_entry = ?4, answered_ms = coalesce(?5, answered_ms),
+                 will_reply_by_ms = coalesce(?6, will_reply_by_ms),
+                 transcribed_ms = coalesce(?7, transcribed_ms),
+                 telephoned_ms = coalesce(?8, telephoned_ms), outcome = coalesce(?9, outcome),
+                 decided_ms = coalesce(?10, decided_ms), outcome_ms = coalesce(?11, outcome_ms),
+                 cancelled_ms = coalesce(?12, cancelled_ms),
+                 consulted_ms = coalesce(?13, consulted_ms), viewed_ms = coalesce(?14, viewed_ms)
+                 WHERE id = ?1",
             )?
             .execute(params![
                 message.envelope.exchange,
                 standing.state,
                 result,
-                outcome_ms,
-                integer(self.next())
+                integer(self.next()),
+                row::ms(marks.answered_at),
+                row::ms(marks.will_reply_by),
+                row::ms(marks.transcribed_at),
+                row::ms(marks.telephoned_at),
+                marks.outcome,
+                row::ms(marks.decided_at),
+                row::ms(marks.outcome_at),
+                row::ms(marks.cancelled_at),
+                row::ms(marks.consulted_at),
+                row::ms(marks.viewed_at),
             ])?;
         Ok(())
     }
@@ -742,7 +787,7 @@ impl Batch<'_> {
             .prepare_cached(
                 "/* accept */ INSERT INTO exchanges (id, enquiry, reference, hub, agency, rfi,
                  categories, persons, priority, response_required_by_ms, opened_ms, state, result,
-                 outcome_ms, sealing_recipient, entry, last_entry)
+                 telephoned_ms, sealing_recipient, entry, last_entry)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16)",
             )?
             .execute(params![
@@ -759,7 +804,7 @@ impl Batch<'_> {
                 exchange.opened_at.as_millisecond(),
                 exchange.state,
                 exchange.result,
-                exchange.outcome_at.map(|at| at.as_millisecond()),
+                row::ms(exchange.marks.telephoned_at),
                 exchange.sealing_recipient,
                 integer(self.next())
             ])?;
@@ -770,6 +815,7 @@ impl Batch<'_> {
         &self,
         message: &NewMessage,
         submission: Option<(&[u8; 16], &[u8; 32], u64)>,
+        standing: Option<&Standing>,
     ) -> Result<(), StoreError> {
         let entry = integer(self.next());
         let envelope = &message.envelope;
@@ -811,8 +857,8 @@ impl Batch<'_> {
         self.connection
             .prepare_cached(
                 "/* accept */ INSERT INTO deliveries (entry, recipient, state, endpoint, due_ms,
-                 attempts, since_ms, exchange)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?3 = 'queued', ?7, NULL), ?8)",
+                 attempts, since_ms, exchange, needs_attention)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?3 = 'queued', ?7, NULL), ?8, ?9)",
             )?
             .execute(params![
                 entry,
@@ -822,7 +868,11 @@ impl Batch<'_> {
                 due_ms,
                 attempts,
                 envelope.time.as_millisecond(),
-                envelope.exchange
+                envelope.exchange,
+                standing.is_some_and(|standing| {
+                    standing.before.needs_attention(envelope.kind)
+                        && standing.hub == envelope.recipient
+                })
             ])?;
         self.connection
             .prepare_cached(
@@ -878,7 +928,9 @@ impl Batch<'_> {
 
 /// How an exchange stands after something is said in it.
 struct Standing {
+    before: Before,
     state: ExchangeState,
+    hub: AgencyId,
     /// The latest entry about it before.
     last_entry: u64,
 }

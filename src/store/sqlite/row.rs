@@ -8,8 +8,9 @@ use rusqlite::{Result, Row};
 
 use crate::audit::tree::Hash;
 use crate::message::{
-    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind,
-    MediaType, MessageId, Priority, Reference, ResponseResult, Undelivered,
+    AgencyId, AttachmentId, Decision, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState,
+    Kind, Marks, MediaType, MessageId, OutcomeCode, Priority, Reference, ResponseResult,
+    Undelivered,
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
@@ -34,9 +35,17 @@ pub(super) const ENVELOPE_COLUMNS: usize = 16;
 macro_rules! exchange_columns {
     () => {
         "id, enquiry, reference, hub, agency, rfi, categories, persons, priority, \
-         response_required_by_ms, opened_ms, state, result, outcome_ms, sealing_recipient, \
+         response_required_by_ms, opened_ms, state, result, sealing_recipient, \
          (SELECT max(d.state) FROM deliveries AS d \
-          WHERE d.exchange = exchanges.id AND d.told IS NOT NULL)"
+          WHERE d.exchange = exchanges.id AND d.told IS NOT NULL), \
+         EXISTS (SELECT 1 FROM deliveries AS d WHERE d.exchange = exchanges.id \
+          AND d.needs_attention = 1 AND d.state <> 'saved'), \
+         answered_ms, will_reply_by_ms, transcribed_ms, telephoned_ms, outcome, decided_ms, \
+         outcome_ms, cancelled_ms, consulted_ms, viewed_ms, \
+         (SELECT x.outcome FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry \
+          AND x.decided_ms IS NOT NULL ORDER BY x.decided_ms, x.entry LIMIT 1), \
+         (SELECT min(x.decided_ms) FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry), \
+         (SELECT e.referrer_told_ms FROM enquiries AS e WHERE e.id = exchanges.enquiry)"
     };
 }
 pub(super) use exchange_columns;
@@ -44,6 +53,11 @@ pub(super) use exchange_columns;
 /// A number of ours as SQLite has them. None of ours comes near the sign bit.
 pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// An instant as SQLite has them.
+pub(super) fn ms(at: Option<Timestamp>) -> Option<i64> {
+    at.map(|at| at.as_millisecond())
 }
 
 /// A limit as SQLite has them.
@@ -213,9 +227,35 @@ pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
         opened_at: time(row, 10)?,
         state: row.get(11)?,
         result: row.get(12)?,
-        outcome_at: optional_time(row, 13)?,
-        sealing_recipient: row.get(14)?,
-        undelivered: undelivered(row, 15)?,
+        sealing_recipient: row.get(13)?,
+        undelivered: undelivered(row, 14)?,
+        needs_attention: row.get(15)?,
+        marks: marks(row, 16)?,
+        decision: decision(row, 26)?,
+    })
+}
+
+fn decision(row: &Row<'_>, first: usize) -> Result<Option<Decision>> {
+    let referrer_told_at = optional_time(row, first + 2)?;
+    let outcome: Option<OutcomeCode> = row.get(first)?;
+    let decided = outcome.zip(optional_time(row, first + 1)?);
+    Ok(decided.map(|(outcome, at)| Decision { at, outcome, referrer_told_at }))
+}
+
+/// The last of [`exchange_columns`], from this one on.
+fn marks(row: &Row<'_>, first: usize) -> Result<Marks> {
+    let at = |after: usize| optional_time(row, first + after);
+    Ok(Marks {
+        answered_at: at(0)?,
+        will_reply_by: at(1)?,
+        transcribed_at: at(2)?,
+        telephoned_at: at(3)?,
+        outcome: row.get(first + 4)?,
+        decided_at: at(5)?,
+        outcome_at: at(6)?,
+        cancelled_at: at(7)?,
+        consulted_at: at(8)?,
+        viewed_at: at(9)?,
     })
 }
 
@@ -285,24 +325,28 @@ fn message_rows(
         }
         Some(_) => {}
     }
-    match row.get::<_, Option<AgencyId>>(at(10))? {
+    match row.get::<_, Option<AgencyId>>(at(9))? {
         None => return Ok(Err(RowFault::DeliveryMissing)),
         Some(to) if to != envelope.recipient => return Ok(Err(RowFault::DeliveryRecipient)),
         Some(_) => {}
     }
-    if row.get::<_, Option<ExchangeId>>(at(13))? != Some(envelope.exchange) {
+    if row.get::<_, Option<ExchangeId>>(at(12))? != Some(envelope.exchange) {
         return Ok(Err(RowFault::DeliveryExchange));
     }
     let exchange = ExchangeRow {
         last_entry: unsigned(row, at(5))?,
-        outcome_at: optional_time(row, at(6))?,
-        has_result: row.get(at(7))?,
-        sealing_recipient: row.get(at(8))?,
-        state: row.get(at(9))?,
+        has_result: row.get(at(6))?,
+        sealing_recipient: row.get(at(7))?,
+        state: row.get(at(8))?,
+        marks: marks(row, at(14))?,
     };
-    let delivery = row.get(at(11))?;
-    let told = optional_unsigned(row, at(12))?;
-    Ok(Ok(MessageRows { delivery, told, enquiry_recipient: row.get(at(2))?, exchange }))
+    Ok(Ok(MessageRows {
+        delivery: row.get(at(10))?,
+        told: optional_unsigned(row, at(11))?,
+        needs_attention: row.get(at(13))?,
+        enquiry_recipient: row.get(at(2))?,
+        exchange,
+    }))
 }
 
 /// A certificate: `sha256, serial, agency, issued_ms, not_before_ms, not_after_ms, revoked_ms,
@@ -385,6 +429,7 @@ text_column!(Reference, |text| Reference::parse(text).ok());
 text_column!(ExchangeState, ExchangeState::parse);
 text_column!(Kind, Kind::parse);
 text_column!(MediaType, MediaType::parse);
+text_column!(OutcomeCode, OutcomeCode::parse);
 text_column!(Priority, Priority::parse);
 text_column!(ResponseResult, ResponseResult::parse);
 

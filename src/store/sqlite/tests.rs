@@ -9,7 +9,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit::entry::{Event, NewEntry};
-use crate::message::{Envelope, ExchangeState, Kind, Priority, ResponseResult, Said, hex, now};
+use crate::message::{
+    Envelope, ExchangeState, Kind, Marks, Priority, ResponseResult, Said, hex, now,
+};
 use crate::store::{
     Accept, DeliveryState, Effect, MailboxLimits, NewEnquiry, NewMessage, Record, Step,
 };
@@ -45,7 +47,9 @@ impl Fixture {
             opened_at: at,
             state: ExchangeState::Requested,
             result: None,
-            outcome_at: None,
+            marks: Marks::default(),
+            decision: None,
+            needs_attention: false,
             undelivered: None,
             sealing_recipient: "age1invented".to_owned(),
         };

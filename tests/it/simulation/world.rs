@@ -635,7 +635,7 @@ impl World {
         }
         for (id, exchange) in &self.model.exchanges {
             let stored = store.exchange(id).await.unwrap();
-            let found = (stored.state.as_str(), stored.outcome_at.is_some());
+            let found = (stored.state.as_str(), stored.marks.outcome_at.is_some());
             if found != (exchange.state, exchange.has_outcome) {
                 return Err(format!("exchange {id} is {found:?}, and not {}", exchange.state));
             }

@@ -1,6 +1,7 @@
 //! An invented case: the directory, an RFI, answers.
 
 use jiff::{SignedDuration, Timestamp};
+use mash_gateway::message::Kind;
 use serde_json::{Value, json};
 
 use super::{CLOSED, HUB, POLICE, SURGERY, SUSPENDED, TRUST};
@@ -141,6 +142,55 @@ pub(crate) fn supplement(rfi: &str) -> Value {
         "onwardDisclosure": "not-without-asking-us",
         "lawfulBasis": basis(),
     })
+}
+
+/// Anything that is said in an exchange about the RFI that this message carried.
+pub(crate) fn said(kind: Kind, rfi: &str) -> Value {
+    let hub = json!({ "name": "Oswin Quillfeather", "jobTitle": "Health Representative" });
+    let agency = json!({ "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" });
+    match kind {
+        Kind::Acknowledgement => acknowledgement(rfi),
+        Kind::Cancellation => json!({
+            "inReplyTo": rfi, "cancelledBy": hub, "reason": "no-longer-needed",
+            "why": "The child has moved to another hub's area, and that hub asks.",
+        }),
+        Kind::Clarification => json!({
+            "inReplyTo": rfi, "from": agency, "category": "neglect",
+            "question": "Does this include what her brother's school wrote?",
+        }),
+        Kind::OnwardDisclosure => json!({
+            "inReplyTo": rfi, "onwardDisclosure": "family-may-be-told-part",
+            "answers": [{
+                "category": "neglect", "mayBeTold": "part", "what": "That she came without a coat.",
+            }],
+            "decidedBy": agency, "decidedAt": hours(0),
+        }),
+        Kind::Outcome => outcome(),
+        Kind::Response => response(rfi),
+        Kind::SubjectAccessConsultation => json!({
+            "inReplyTo": rfi, "consultedBy": hub, "receivedAt": hours(-1), "replyBy": hours(100),
+            "aboutPersonIds": ["p1"],
+        }),
+        Kind::SubjectAccessView => json!({
+            "inReplyTo": rfi, "view": "release-in-part", "exemptions": ["protection-of-others"],
+            "answers": [{ "category": "neglect" }],
+            "explanation": "Whoever told us would be known by it.",
+            "decidedBy": agency, "decidedAt": hours(0),
+        }),
+        Kind::Supplement => supplement(rfi),
+        Kind::TelephoneContact => json!({
+            "inReplyTo": rfi, "madeAt": hours(0), "by": hub, "spokeTo": agency,
+            "summary": "They will look today.",
+        }),
+        Kind::Transcription => {
+            let mut answer = response(rfi);
+            answer["channel"] = json!("telephone-transcribed");
+            answer["transcription"] =
+                json!({ "takenBy": hub, "takenAt": hours(0), "readBack": true });
+            answer
+        }
+        Kind::Rfi | Kind::Test | Kind::TestReply => panic!("{kind:?} is said otherwise"),
+    }
 }
 
 /// That the agency will answer.

@@ -40,8 +40,10 @@ macro_rules! write_points {
 }
 
 write_points! {
-    AcceptAcknowledgement, AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSupplement, AcceptTest,
-    AcceptTestReply, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
+    AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptOnwardDisclosure,
+    AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSubjectAccessConsultation,
+    AcceptSubjectAccessView, AcceptSupplement, AcceptTelephoneContact, AcceptTest, AcceptTestReply,
+    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
 }
 
 impl WritePoint {
@@ -70,10 +72,17 @@ impl WritePoint {
                 Step::Open(exchange) if exchange.reference.is_test() => Self::AcceptTest,
                 Step::Open(_) => Self::AcceptRfi,
                 Step::Say(Said::Acknowledgement { .. }) => Self::AcceptAcknowledgement,
-                Step::Say(Said::Outcome) => Self::AcceptOutcome,
+                Step::Say(Said::Cancellation) => Self::AcceptCancellation,
+                Step::Say(Said::Clarification) => Self::AcceptClarification,
+                Step::Say(Said::OnwardDisclosure) => Self::AcceptOnwardDisclosure,
+                Step::Say(Said::Outcome { .. }) => Self::AcceptOutcome,
                 Step::Say(Said::Response(_)) => Self::AcceptResponse,
+                Step::Say(Said::SubjectAccessConsultation) => Self::AcceptSubjectAccessConsultation,
+                Step::Say(Said::SubjectAccessView) => Self::AcceptSubjectAccessView,
                 Step::Say(Said::Supplement) => Self::AcceptSupplement,
+                Step::Say(Said::TelephoneContact { .. }) => Self::AcceptTelephoneContact,
                 Step::Say(Said::TestReply) => Self::AcceptTestReply,
+                Step::Say(Said::Transcription(_)) => Self::AcceptTranscription,
             },
             Change::Record(record) => match &record.effect {
                 Effect::ApproveToken { .. } => Self::ApproveToken,

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 use mash_gateway::audit::checkpoint::{LogKey, LogVerifier};
 use mash_gateway::audit::verify::LogChecker;
-use mash_gateway::config::{Config, Home};
+use mash_gateway::config::{Config, Home, timers};
 use mash_gateway::directory::Directory;
 use mash_gateway::directory::parse::ParseOptions;
 use mash_gateway::exchange::{Gateway, Parts, attachments};
@@ -71,6 +71,7 @@ impl Told {
                 bytes_max: config.limits.mailbox_bytes_max,
             },
             witnesses: config.log.witnesses.clone(),
+            timers: timers::load(&home, &config.timers).unwrap(),
         }));
         let concerns = Arc::new(Concerns::default());
         let settings = Settings::of(&home, &config);
