@@ -33,14 +33,24 @@ RECIPIENTS = {"demo-police": POLICE, "demo-childrens-hospital": SURGERY, "X99999
 # Each kind of message, and where it is sent.
 SAID = {
     "acknowledgement": "/v1/exchanges/{id}/acknowledgements",
+    "cancellation": "/v1/exchanges/{id}/cancellations",
+    "clarification": "/v1/exchanges/{id}/clarifications",
     "dispatch": "/v1/rfis",
+    "onward-disclosure": "/v1/exchanges/{id}/onward-disclosures",
     "outcome": "/v1/exchanges/{id}/outcomes",
     "response": "/v1/exchanges/{id}/responses",
+    "subject-access-consultation": "/v1/exchanges/{id}/subject-access-consultations",
+    "subject-access-view": "/v1/exchanges/{id}/subject-access-views",
     "supplement": "/v1/exchanges/{id}/supplements",
+    "telephone-contact": "/v1/exchanges/{id}/telephone-contacts",
     "test-reply": "/v1/exchanges/{id}/test-replies",
+    "transcription": "/v1/exchanges/{id}/transcriptions",
 }
 # As the log has them.
-KINDS = {"acknowledgement", "outcome", "response", "rfi", "supplement", "test-reply"}
+KINDS = {"rfi" if kind == "dispatch" else kind for kind in SAID}
+# What ends an exchange for others: it has some to itself.
+ENDING = ("cancellation", "transcription")
+RESERVED = 8
 # From so many cases on all of what schemathesis can do is done, and otherwise by chance.
 WHOLE = 5_000
 # What a response has and a supplement has not.
@@ -176,11 +186,8 @@ class Planted:
             for agency in (HUB, POLICE)
         }
         self.described = self.ask(HUB, "GET", "/openapi.json").json()
-        self.asked = []
-        for number in range(ASKED):
-            body = case.dispatch(f"Of case {number}.", [POLICE])
-            one = self.send(HUB, SAID["dispatch"], body)["exchanges"][0]
-            self.asked.append((one["exchange"], one["message"]))
+        self.asked = [self.ask_police(number) for number in range(ASKED)]
+        self.reserved = [self.ask_police(ASKED + number) for number in range(RESERVED)]
         # One that is none of the police's.
         body = case.dispatch("Of another case.", [SURGERY])
         one = self.send(HUB, SAID["dispatch"], body)["exchanges"][0]
@@ -197,6 +204,11 @@ class Planted:
         for exchange, asked in self.asked[: ASKED // 2]:
             self.send(POLICE, SAID["response"].format(id=exchange), case.response("Yes.", asked))
         self.close()
+
+    def ask_police(self, number):
+        body = case.dispatch(f"Of case {number}.", [POLICE])
+        one = self.send(HUB, SAID["dispatch"], body)["exchanges"][0]
+        return one["exchange"], one["message"]
 
     def close(self):
         """Ends the connections: the gateway does not keep those that nothing is asked on."""
@@ -218,16 +230,21 @@ class Planted:
     def of(self, agency):
         """What an agency's cases are made from."""
         exchanges = [[exchange, {"inReplyTo": asked}] for exchange, asked in self.asked]
-        tests = [
-            [exchange, {"inReplyTo": message, "codeWord": word}]
-            for exchange, (message, word) in self.code_words.items()
-        ]
+        reserved = [[exchange, {"inReplyTo": asked}] for exchange, asked in self.reserved]
+        of_kind = {
+            "test-reply": [
+                [exchange, {"inReplyTo": message, "codeWord": word}]
+                for exchange, (message, word) in self.code_words.items()
+            ],
+            # Of those that are answered one, for what is refused.
+            **{kind: [*reserved, exchanges[0]] for kind in ENDING},
+        }
         held = self.ask(agency, "GET", "/v1/inbox").json()["messages"]
         self.close()
         messages = [[message["id"], {}] for message in held]
         messages += [[asked, {}] for _, asked in self.asked]
         names = {
-            f"POST {path}": tests if kind == "test-reply" else exchanges
+            f"POST {path}": of_kind.get(kind, exchanges)
             for kind, path in SAID.items()
             if "{id}" in path
         }
