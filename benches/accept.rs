@@ -217,6 +217,7 @@ fn change(exchange: &Exchange) -> Change {
         time: at,
         priority: exchange.priority,
         handling: None,
+        visible_to: None,
         in_reply_to: Some(exchange.rfi),
         digest: [7; 32],
         size_bytes: BODY_BYTES as u64,
@@ -227,6 +228,7 @@ fn change(exchange: &Exchange) -> Change {
     body_mac[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     Change::Accept(Box::new(Accept {
         token: IdempotencyToken { key_hash: *uuid::Uuid::new_v4().as_bytes(), body_mac },
+        decision: None,
         enquiry: None,
         messages: vec![NewMessage {
             entry: NewEntry::new(&Event::accepted(&envelope, &[9; 32]), at),
@@ -283,7 +285,7 @@ async fn parts() {
         let new = submission();
         let token = mash_gateway::seal::idempotency_token(&new);
         let valid = schemas.check(new, Some(exchange.clone()), now()).ok().unwrap();
-        sealer.seal(directory.route(valid, 0, now()).unwrap(), token, &[]).unwrap();
+        sealer.seal(directory.route(valid, 0, now()).unwrap(), token, None, &[]).unwrap();
     });
     for batch in [1, 8, 64] {
         let begun = Instant::now();

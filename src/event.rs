@@ -75,6 +75,9 @@ fn attributes(envelope: &Envelope, domain: &str) -> Map<String, Value> {
     if let Some(handling) = &envelope.handling {
         put("handling", handling.clone());
     }
+    if let Some(roles) = &envelope.visible_to {
+        put("visibleto", roles.clone());
+    }
     if let Some(message) = &envelope.in_reply_to {
         put("inreplyto", message.to_string());
     }

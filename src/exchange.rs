@@ -5,6 +5,7 @@
 //! `From<…> for Problem` is below.
 
 pub mod attachments;
+pub mod overrides;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use crate::directory::route::{RecipientProblem, RouteError, reference_year, refe
 use crate::event::{self, Payload};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::message::{
-    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MessageId, Period, Reference,
-    Role, Submission, Target, Untimely,
+    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, Kind, MessageId, Period,
+    Reference, Role, Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
@@ -122,7 +123,7 @@ impl Gateway {
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<Answer, Problem> {
         let token = seal::idempotency_token(&new);
         let (desk, certificate) = (new.desk, new.certificate.clone());
-        match self.prepare(new, token, now).await {
+        match self.prepare(new, desk, token, now).await {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
                 // Finds a repeat too: what was accepted before is not accepted again.
@@ -145,6 +146,7 @@ impl Gateway {
     async fn prepare(
         &self,
         new: Submission,
+        desk: Option<Role>,
         token: IdempotencyToken,
         now: Timestamp,
     ) -> Result<Sealed, Problem> {
@@ -156,6 +158,8 @@ impl Gateway {
         let valid = self.schemas.check(new, exchange, now)?;
         self.hold_to_its_test(&valid).await?;
         self.hold_to_its_exchange(&valid).await?;
+        let basis = self.hold_to_its_basis(&valid);
+        let decision = self.decision(&valid, desk);
         let references = match references_wanted(&valid) {
             0 => 0,
             // Nobody else's come to be sent.
@@ -165,8 +169,11 @@ impl Gateway {
         let (pointer, named) = valid.attachments();
         let (sender, named) = (valid.sender.clone(), named.to_vec());
         let routed = self.directory().route(valid, references, now)?;
+        // Not before: who may not send it at all learns that, and nothing of what it would need.
+        basis?;
+        let decision = decision?;
         let files = self.held_files(&sender, &named, pointer).await?;
-        Ok(self.sealer.seal(routed, token, &files)?)
+        Ok(self.sealer.seal(routed, token, decision, &files)?)
     }
 
     // An answer to a test that was not opened proves nothing, so it is none.
@@ -182,6 +189,40 @@ impl Gateway {
             message: "Give the codeWord that stands in the test, in its data.".to_owned(),
         };
         Err(Refusal::Violations(vec![violation]).into())
+    }
+
+    // What depends on who relies on a lawful basis: a public authority has tasks and not interests (R66), and
+    // what needs an appropriate policy document needs one that is on record (R72).
+    fn hold_to_its_basis(&self, valid: &Valid) -> Result<(), Problem> {
+        let Some(basis) = &valid.basis else { return Ok(()) };
+        let directory = self.directory();
+        let Some(sender) = directory.get(&valid.sender) else { return Ok(()) };
+        let mut violations = Vec::new();
+        let mut found = |member: &str, code: &str, message: &str| {
+            let pointer = format!("{}/{member}", basis.pointer);
+            violations.push(Violation {
+                pointer,
+                code: code.to_owned(),
+                message: message.to_owned(),
+            });
+        };
+        if basis.is_legitimate_interests && sender.is_public_authority {
+            found(
+                "article6",
+                "public-authority-legitimate-interests",
+                "Choose another basis: a public authority cannot rely on legitimate interests for its \
+                 tasks. Public task is (e).",
+            );
+        }
+        if basis.needs_policy_document && sender.policy_document.is_none() {
+            found(
+                "appropriatePolicyDocument",
+                "policy-document-not-recorded",
+                "Have the gateway's operator put your agency's appropriate policy document on record \
+                 (mash-gateway apd add), or choose a condition that needs none.",
+            );
+        }
+        if violations.is_empty() { Ok(()) } else { Err(Refusal::Violations(violations).into()) }
     }
 
     // What a question is about, or an answer to one, is a message of the same exchange.
@@ -236,6 +277,7 @@ impl Gateway {
         if stored.envelope.recipient != *reader {
             return Err(not_found());
         }
+        hold_to_roles(&stored.envelope, desk)?;
         let document = self.event(&stored).await?;
         // Once more within the minute is a retry; a program in a loop must not fill the log.
         let is_again = matches!(
@@ -266,6 +308,7 @@ impl Gateway {
         if stored.envelope.recipient != *reader {
             return Err(not_found());
         }
+        hold_to_roles(&stored.envelope, desk)?;
         if stored.delivery == DeliveryState::Saved
             && let Some(first) = self.saved(&stored).await?
         {
@@ -406,8 +449,14 @@ impl Gateway {
         desk: Option<Role>,
         action: Action,
     ) -> Result<(), Problem> {
-        let Some(role) = desk else { return Ok(()) };
         let refused = |detail: String| Err(Problem::new(ProblemType::RoleNotPermitted, detail));
+        let named = || permission::named(&permission::who_may(action));
+        let Some(role) = desk else {
+            return match permission::may_system(action) {
+                true => Ok(()),
+                false => refused(format!("This is for {}, in person.", named())),
+            };
+        };
         let kind = self.directory().get(agency).map(|partner| partner.kind);
         let is_of_agency = kind.is_some_and(|kind| permission::exists_at(role, kind));
         if !is_of_agency && action != Action::WhoAmI {
@@ -421,7 +470,7 @@ impl Gateway {
         if permission::may(role, action) {
             return Ok(());
         }
-        refused(format!("This is for {}.", permission::named(&permission::who_may(action))))
+        refused(format!("This is for {}.", named()))
     }
 
     /// The log's latest checkpoint.
@@ -629,6 +678,7 @@ impl Gateway {
             | Applied::NoRoom
             | Applied::NotFound
             | Applied::OtherState
+            | Applied::OverrideNotRecorded
             | Applied::Replayed(_)
             | Applied::Untimely(_) => Err(not_found()),
         }
@@ -655,6 +705,7 @@ fn answer(applied: Applied) -> Result<Answer, Problem> {
             format!("As much waits for {recipient} as may. Nothing was sent to anybody."),
         )),
         Applied::NoRoom => Err(no_room()),
+        Applied::OverrideNotRecorded => Err(overrides::not_recorded()),
         Applied::Untimely(untimely) => Err(untimely.into()),
         // Another message came first, since this one was looked at.
         Applied::AttachmentGone => Err(attachments::no_longer_held()),
@@ -662,6 +713,18 @@ fn answer(applied: Applied) -> Result<Answer, Problem> {
             Err(not_found())
         }
     }
+}
+
+// A person sees what is for certain roles only in one of them (R40). A system shows what it collects to
+// people itself: the label goes with the message.
+fn hold_to_roles(envelope: &Envelope, desk: Option<Role>) -> Result<(), Problem> {
+    let (Some(role), Some(roles)) = (desk, &envelope.visible_to) else { return Ok(()) };
+    if roles.split(' ').any(|each| each == role.as_str()) {
+        return Ok(());
+    }
+    let those: Vec<_> = roles.split(' ').filter_map(Role::parse).collect();
+    let detail = format!("Its sender shows this to {} only.", permission::named(&those));
+    Err(Problem::new(ProblemType::RoleNotPermitted, detail))
 }
 
 fn code_word(body: &[u8]) -> Option<String> {

@@ -85,6 +85,7 @@ impl Ledger {
         certificate: Option<&str>,
         at: Timestamp,
     ) -> Result<Applied, LedgerError> {
+        let decision = sealed.decision;
         let messages = sealed
             .messages
             .into_iter()
@@ -96,7 +97,10 @@ impl Ledger {
                     Step::Say(said) => event.saying(*said),
                 };
                 let files = message.attachments.iter().map(|file| file.attachment);
-                let event = event.with_files(files.collect()).done_with(certificate);
+                let event = event
+                    .with_files(files.collect())
+                    .spending(decision.as_ref().map(|decision| &decision.code_hash))
+                    .done_with(certificate);
                 NewMessage {
                     entry: self.entry(&event, at),
                     envelope: message.envelope,
@@ -107,7 +111,8 @@ impl Ledger {
                 }
             })
             .collect();
-        let accept = Accept { token: sealed.token, enquiry: sealed.enquiry, messages, mailbox };
+        let accept =
+            Accept { token: sealed.token, enquiry: sealed.enquiry, decision, messages, mailbox };
         self.write(Change::Accept(Box::new(accept))).await
     }
 

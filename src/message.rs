@@ -435,6 +435,9 @@ pub enum Role {
     /// Runs the gateway.
     #[serde(rename = "operator")]
     Operator,
+    /// Assesses the child.
+    #[serde(rename = "social-worker")]
+    SocialWorker,
     /// Decides for the hub; the only one who may override a refused consent (R20).
     #[serde(rename = "mash-team-manager")]
     TeamManager,
@@ -442,13 +445,14 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Auditor,
         Self::ContactOfficer,
         Self::Deputy,
         Self::HealthRepresentative,
         Self::OperationalLead,
         Self::Operator,
+        Self::SocialWorker,
         Self::TeamManager,
     ];
 
@@ -461,6 +465,7 @@ impl Role {
             Self::HealthRepresentative => "mash-health-representative",
             Self::OperationalLead => "mash-operational-lead",
             Self::Operator => "operator",
+            Self::SocialWorker => "social-worker",
             Self::TeamManager => "mash-team-manager",
         }
     }
@@ -479,6 +484,7 @@ impl Role {
             Self::HealthRepresentative => "MASH health representative",
             Self::OperationalLead => "MASH Operational Lead",
             Self::Operator => "operator",
+            Self::SocialWorker => "social worker",
             Self::TeamManager => "MASH Team Manager",
         }
     }
@@ -509,6 +515,8 @@ pub struct Envelope {
     pub priority: Priority,
     /// What the family may be told, on messages that say so (R41, R42).
     pub handling: Option<String>,
+    /// The only roles that may see it, with a space between; all that work with it may when none (R40).
+    pub visible_to: Option<String>,
     /// The message it answers.
     pub in_reply_to: Option<MessageId>,
     /// SHA-256 of the sealed payload, as stored.

@@ -22,14 +22,19 @@ use crate::message::{
     AgencyId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, IdempotencyKey, Kind,
     Marks, MediaType, MessageId, Submission, Target, sha256,
 };
-use crate::store::{AttachedKey, DeliveryState, IdempotencyToken, NewEnquiry, SealedPayload, Step};
+use crate::store::{
+    AttachedKey, DecisionToken, DeliveryState, IdempotencyToken, NewEnquiry, SealedPayload, Step,
+};
 use file::FileKey;
+use uuid::Uuid;
 
 /// A submission whose plaintext is gone; digest and ciphertext remain.
 #[derive(Debug)]
 pub struct Sealed {
     pub(crate) token: IdempotencyToken,
     pub(crate) enquiry: Option<NewEnquiry>,
+    /// The override it spends.
+    pub(crate) decision: Option<DecisionToken>,
     pub(crate) messages: Vec<SealedMessage>,
 }
 
@@ -81,6 +86,7 @@ impl Sealer {
         &self,
         routed: Routed,
         token: IdempotencyToken,
+        decision: Option<DecisionToken>,
         files: &[FileKey],
     ) -> Result<Sealed, SealError> {
         let opened = routed.opens.map(|enquiry| self.new_enquiry(enquiry));
@@ -90,7 +96,7 @@ impl Sealer {
             .into_iter()
             .map(|message| seal_message(message, enquiry_recipient, files))
             .collect::<Result<_, _>>()?;
-        Ok(Sealed { token, enquiry: opened.map(|(enquiry, _)| enquiry), messages })
+        Ok(Sealed { token, enquiry: opened.map(|(enquiry, _)| enquiry), decision, messages })
     }
 
     /// The payload of a stored message. Nothing is returned until the whole of it is verified, and
@@ -211,6 +217,17 @@ pub fn idempotency_token(new: &Submission) -> IdempotencyToken {
     let mut body_mac = [0; 32];
     body_mac.copy_from_slice(mac.sign().as_ref());
     IdempotencyToken { key_hash, body_mac }
+}
+
+/// What is kept of an override, by which what is to be sent is held to what was decided: it tells neither
+/// the code nor the decision.
+pub fn decision_token(code: &Uuid, decided: &[u8]) -> DecisionToken {
+    let mut code_hash = [0; 16];
+    code_hash.copy_from_slice(&sha256(code.as_bytes())[..16]);
+    let mut mac = [0; 32];
+    let key = hmac::Key::new(hmac::HMAC_SHA256, code.as_bytes());
+    mac.copy_from_slice(hmac::sign(&key, decided).as_ref());
+    DecisionToken { code_hash, mac }
 }
 
 /// The name under which an upload is known, so that it is not made twice: of its own sort, apart from
@@ -471,6 +488,7 @@ fn seal_message(
         time: message.time,
         priority: message.priority,
         handling: message.handling,
+        visible_to: message.visible_to,
         in_reply_to: message.in_reply_to,
         digest: sha256(&ciphertext),
         size_bytes: message.plaintext.len() as u64,
@@ -624,7 +642,7 @@ mod tests {
 
     #[test]
     fn sealing_fills_in_what_only_it_knows() {
-        let sealed = sealer().seal(with_body(b"asked"), token(), &[]).unwrap();
+        let sealed = sealer().seal(with_body(b"asked"), token(), None, &[]).unwrap();
         let enquiry = sealed.enquiry.unwrap();
         let [message] = &sealed.messages[..] else { panic!("one message") };
         let Step::Open(exchange) = &message.step else { panic!("an RFI opens its exchange") };
@@ -637,7 +655,7 @@ mod tests {
 
         let mut pushed = with_body(b"asked");
         pushed.messages[0].is_pushed = true;
-        let sealed = sealer().seal(pushed, token(), &[]).unwrap();
+        let sealed = sealer().seal(pushed, token(), None, &[]).unwrap();
         let queued = DeliveryState::Queued { endpoint: 0, at: at(), attempts: 0 };
         assert_eq!(sealed.messages[0].delivery, queued);
     }
@@ -645,13 +663,14 @@ mod tests {
     #[test]
     fn a_reply_is_sealed_to_the_key_of_its_enquiry() {
         let sealer = sealer();
-        let opened = sealer.seal(with_body(b"asked"), token(), &[]).unwrap();
+        let opened = sealer.seal(with_body(b"asked"), token(), None, &[]).unwrap();
         let enquiry = opened.enquiry.unwrap();
         let Step::Open(exchange) = opened.messages.into_iter().next().unwrap().step else {
             panic!("an RFI opens its exchange")
         };
 
-        let sealed = sealer.seal(reply((*exchange).clone(), b"answered"), token(), &[]).unwrap();
+        let sealed =
+            sealer.seal(reply((*exchange).clone(), b"answered"), token(), None, &[]).unwrap();
         assert!(sealed.enquiry.is_none());
         let message = sealed.messages.into_iter().next().unwrap();
         assert!(matches!(message.step, Step::Say(Said::Response(ResponseResult::Complete))));
@@ -663,7 +682,7 @@ mod tests {
 
         let id = exchange.id;
         let keyless = Exchange { sealing_recipient: String::new(), ..*exchange };
-        let error = sealer.seal(reply(keyless, b"answered"), token(), &[]).unwrap_err();
+        let error = sealer.seal(reply(keyless, b"answered"), token(), None, &[]).unwrap_err();
         assert_eq!(error, SealError::EnquiryRecipient(id));
     }
 
@@ -726,7 +745,7 @@ mod tests {
         both_asked.messages.extend(with_body(b"for health").messages);
         both_asked.messages[1].id = MessageId::from_bytes([9; 16]);
         both_asked.messages[1].recipient = agency("health");
-        let sealed = sealer.seal(both_asked, token(), &[]).unwrap();
+        let sealed = sealer.seal(both_asked, token(), None, &[]).unwrap();
         let wrapped_key = sealed.enquiry.unwrap().wrapped_key;
         let [first, second] = &sealed.messages[..] else { panic!("two messages") };
 
@@ -808,7 +827,7 @@ mod tests {
 
         let mut keyless = with_body(b"for police");
         keyless.messages[0].custody = Custody::Agency;
-        let error = sealer.seal(keyless, token(), &[]).unwrap_err();
+        let error = sealer.seal(keyless, token(), None, &[]).unwrap_err();
         assert_eq!(error, SealError::NoAgencyRecipient(agency("police")));
     }
 
@@ -863,7 +882,7 @@ mod tests {
             assert_eq!(check_recipient(&text), Err(InvalidRecipient), "{text}");
             let mut asked = with_body(b"for police");
             asked.messages[0].age_recipients = vec![text.clone()];
-            let error = sealer().seal(asked, token(), &[]).unwrap_err();
+            let error = sealer().seal(asked, token(), None, &[]).unwrap_err();
             assert_eq!(error, SealError::AgencyRecipient(agency("police")));
             assert!(text.is_empty() || !error.to_string().contains(&text));
         }
@@ -999,6 +1018,7 @@ mod tests {
                 time: at(),
                 priority: Priority::Urgent,
                 handling: None,
+                visible_to: None,
                 in_reply_to: None,
                 traceparent: None,
                 plaintext: Zeroizing::new(body.to_vec()),
@@ -1032,7 +1052,7 @@ mod tests {
 
     /// The first message of `routed`, as the store would hold it.
     fn stored(sealer: &Sealer, routed: Routed) -> (Envelope, SealedPayload) {
-        let sealed = sealer.seal(routed, token(), &[]).unwrap();
+        let sealed = sealer.seal(routed, token(), None, &[]).unwrap();
         let message = sealed.messages.into_iter().next().unwrap();
         let payload = SealedPayload {
             ciphertext: Some(message.ciphertext),

@@ -65,7 +65,8 @@ fn examples_get_the_answer_beside_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let kinds: BTreeSet<_> = Kind::ALL.into_iter().map(Kind::as_str).chain([DISPATCH]).collect();
+    let kinds: BTreeSet<_> =
+        Kind::ALL.into_iter().map(Kind::as_str).chain([DISPATCH, OVERRIDE]).collect();
     assert_eq!((&taken, &refused), (&kinds, &kinds), "each kind has examples of both sorts");
 }
 
@@ -135,6 +136,7 @@ fn compare(expected: &Expected, found: Result<(), Refusal>) -> Result<(), String
 fn check(schemas: &Schemas, kind: &str, body: &[u8], now: Timestamp) -> Result<(), Refusal> {
     match kind {
         DISPATCH => schemas.validate_dispatch(body, now),
+        OVERRIDE => schemas.check_override(body, now).map(drop),
         _ => schemas.validate(Kind::parse(kind).expect(kind), body, now),
     }
 }
@@ -155,3 +157,5 @@ fn folder() -> PathBuf {
 }
 
 const DISPATCH: &str = "dispatch";
+/// What the Team Manager records.
+const OVERRIDE: &str = "override";

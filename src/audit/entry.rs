@@ -54,6 +54,8 @@ pub enum EventName {
     EnrolmentTokensVoided,
     /// A connection was refused before anything was said.
     HandshakeRefused,
+    /// The MASH Team Manager recorded an override of missing consent (R20).
+    OverrideRecorded,
     /// A request was refused.
     Refused,
     /// More of the same refusals, counted.
@@ -99,6 +101,7 @@ impl EventName {
             Self::EnrolmentTokenMade => "enrolment-token-made",
             Self::EnrolmentTokensVoided => "enrolment-tokens-voided",
             Self::HandshakeRefused => "handshake-refused",
+            Self::OverrideRecorded => "override-recorded",
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
             Self::Returned => "returned",
@@ -202,6 +205,10 @@ impl Event {
             Some(handling) => event.with("handling", handling.as_str()),
             None => event,
         };
+        let event = match &envelope.visible_to {
+            Some(roles) => event.with("visibleTo", roles.as_str()),
+            None => event,
+        };
         let event = match envelope.in_reply_to {
             Some(message) => event.with("inReplyTo", message.to_string()),
             None => event,
@@ -214,6 +221,19 @@ impl Event {
         files.sort_unstable();
         let ids: Vec<_> = files.iter().map(ToString::to_string).collect();
         if ids.is_empty() { self } else { self.with("attachments", ids.join(" ")) }
+    }
+
+    /// The same, of an RFI that goes on without consent, as was decided: by the hash of the decision's code.
+    pub fn spending(self, decision: Option<&[u8; 16]>) -> Self {
+        match decision {
+            Some(code_hash) => self.with("decision", hex(code_hash)),
+            None => self,
+        }
+    }
+
+    /// The MASH Team Manager of the hub recorded an override; known by the hash of its code.
+    pub fn override_recorded(hub: &AgencyId, code_hash: &[u8; 16]) -> Self {
+        Self::of(EventName::OverrideRecorded).by(Some(hub)).with("decision", hex(code_hash))
     }
 
     /// An agency uploaded a file; `digest` is the SHA-256 of what was sealed of it. Never its name.

@@ -252,6 +252,7 @@ mod tests {
             time: at(),
             priority: Priority::Urgent,
             handling: None,
+            visible_to: None,
             in_reply_to: None,
             digest: [1; 32],
             size_bytes: 9,

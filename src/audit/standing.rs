@@ -24,6 +24,8 @@ pub(super) struct Standing {
     messages: HashMap<MessageId, Delivery>,
     exchanges: HashMap<ExchangeId, Exchange>,
     credentials: Credentials,
+    /// Overrides on record by the hash of their codes, and the enquiry that each was spent on.
+    decisions: HashMap<String, Option<String>>,
     pub(super) files: Files,
 }
 
@@ -73,6 +75,7 @@ impl Standing {
         let event = text("event");
         self.credentials.entry(entry.index, fields)?;
         self.files.entry(entry.index, fields)?;
+        self.decided(fields)?;
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -114,6 +117,22 @@ impl Standing {
             exchange.has_reached |= is_opening && has_reached;
         }
         Ok(())
+    }
+
+    // An override is recorded before it is spent, and spent on one enquiry.
+    fn decided(&mut self, fields: &Fields) -> Result<(), Fault> {
+        let Some(decision) = fields.get("decision") else { return Ok(()) };
+        if fields.get("event") == Some(EventName::OverrideRecorded.as_str()) {
+            self.decisions.insert(decision.to_owned(), None);
+            return Ok(());
+        }
+        let spent = self.decisions.get_mut(decision).ok_or(Fault::Decision)?;
+        let enquiry = fields.get("enquiry").unwrap_or_default();
+        if spent.get_or_insert_with(|| enquiry.to_owned()) == enquiry {
+            Ok(())
+        } else {
+            Err(Fault::Decision)
+        }
     }
 
     /// Takes in the rows of the message that the latest entry accepted.

@@ -49,6 +49,9 @@ pub enum Fault {
     /// The timeline of its exchange leaves something out.
     #[error("the timeline of its exchange is not what was logged")]
     Chain,
+    /// An RFI goes on without consent by a decision that was not recorded, or was spent.
+    #[error("the override it names was not recorded before, or was spent on another enquiry")]
+    Decision,
     /// The delivery of its message is not where entries say.
     #[error("the delivery of the message it accepted does not stand as was logged")]
     Delivery,
@@ -245,6 +248,7 @@ pub(super) fn compare(
     let hints = [
         ("custody", custody, fields.get("custody")),
         ("handling", envelope.handling.as_deref(), fields.get("handling")),
+        ("readers", envelope.visible_to.as_deref(), fields.get("visibleTo")),
     ];
     for (name, stored, logged) in hints {
         if stored != logged {

@@ -145,9 +145,13 @@ impl Gateway {
 
     /// Posts what is no message: posted twice, it does no more than once.
     pub(super) async fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.post_bytes(path, body.to_string().into_bytes()).await
+    }
+
+    // The same, of what is JSON already, as it stands in a file.
+    pub(super) async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
         let json = HeaderValue::from_static("application/json");
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
-        let body = body.to_string().into_bytes();
         let response = self.request(Method::POST, path, headers, body).await?;
         Ok(serde_json::from_slice(&response.body)?)
     }

@@ -56,6 +56,27 @@ pub(super) enum Outcome {
     Send(Reply),
 }
 
+/// The MASH Team Manager's decision to go on without consent.
+#[derive(Subcommand)]
+pub(super) enum Override {
+    /// Put a decision on record, as the Team Manager, with a certificate of your own
+    #[command(after_help = "Example:
+  mash-gateway override record decision.json --cert manager.pem --key manager.key --ca ca.pem
+
+The file has consent, override and persons as the request will have them, word for word. What is printed
+is the code that the request names the decision by (override.decisionCode), good for one request, and a
+paragraph for the child's record. The gateway does not keep the code.")]
+    Record(Record),
+}
+
+#[derive(Args)]
+pub(super) struct Record {
+    /// The decision, JSON
+    file: PathBuf,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 /// What agencies sent, and somebody who asks for what is held about them.
 #[derive(Subcommand)]
 pub(super) enum SubjectAccess {
@@ -130,6 +151,33 @@ impl Outcome {
         match self {
             Self::Send(reply) => reply.run(context, Kind::Outcome),
         }
+    }
+}
+
+impl Override {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Record(record) => block_on(record.run(context)),
+        }
+    }
+}
+
+impl Record {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let gateway = self.connection.open()?;
+        let body = read_bytes(&self.file)?;
+        let recorded = gateway.post_bytes("/v1/overrides", body).await?;
+        context.result(
+            &recorded,
+            format!(
+                "recorded at {}, entry {}\ncode for the request: {}\nfor the child's record:\n  {}",
+                text(&recorded, "recordedAt"),
+                recorded["entry"],
+                text(&recorded, "decisionCode"),
+                text(&recorded, "textForRecord")
+            ),
+        );
+        Ok(())
     }
 }
 

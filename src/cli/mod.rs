@@ -154,6 +154,9 @@ about; without it, that is the request.")]
   mash-gateway confirm-disclosure RFI-2026-000001-H may-be-told.json \\
       --cert police.pem --key police.key --ca ca.pem")]
     ConfirmDisclosure(exchange::Reply),
+    /// The MASH Team Manager's decision to go on without consent
+    #[command(subcommand)]
+    Override(exchange::Override),
     /// What may be released to somebody who asks for what is held about them
     #[command(subcommand)]
     SubjectAccess(exchange::SubjectAccess),
@@ -215,6 +218,7 @@ impl Command {
                 Ok(())
             }
             Self::Outcome(command) => command.run(context),
+            Self::Override(command) => command.run(context),
             Self::Partner(command) => command.run(context),
             Self::Receipt(command) => command.run(context),
             Self::Reconcile(command) => command.run(context),

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Context, Exit, Failure};
 use crate::message::{Kind, now};
 use crate::problem::Problem;
+use crate::rule::law::{Power, powers};
 use crate::schema::Schemas;
 
 /// The contract, offline.
@@ -17,6 +18,14 @@ pub(super) enum Schema {
     #[command(after_help = "Example:
   mash-gateway schema list")]
     List,
+    /// List the powers in law that a lawful basis may name
+    #[command(after_help = "Examples:
+  mash-gateway schema powers
+  mash-gateway schema powers --json     with where each can be read
+
+Corrected where the agreement errs. The list is not exhaustive: any other power is named as other, in
+words (otherPower).")]
+    Powers,
     /// Check a payload; exit 3 if it is not valid
     #[command(after_help = "Example:
   mash-gateway schema validate response answer.json")]
@@ -25,7 +34,7 @@ pub(super) enum Schema {
 
 #[derive(Args)]
 pub(super) struct Validate {
-    /// dispatch (what rfi send takes), rfi, response, acknowledgement, outcome or supplement
+    /// dispatch (what rfi send takes), override (what override record takes), rfi, response, …
     kind: String,
     /// The payload, JSON
     file: PathBuf,
@@ -39,9 +48,30 @@ impl Schema {
                 context.result(&json!({ "schemas": names }), names.join("\n"));
                 Ok(())
             }
+            Self::Powers => {
+                let lines: Vec<_> = powers().iter().flat_map(power_lines).collect();
+                context.result(&json!({ "powers": powers() }), lines.join("\n"));
+                Ok(())
+            }
             Self::Validate(validate) => validate.run(context),
         }
     }
+}
+
+fn power_lines(power: &Power) -> Vec<String> {
+    let mut lines = vec![power.code.clone(), format!("    {}: {}", power.title, power.about)];
+    if let Some(to) = power.valid_to {
+        let instead = match &power.successor {
+            Some(successor) => format!("; in its place: {successor}"),
+            None => String::new(),
+        };
+        lines.push(format!("    ended on {to}{instead}"));
+    }
+    if let Some(says) = &power.agreement_says {
+        lines.push(format!("    the agreement says: {says}"));
+    }
+    lines.extend(power.note.iter().map(|note| format!("    {note}")));
+    lines
 }
 
 impl Validate {
@@ -52,10 +82,15 @@ impl Validate {
         let schemas = Schemas::compiled();
         let verdict = match (self.kind.as_str(), Kind::parse(&self.kind)) {
             ("dispatch", _) => schemas.validate_dispatch(&body, now()),
+            ("override", _) => schemas.check_override(&body, now()).map(drop),
             (_, Some(kind)) => schemas.validate(kind, &body, now()),
             (_, None) => {
-                return Err(Failure::new(Exit::Misused, "there is no schema for that kind")
-                    .hint("one of rfi, dispatch, response, acknowledgement, outcome, supplement, test, test-reply"));
+                return Err(Failure::new(Exit::Misused, "there is no schema for that kind").hint(
+                    format!(
+                        "one of dispatch, override, {}",
+                        Kind::ALL.map(Kind::as_str).join(", ")
+                    ),
+                ));
             }
         };
         match verdict.map_err(Problem::from) {

@@ -347,6 +347,7 @@ pub(crate) struct RoutedMessage {
     pub(crate) time: Timestamp,
     pub(crate) priority: Priority,
     pub(crate) handling: Option<String>,
+    pub(crate) visible_to: Option<String>,
     pub(crate) in_reply_to: Option<MessageId>,
     pub(crate) traceparent: Option<String>,
     /// SHA-256 of the schema the payload satisfies.

@@ -1,6 +1,7 @@
 //! Who at a desk may do what (R7): one table, and everything that is said of it comes from it.
 //!
-//! An agency's system may do all that its agency may; a person only what the role is there for.
+//! An agency's system may do all that its agency may, but for what a person has to decide; a person only
+//! what the role is there for.
 //! Which of an agency's own things these are is not decided here, but where they are looked up.
 
 use super::AgencyKind;
@@ -19,6 +20,8 @@ pub enum Action {
     Collect,
     /// Ask an agency what may be released to somebody who asks for what is held about them.
     Consult,
+    /// Record that consent that is missing is overridden (R20): a decision of a person, and of no system.
+    Override,
     /// See the hub's board: every enquiry, and how each agency stands.
     ReadBoard,
     /// See the contract: the schemas and the API's description.
@@ -43,12 +46,13 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Answer,
         Self::Attach,
         Self::Clarify,
         Self::Collect,
         Self::Consult,
+        Self::Override,
         Self::ReadBoard,
         Self::ReadContract,
         Self::ReadExchanges,
@@ -86,8 +90,8 @@ impl Action {
 /// Whether this role may do this.
 pub fn may(role: Role, action: Action) -> bool {
     use Action::{
-        Answer, Attach, Clarify, Collect, Consult, ReadBoard, ReadContract, ReadExchanges,
-        ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, WhoAmI,
+        Answer, Attach, Clarify, Collect, Consult, Override, ReadBoard, ReadContract,
+        ReadExchanges, ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, WhoAmI,
     };
     let actions: &[Action] = match role {
         // Whether it was done as agreed can be seen without reading what was said.
@@ -106,8 +110,8 @@ pub fn may(role: Role, action: Action) -> bool {
             Renew,
             WhoAmI,
         ],
-        // The Team Manager's override (R20) is a decision of that manager's own. It is on the RFI,
-        // which either may send.
+        // The override (R20) is the Team Manager's alone. It is on the RFI, which either may send.
+        Role::TeamManager if action == Override => &[Override],
         Role::HealthRepresentative | Role::TeamManager => &[
             Attach,
             Clarify,
@@ -124,6 +128,18 @@ pub fn may(role: Role, action: Action) -> bool {
             Renew,
             WhoAmI,
         ],
+        // Assesses the child: sees what agencies know, and what the police let nobody else see (R40).
+        Role::SocialWorker => &[
+            Collect,
+            ReadBoard,
+            ReadContract,
+            ReadExchanges,
+            ReadInbox,
+            ReadLog,
+            ReadReceipts,
+            Renew,
+            WhoAmI,
+        ],
         // Sees how the hub's work stands, and not what is in it. Notices of incidents (R93) will be
         // this role's to send.
         Role::OperationalLead => {
@@ -133,6 +149,11 @@ pub fn may(role: Role, action: Action) -> bool {
         Role::Operator => &[ReadContract, ReadLog, Renew, WhoAmI],
     };
     actions.contains(&action)
+}
+
+/// Whether an agency's system may do this, if its agency may: all but what a person has to decide.
+pub fn may_system(action: Action) -> bool {
+    action != Action::Override
 }
 
 /// Every role that may do this.
@@ -146,9 +167,11 @@ pub fn exists_at(role: Role, kind: AgencyKind) -> bool {
     match role {
         Role::Auditor => true,
         Role::ContactOfficer | Role::Deputy => !is_hub,
-        Role::HealthRepresentative | Role::OperationalLead | Role::Operator | Role::TeamManager => {
-            is_hub
-        }
+        Role::HealthRepresentative
+        | Role::OperationalLead
+        | Role::Operator
+        | Role::SocialWorker
+        | Role::TeamManager => is_hub,
     }
 }
 

@@ -127,6 +127,9 @@ impl RecipientFault {
     }
 }
 
+/// Who at the hub sees what the police say, when the police do not say who: names of roles (R40).
+const POLICE_ROLES: &str = "mash-team-manager social-worker";
+
 /// The year whose numbers references given at `now` are taken from (UTC).
 pub fn reference_year(now: Timestamp) -> i16 {
     TimeZone::UTC.to_datetime(now).year()
@@ -165,7 +168,7 @@ impl Directory {
                 return Err(RouteError::SenderInactive(sender.status_at(now)));
             }
         }
-        let Valid { sender, received_at, traceparent, body, content } = valid;
+        let Valid { sender, received_at, traceparent, body, content, .. } = valid;
         let common = Common { sender: &sender, time: received_at, traceparent, now };
         let (opens, messages) = match content {
             Content::Rfi(rfi) => {
@@ -226,6 +229,7 @@ impl Directory {
                 time: common.time,
                 priority,
                 handling: None,
+                visible_to: None,
                 in_reply_to: None,
                 traceparent: common.traceparent.clone(),
                 schema_digest: Schemas::digest(Kind::Rfi),
@@ -250,7 +254,7 @@ impl Directory {
         reply: ReplyContent,
         plaintext: Zeroizing<Vec<u8>>,
     ) -> Result<RoutedMessage, RouteError> {
-        let ReplyContent { exchange, kind, said, handling, in_reply_to, .. } = reply;
+        let ReplyContent { exchange, kind, said, handling, visible_to, in_reply_to, .. } = reply;
         let party = exchange.party(common.sender).ok_or(RouteError::NotYours)?;
         if let Some(says) = kind.sender().filter(|says| *says != party) {
             return Err(RouteError::WrongParty { kind, says });
@@ -260,6 +264,10 @@ impl Directory {
             Party::Hub => &exchange.agency,
         };
         let partner = self.get(recipient).ok_or(RouteError::OtherPartyUnknown)?;
+        // Police information is for those who assess and decide, unless the police say otherwise (R40).
+        let is_police = self.get(common.sender).is_some_and(|own| own.kind == AgencyKind::Police);
+        let visible_to = visible_to
+            .or_else(|| (is_police && handling.is_some()).then(|| POLICE_ROLES.to_owned()));
         Ok(RoutedMessage {
             id: MessageId::new(common.now),
             kind,
@@ -271,6 +279,7 @@ impl Directory {
             time: common.time,
             priority: exchange.priority,
             handling,
+            visible_to,
             in_reply_to: Some(in_reply_to),
             traceparent: common.traceparent.clone(),
             schema_digest: Schemas::digest(kind),
@@ -309,6 +318,7 @@ impl Directory {
             time: common.time,
             priority: Priority::Routine,
             handling: None,
+            visible_to: None,
             in_reply_to: None,
             traceparent: common.traceparent.clone(),
             schema_digest: Schemas::digest(Kind::Test),
@@ -493,6 +503,7 @@ agency = [
             received_at: now(),
             traceparent: Some("trace".to_owned()),
             body: Zeroizing::new(b"{ \"as\": \"received\" }\n".to_vec()),
+            basis: None,
             content,
         }
     }
@@ -547,7 +558,15 @@ agency = [
         let in_reply_to = exchange.rfi;
         let handling = Some("family-may-be-told".to_owned());
         let attachments = Vec::new();
-        let content = ReplyContent { exchange, kind, said, attachments, handling, in_reply_to };
+        let content = ReplyContent {
+            exchange,
+            kind,
+            said,
+            attachments,
+            handling,
+            visible_to: None,
+            in_reply_to,
+        };
         valid(sender, Content::Reply(Box::new(content)))
     }
 

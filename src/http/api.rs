@@ -18,7 +18,7 @@ use hyper::body::Body as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::audit::entry::Event;
 use crate::directory::Admission;
@@ -28,6 +28,7 @@ use crate::exchange::{Answer, Gateway};
 use crate::http::attachments::{Transfers, attach, collect_attachment};
 use crate::http::connection::Guest;
 use crate::http::log;
+use crate::http::overrides;
 use crate::http::presence::Presence;
 use crate::http::rate::Rate;
 use crate::http::refusals::Refusals;
@@ -85,6 +86,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/exchanges", may(&api, Action::ReadExchanges, get(exchanges)))
         .route("/v1/exchanges/{id}", may(&api, Action::ReadExchanges, get(exchange)))
         .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
+        .route("/v1/overrides", may(&api, Action::Override, post(overrides::record)))
         .route("/v1/attachments", may(&api, Action::Attach, post(attach)))
         .route("/v1/attachments/{id}", may(&api, Action::Collect, get(collect_attachment)))
         .route("/v1/messages", may(&api, Action::ReadReceipts, get(messages)))
@@ -366,6 +368,7 @@ fn route(request: &Request) -> &'static str {
         (Some("v1"), Some("exchanges"), _, _) => "/v1/exchanges",
         (Some("v1"), Some("enquiries"), _, _) => "/v1/enquiries",
         (Some("v1"), Some("inbox"), _, _) => "/v1/inbox",
+        (Some("v1"), Some("overrides"), _, _) => "/v1/overrides",
         (Some("v1"), Some("messages"), _, _) => "/v1/messages",
         (Some("v1"), Some("log"), _, _) => "/v1/log",
         (Some("v1"), Some("schemas"), _, _) => "/v1/schemas",
@@ -512,16 +515,7 @@ async fn accept(
     body: Body,
 ) -> Result<Answer, Problem> {
     let idempotency_key = idempotency_key(headers)?;
-    require_json(headers)?;
-    // As much as it may turn out to be, until it is sealed: all bodies together have a limit too.
-    let most = body.size_hint().upper().unwrap_or(u64::MAX).min(api.body_bytes_max as u64);
-    let room = u32::try_from(most.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
-    let _room = api.room.try_acquire_many(room).map_err(|_| {
-        api.metrics.limit_reached(Limit::BodiesAtOnce);
-        Problem::new(ProblemType::Busy, "As many bodies as fit are being read already.")
-    })?;
-    let body = read(body, api.body_bytes_max).await?;
-    check_digest(headers, &body)?;
+    let (body, _room) = self::body(api, headers, body).await?;
     let new = Submission {
         sender: sender.peer.agency().clone(),
         desk: sender.peer.role(),
@@ -532,6 +526,25 @@ async fn accept(
         certificate: Some(sender.peer.serial().to_owned()),
     };
     api.gateway.submit(new, sender.at).await
+}
+
+// A body of JSON, and the memory it takes: all bodies together have a limit too.
+pub(super) async fn body<'a>(
+    api: &'a Api,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Vec<u8>, SemaphorePermit<'a>), Problem> {
+    require_json(headers)?;
+    // As much as it may turn out to be, until it is sealed.
+    let most = body.size_hint().upper().unwrap_or(u64::MAX).min(api.body_bytes_max as u64);
+    let room = u32::try_from(most.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
+    let room = api.room.try_acquire_many(room).map_err(|_| {
+        api.metrics.limit_reached(Limit::BodiesAtOnce);
+        Problem::new(ProblemType::Busy, "As many bodies as fit are being read already.")
+    })?;
+    let body = read(body, api.body_bytes_max).await?;
+    check_digest(headers, &body)?;
+    Ok((body, room))
 }
 
 async fn enquiries(

@@ -44,7 +44,9 @@ pub(super) async fn cosign(
     let body = read(body, NOTE_BYTES_MAX).await?;
     let body = Schemas::parse(&body)
         .map_err(|fault| Problem::new(ProblemType::NotJson, fault.to_string()))?;
-    let note = body.get("note").and_then(Value::as_str).unwrap_or_default();
+    // The note alone: what else there is has not been said what it means.
+    let note = body.as_object().filter(|members| members.len() == 1);
+    let note = note.and_then(|members| members.get("note")?.as_str()).unwrap_or_default();
     let (size, cosignatures) = api.gateway.cosign(note, sender.at).await?;
     let views: Vec<_> = cosignatures
         .iter()

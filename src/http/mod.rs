@@ -13,6 +13,7 @@ pub mod handshakes;
 pub mod health;
 pub mod host;
 mod log;
+mod overrides;
 pub mod presence;
 pub mod rate;
 pub mod refusals;

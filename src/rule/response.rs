@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    answers, are_listed, attachments, has_begun, has_happened, is_to_come, items,
+    answers, are_listed, attachments, has_begun, has_happened, is_to_come, items, law,
     person_not_in_rfi, text, violation,
 };
 use crate::message::Exchange;
@@ -20,6 +20,7 @@ pub(crate) fn violations(response: &Value, now: Timestamp) -> Vec<Violation> {
     found.extend(has_begun(response, "/asOf", now));
     found.extend(last_seen(response, "/answers", now));
     found.extend(attachments::violations(response));
+    found.extend(law::violations(response, now));
     found
 }
 

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    are_listed, attachments, has_begun, has_happened, instant, is_to_come, items, text, texts,
-    violation,
+    are_listed, attachments, has_begun, has_happened, instant, is_to_come, items, law,
+    person_not_in_rfi, text, texts, violation,
 };
 use crate::schema::Violation;
 
@@ -27,9 +27,20 @@ pub(crate) fn violations(rfi: &Value, now: Timestamp) -> Vec<Violation> {
     found.extend(categories(rfi));
     found.extend(attachments::violations(rfi));
     found.extend(attachments::copies(rfi));
+    found.extend(law::violations(rfi, now));
+    for whose in ["child", "otherFamilyContacts", "parentOrGuardian"] {
+        found.extend(has_begun(rfi, &format!("/consent/{whose}/givenOn"), now));
+    }
     for (index, _) in items(rfi, "/reason/previousMashEnquiries") {
         found.extend(has_begun(rfi, &format!("/reason/previousMashEnquiries/{index}/date"), now));
     }
+    found
+}
+
+/// What is wrong with an override recorded `now`, beyond its schema: as in the RFI it is about.
+pub(crate) fn override_violations(decided: &Value, now: Timestamp) -> Vec<Violation> {
+    let mut found: Vec<_> = has_happened(decided, "/override/decidedAt", now).into_iter().collect();
+    found.extend(persons(decided, now));
     found
 }
 
@@ -65,6 +76,13 @@ fn persons(rfi: &Value, now: Timestamp) -> Vec<Violation> {
             ));
         }
         found.extend(has_begun(rfi, &format!("{place}/birthDate"), now));
+    }
+    // Twins have one mother, who is listed as a person (R5).
+    for (index, person) in items(rfi, "/persons") {
+        let mother = text(person, "/motherPersonId");
+        if mother.is_some_and(|id| !known.contains(id) || text(person, "/personId") == Some(id)) {
+            found.push(person_not_in_rfi(format!("/persons/{index}/motherPersonId")));
+        }
     }
     found.extend(are_listed(rfi, "/doNotInform", &known));
     for (index, _) in items(rfi, "/persons") {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::response::{last_seen, not_asked, not_listed};
-use super::{answers, attachments, has_begun};
+use super::{answers, attachments, has_begun, law};
 use crate::message::Exchange;
 use crate::schema::Violation;
 
@@ -13,6 +13,7 @@ pub(crate) fn violations(supplement: &Value, now: Timestamp) -> Vec<Violation> {
     let mut found: Vec<_> = has_begun(supplement, "/asOf", now).into_iter().collect();
     found.extend(last_seen(supplement, "/answers", now));
     found.extend(attachments::violations(supplement));
+    found.extend(law::violations(supplement, now));
     found
 }
 

@@ -25,6 +25,7 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
         include_str!("../../schemas/onward-disclosure.v1.schema.json"),
     ),
     ("outcome.v1.schema.json", include_str!("../../schemas/outcome.v1.schema.json")),
+    ("override.v1.schema.json", include_str!("../../schemas/override.v1.schema.json")),
     ("response.v1.schema.json", include_str!("../../schemas/response.v1.schema.json")),
     ("rfi.v1.schema.json", include_str!("../../schemas/rfi.v1.schema.json")),
     (

@@ -28,7 +28,19 @@ pub struct Valid {
     pub(crate) traceparent: Option<String>,
     /// The body as received, byte for byte.
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// What of its lawful basis depends on who sends it.
+    pub(crate) basis: Option<Basis>,
     pub(crate) content: Content,
+}
+
+/// What of a lawful basis depends on who relies on it.
+pub(crate) struct Basis {
+    /// Where it stands in the body.
+    pub(crate) pointer: &'static str,
+    /// Whether it is legitimate interests: Article 6(1)(f).
+    pub(crate) is_legitimate_interests: bool,
+    /// Whether the law wants an appropriate policy document for it (R72).
+    pub(crate) needs_policy_document: bool,
 }
 
 impl Valid {
@@ -48,6 +60,14 @@ impl Valid {
                 Some((&reply.exchange.id, reply.in_reply_to))
             }
             Content::Reply(_) | Content::Rfi(_) | Content::Test(_) => None,
+        }
+    }
+
+    /// The RFI, if it is one.
+    pub(crate) fn rfi(&self) -> Option<&Value> {
+        match &self.content {
+            Content::Rfi(content) => Some(&content.rfi),
+            Content::Reply(_) | Content::Test(_) => None,
         }
     }
 
@@ -122,6 +142,8 @@ pub(crate) struct ReplyContent {
     pub(crate) attachments: Vec<Attachment>,
     /// What the family may be told, when the message says so.
     pub(crate) handling: Option<String>,
+    /// The only roles that may see it, with a space between, when the message says so.
+    pub(crate) visible_to: Option<String>,
     pub(crate) in_reply_to: MessageId,
 }
 
@@ -154,6 +176,7 @@ pub struct Violation {
 pub struct Schemas {
     contract: Contract,
     dispatch: Schema,
+    overriding: Schema,
     /// By kind, in the order of `Kind::ALL`, which is that of its variants.
     kinds: [Schema; Kind::ALL.len()],
 }
@@ -168,8 +191,9 @@ impl Schemas {
     pub fn compiled() -> Self {
         let contract = Contract::new(contract::SOURCES);
         let dispatch = contract.compile("urn:mash:schema:dispatch:1");
+        let overriding = contract.compile("urn:mash:schema:override:1");
         let kinds = Kind::ALL.map(|kind| contract.compile(&kind.schema()));
-        Self { contract, dispatch, kinds }
+        Self { contract, dispatch, overriding, kinds }
     }
 
     /// Checks a submission; `exchange` is the one it is aimed at, if there is one.
@@ -180,10 +204,17 @@ impl Schemas {
         now: Timestamp,
     ) -> Result<Valid, Refusal> {
         let body = Zeroizing::new(new.body);
+        let mut basis = None;
         let content = match (new.target, exchange) {
-            (Target::Rfis, _) => Content::Rfi(self.rfi(&body, now)?),
+            (Target::Rfis, _) => {
+                let content = self.rfi(&body, now)?;
+                basis = basis_of(&content.rfi, "/rfi/lawfulBasis");
+                Content::Rfi(content)
+            }
             (Target::Exchange(id, kind), Some(exchange)) if exchange.id == id => {
-                Content::Reply(Box::new(self.reply(kind, &body, exchange, now)?))
+                let (read, reply) = self.reply(kind, &body, exchange, now)?;
+                basis = basis_of(&read, "/lawfulBasis");
+                Content::Reply(Box::new(reply))
             }
             (Target::Exchange(..), _) => return Err(Refusal::NoExchange),
             (Target::Test(agency), _) => Content::Test(self.test(&body, agency, now)?),
@@ -193,6 +224,7 @@ impl Schemas {
             received_at: now,
             traceparent: new.traceparent,
             body,
+            basis,
             content,
         })
     }
@@ -208,6 +240,13 @@ impl Schemas {
     /// Checks what the hub posts: recipients and an RFI.
     pub fn validate_dispatch(&self, body: &[u8], now: Timestamp) -> Result<(), Refusal> {
         self.rfi(body, now).map(drop)
+    }
+
+    /// Checks an override that the Team Manager records (R20): the parts of an RFI that it is about.
+    pub fn check_override(&self, body: &[u8], now: Timestamp) -> Result<Value, Refusal> {
+        let body = self.read(&self.overriding, body)?;
+        refuse(rule::rfi::override_violations(&body, now))?;
+        Ok(body)
     }
 
     /// The text of a schema file, by its name: `rfi.v1.schema.json`.
@@ -251,7 +290,7 @@ impl Schemas {
         body: &[u8],
         exchange: Exchange,
         now: Timestamp,
-    ) -> Result<ReplyContent, Refusal> {
+    ) -> Result<(Value, ReplyContent), Refusal> {
         // A test is answered as one, and nothing else is.
         if exchange.is_test() != (kind == Kind::TestReply) {
             return Err(Refusal::NoExchange);
@@ -296,7 +335,12 @@ impl Schemas {
         // Of a question or an answer to one, that; of anything else, the RFI.
         let in_reply_to =
             rule::text(&body, "/inReplyTo").and_then(|id| id.parse().ok()).unwrap_or(exchange.rfi);
-        Ok(ReplyContent { kind, said, attachments, handling, in_reply_to, exchange })
+        let mut roles: Vec<_> = rule::texts(&body, "/visibleTo").map(|(_, role)| role).collect();
+        roles.sort_unstable();
+        let visible_to = Some(roles.join(" ")).filter(|roles| !roles.is_empty());
+        let reply =
+            ReplyContent { kind, said, attachments, handling, visible_to, in_reply_to, exchange };
+        Ok((body, reply))
     }
 }
 
@@ -326,6 +370,16 @@ fn refuse(violations: Vec<Violation>) -> Result<(), Refusal> {
     } else {
         Err(Refusal::Violations(explain::listed(violations)))
     }
+}
+
+fn basis_of(body: &Value, pointer: &'static str) -> Option<Basis> {
+    let basis = body.get("lawfulBasis")?;
+    let is = |name: &str, value: &str| basis.get(name).is_some_and(|found| found == value);
+    Some(Basis {
+        pointer,
+        is_legitimate_interests: is("article6", "f"),
+        needs_policy_document: is("article9", "g") || is("dpaSchedule1", "pt2-para18"),
+    })
 }
 
 /// The schema let through what we cannot read. Fail closed: the contract's tests should have seen it.

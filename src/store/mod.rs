@@ -353,6 +353,8 @@ pub struct Accept {
     pub token: IdempotencyToken,
     /// The enquiry's sealing key, when this submission opens an enquiry.
     pub enquiry: Option<NewEnquiry>,
+    /// The override it spends, if it needs one. Refused when there is no such, or it was spent.
+    pub decision: Option<DecisionToken>,
     /// The messages: one, or one per agency asked.
     pub messages: Vec<NewMessage>,
     /// How much may wait for each agency they are for.
@@ -396,6 +398,15 @@ pub struct IdempotencyToken {
     pub key_hash: [u8; 16],
     /// HMAC-SHA256 of route and body, keyed by the idempotency key.
     pub body_mac: [u8; 32],
+}
+
+/// An override's fingerprint. Neither its code nor what was decided can be read from it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DecisionToken {
+    /// The first 16 bytes of SHA-256 of its code.
+    pub code_hash: [u8; 16],
+    /// HMAC-SHA256 of what was decided, keyed by the code.
+    pub mac: [u8; 32],
 }
 
 /// An enquiry's sealing key.
@@ -612,6 +623,13 @@ pub enum Effect {
     Log,
     /// A one-time token was made.
     MakeToken(EnrolmentToken),
+    /// The Team Manager recorded an override.
+    RecordOverride {
+        /// Its fingerprint.
+        token: DecisionToken,
+        /// When.
+        at: Timestamp,
+    },
     /// A certificate was issued in the place of another. Refused when that is revoked, or its agency
     /// was barred since it was issued.
     RenewCertificate {
@@ -672,6 +690,8 @@ pub enum Applied {
     NotFound,
     /// Not applied, nothing kept: the message's delivery stands otherwise than this needs.
     OtherState,
+    /// Not applied, nothing kept: there is no such override, or it was spent.
+    OverrideNotRecorded,
     /// Not applied, nothing kept: the exchange does not allow it now.
     Untimely(Untimely),
 }

@@ -147,8 +147,11 @@ impl WorkingTime {
         self.instant(day, self.to).unwrap_or(at)
     }
 
-    /// When this much of working time will have passed since `at`.
+    /// When this much of working time will have passed since `at`: none has at once, also at night.
     pub fn after(&self, at: Timestamp, work: SignedDuration) -> Timestamp {
+        if work.is_zero() {
+            return at;
+        }
         let mut left = work;
         let mut day = self.day(at);
         loop {
@@ -287,6 +290,9 @@ mod tests {
         let from = at("2026-11-30 09:00");
         assert_eq!(work.between(from, at("2026-12-02 17:00")).as_hours(), 24);
         assert_eq!(work.after(from, SignedDuration::from_hours(24)), at("2026-12-02 17:00"));
+        for from in ["2026-01-02 17:00", "2026-01-03 03:00"] {
+            assert_eq!(work.after(at(from), SignedDuration::ZERO), at(from));
+        }
     }
 
     #[test]

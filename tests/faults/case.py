@@ -27,11 +27,6 @@ def rfi(mark):
         "jobTitle": "Manager",
         "role": "mash-team-manager",
     }
-    refusal = {
-        "answer": "no",
-        "notObtainedReason": "would-increase-risk",
-        "explanation": "Asking at home would tell those who live there.",
-    }
     return {
         "dateOfRequest": hours(-30),
         "responseRequiredBy": hours(80),
@@ -63,17 +58,15 @@ def rfi(mark):
         ],
         "reason": {"concerns": mark},
         "informationRequired": {"categories": ["neglect", "criminal-activity"]},
-        "referral": {"source": "professional", "parentsAware": "no"},
+        "referral": {"source": "professional", "parentsAware": "yes"},
         "consent": {
-            "child": refusal,
-            "parentOrGuardian": refusal,
+            "child": {
+                "answer": "no",
+                "notObtainedReason": "too-young-or-unborn",
+                "explanation": "She is nine, and her grandmother speaks for her here.",
+            },
+            "parentOrGuardian": {"answer": "yes", "howGiven": "verbal", "copyAttached": False},
             "otherFamilyContacts": {"answer": "no-such-person"},
-        },
-        "override": {
-            "decidedBy": manager,
-            "decidedAt": hours(-31),
-            "decision": "override-and-dispense",
-            "rationale": "Waiting would leave the child there another night.",
         },
         "lawfulBasis": {
             "codelist": "uk-2026-09",
@@ -82,6 +75,7 @@ def rfi(mark):
             "article9": "g",
             "dpaSchedule1": "pt2-para18",
             "para18WithoutConsentReason": "2c-would-prejudice-protection",
+            "para18": {"aim": "protect-from-neglect-or-harm", "individual": "under-18"},
             "appropriatePolicyDocument": "APD-1",
             "powers": ["children-act-1989-s47"],
         },

@@ -38,6 +38,10 @@ deputy = {{ name = "B. Deputy", telephone = "01632 960102" }}
 {more}"""
 
 
+# What an RFI on the ground of paragraph 18 needs.
+POLICY = 'policy_document = { sha256 = "' + "5e" * 32 + '", review = 2099-01-01 }\n'
+
+
 def binary():
     """The gateway's program: MASH_GATEWAY names another than the debug build."""
     named = os.environ.get("MASH_GATEWAY")
@@ -112,7 +116,7 @@ class Home:
         )
         surgery = f'ods_code = "Z99999"\nclass = "test-surgeries"\n{mailbox}'
         directory = (
-            AGENCY.format(id=HUB, kind="hub", more=mailbox)
+            AGENCY.format(id=HUB, kind="hub", more=mailbox + POLICY)
             + AGENCY.format(id=POLICE, kind="police", more=push if has_push else mailbox)
             + AGENCY.format(id=SURGERY, kind="gp-surgery", more=surgery)
             + '\n[[agency]]\nid = "test-surgeries"\nname = "Test surgeries"\n'

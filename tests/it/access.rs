@@ -28,6 +28,7 @@ fn action(operation: &str) -> Action {
         "getOpenapi" | "getSchema" | "listSchemas" => Action::ReadContract,
         "getNonDelivery" | "getReceipt" | "listMessages" => Action::ReadReceipts,
         "listInbox" => Action::ReadInbox,
+        "recordOverride" => Action::Override,
         "sendOutcome" => Action::SendOutcome,
         "cancel" | "recordTelephoneContact" | "sendRfi" | "transcribe" => Action::SendRfi,
         "uploadAttachment" => Action::Attach,
@@ -40,15 +41,21 @@ fn action(operation: &str) -> Action {
 fn those_who_may(action: Action) -> &'static str {
     match action {
         Action::Answer => "the contact officer or the deputy",
-        Action::Attach | Action::Clarify | Action::Collect | Action::ReadInbox => {
+        Action::Attach | Action::Clarify => {
             "the contact officer, the deputy, the MASH health representative or the MASH Team Manager"
         }
+        Action::Collect | Action::ReadInbox => {
+            "the contact officer, the deputy, the MASH health representative, the social worker or \
+             the MASH Team Manager"
+        }
+        Action::Override => "the MASH Team Manager",
         Action::ReadBoard => {
-            "the MASH health representative, the MASH Operational Lead or the MASH Team Manager"
+            "the MASH health representative, the MASH Operational Lead, the social worker or the \
+             MASH Team Manager"
         }
         Action::ReadExchanges | Action::ReadReceipts => {
             "the auditor, the contact officer, the deputy, the MASH health representative, \
-             the MASH Operational Lead or the MASH Team Manager"
+             the MASH Operational Lead, the social worker or the MASH Team Manager"
         }
         Action::Consult | Action::SendOutcome | Action::SendRfi => {
             "the MASH health representative or the MASH Team Manager"
@@ -107,7 +114,7 @@ async fn every_route_is_for_those_whom_the_table_names() {
             }
         }
     }
-    assert_eq!(everybody.len(), 2 + 4 + 2 + 2);
+    assert_eq!(everybody.len(), 2 + 5 + 2 + 2);
     let mut asked = 0;
     for (agency, role) in everybody {
         let who = match role {
@@ -118,17 +125,21 @@ async fn every_route_is_for_those_whom_the_table_names() {
             let (action, context) =
                 (action(&operation), format!("{operation}, {agency}, {role:?}"));
             let refused = body["type"] == "urn:mash:problem:role-not-permitted";
-            let is_allowed = role.is_none_or(|role| permission::may(role, action));
+            let is_allowed = match role {
+                Some(role) => permission::may(role, action),
+                None => permission::may_system(action),
+            };
             assert_eq!(refused, !is_allowed, "{context}: {status} {body}");
             if refused {
                 assert_eq!(status, 403, "{context}");
-                let expected = format!("This is for {}.", those_who_may(action));
+                let in_person = if role.is_none() { ", in person" } else { "" };
+                let expected = format!("This is for {}{in_person}.", those_who_may(action));
                 assert_eq!(body["detail"], expected, "{context}");
             }
             asked += 1;
         }
     }
-    assert_eq!(asked, 10 * openapi::operations().len());
+    assert_eq!(asked, 11 * openapi::operations().len());
 
     gateway.stop();
     // Each refusal is in the log: by agency and problem, without the person.
@@ -212,7 +223,8 @@ async fn a_role_that_the_agency_no_longer_has_is_worth_nothing() {
         assert_eq!(
             problem["detail"],
             "This agency has no contact officer. At its desks are the auditor, the MASH health \
-             representative, the MASH Operational Lead, the operator or the MASH Team Manager."
+             representative, the MASH Operational Lead, the operator, the social worker or the MASH Team \
+             Manager."
         );
     }
     let dispatch = case::dispatch(&["test-trust"]);

@@ -4,6 +4,7 @@
 use std::process::{Command, Output};
 
 use hyper::Method;
+use mash_gateway::message::Role;
 use serde_json::{Value, json};
 
 use crate::support::endpoint::Endpoint;
@@ -61,7 +62,14 @@ async fn what_people_write_is_in_nothing_that_the_gateway_writes() {
     let (hub, police, trust) = (gateway.agency(HUB), gateway.agency(POLICE), gateway.agency(TRUST));
 
     // All that goes well.
-    let dispatched = post(&hub, "/v1/rfis", &case::dispatch(&[POLICE, TRUST]), 12).await;
+    let mut dispatch = case::dispatch(&[POLICE, TRUST]);
+    dispatch["rfi"] = case::rfi_without_consent();
+    let manager = gateway.desk(HUB, Role::TeamManager);
+    let (decided, count) = marked(&case::overriding(&dispatch["rfi"]));
+    assert!(count >= 5, "{count} texts in what is decided");
+    let decision = manager.post("/v1/overrides", &decided).await.ok(201);
+    dispatch["rfi"]["override"]["decisionCode"] = decision["decisionCode"].clone();
+    let dispatched = post(&hub, "/v1/rfis", &dispatch, 12).await;
     let asked = &dispatched["exchanges"][1];
     let collected = trust.collect_first().await;
     assert!(collected.to_string().contains(CANARY), "it is there for whom it is meant");

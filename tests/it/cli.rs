@@ -457,7 +457,7 @@ fn the_demonstration_holds_and_can_be_run_again() {
     let told = binary(&["demo", "--json"], folder.path());
     let told: Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(told["held"], true);
-    assert_eq!(told["steps"].as_array().unwrap().len(), 11);
+    assert_eq!(told["steps"].as_array().unwrap().len(), 12);
     let home = told["home"].as_str().unwrap();
     let verified = binary(&["log", "verify", "--home", home], folder.path());
     assert!(verified.status.success(), "{}", text(&verified.stderr));

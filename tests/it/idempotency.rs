@@ -82,9 +82,7 @@ async fn the_first_answer_is_given_again_a_month_later() {
             body["rfi"][name] =
                 json!(case::hours(if name == "dateOfRequest" { -1 } else { 8 } - 31 * 24));
         }
-        for (part, name) in [("enquiryAuthorisation", "at"), ("override", "decidedAt")] {
-            body["rfi"][part][name] = json!(case::hours(-2 - 31 * 24));
-        }
+        body["rfi"]["enquiryAuthorisation"]["at"] = json!(case::hours(-2 - 31 * 24));
         body.to_string()
     };
     std::fs::write(gateway.folder().join("body.json"), &body).unwrap();

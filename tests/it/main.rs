@@ -33,6 +33,7 @@ mod limits;
 mod log;
 mod onboarding;
 mod others;
+mod overrides;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod readme;

@@ -264,7 +264,19 @@ async fn an_older_database_is_counted_once_when_it_is_brought_up_to_date() {
     assert_eq!((before.0.0, before.1.0), (2, 3));
     gateway.stop();
     // As it was before either was kept.
-    let older = "DROP TABLE cosignatures; DROP TABLE mailboxes; DROP INDEX deliveries_told;
+    let older = "DROP TABLE overrides; ALTER TABLE messages DROP COLUMN visible_to;
+        DROP INDEX deliveries_attention; ALTER TABLE deliveries DROP COLUMN needs_attention;
+        ALTER TABLE enquiries DROP COLUMN referrer_told_ms;
+        ALTER TABLE exchanges DROP COLUMN answered_ms;
+        ALTER TABLE exchanges DROP COLUMN will_reply_by_ms;
+        ALTER TABLE exchanges DROP COLUMN transcribed_ms;
+        ALTER TABLE exchanges DROP COLUMN telephoned_ms;
+        ALTER TABLE exchanges DROP COLUMN outcome;
+        ALTER TABLE exchanges DROP COLUMN decided_ms;
+        ALTER TABLE exchanges DROP COLUMN cancelled_ms;
+        ALTER TABLE exchanges DROP COLUMN consulted_ms;
+        ALTER TABLE exchanges DROP COLUMN viewed_ms;
+        DROP TABLE cosignatures; DROP TABLE mailboxes; DROP INDEX deliveries_told;
         ALTER TABLE deliveries DROP COLUMN exchange;
         DELETE FROM refinery_schema_history WHERE version > 5; PRAGMA user_version = 5;";
     let ran = Command::new("sqlite3").arg(gateway.database()).arg(older).output().unwrap();

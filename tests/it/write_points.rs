@@ -18,7 +18,9 @@ use mash_gateway::audit::cosignature::Cosignature;
 use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant};
 use mash_gateway::audit::receipt::verify_answer;
 use mash_gateway::exchange::attachments::{NewFile, Uploaded};
-use mash_gateway::message::{AttachmentId, ExchangeId, Kind, MediaType, MessageId, Target, now};
+use mash_gateway::message::{
+    AttachmentId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now,
+};
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
 use mash_gateway::store::{CertificateUse, DeliveryState, Effect, NewUpload, Store};
@@ -113,6 +115,7 @@ impl Case {
             | WritePoint::MakeToken
             | WritePoint::NoteUses
             | WritePoint::Probe
+            | WritePoint::RecordOverride
             | WritePoint::RevokeCertificate => {}
             WritePoint::ClearDiscarded
             | WritePoint::DiscardUpload
@@ -334,6 +337,13 @@ impl Case {
                 let state = DeliveryState::Queued { endpoint: 0, at, attempts: 0 };
                 let message = self.message.unwrap();
                 self.record(running, &event, Effect::Retry { message, state, at }).await
+            }
+            WritePoint::RecordOverride => {
+                let decided = case::overriding(&case::rfi_without_consent()).to_string();
+                let (hub, manager) = (HUB.parse().unwrap(), Some(Role::TeamManager));
+                let gateway = &running.gateway;
+                let recorded = gateway.record_override(&hub, manager, None, decided.as_bytes(), at);
+                recorded.await.map(|_| ()).map_err(|problem| problem.detail)
             }
             WritePoint::Save => {
                 let (id, trust) = (self.message.unwrap(), TRUST.parse().unwrap());
@@ -599,7 +609,10 @@ fn again(point: WritePoint) -> Again {
         | WritePoint::Collect
         | WritePoint::CollectAttachment
         | WritePoint::RevokeCertificate => Again::Entry,
-        WritePoint::IssueCertificate | WritePoint::Log | WritePoint::MakeToken => Again::Another,
+        WritePoint::IssueCertificate
+        | WritePoint::Log
+        | WritePoint::MakeToken
+        | WritePoint::RecordOverride => Again::Another,
         _ => Again::Nothing,
     }
 }

@@ -78,7 +78,7 @@ class Home:
         text = settings.read_text("utf-8")
         # Every door that there is, on a port that is free now: commands look for the gateway there.
         text = re.sub(
-            r'^# (\w+) = "[\d.]+:\d+"$',
+            r'^# (\w+) = "(?:\d+\.){3}\d+:\d+"$',
             lambda door: f'{door[1]} = "{ADDRESS}:{free_port()}"',
             text,
             flags=re.MULTILINE,

@@ -60,16 +60,16 @@ impl<'a> Office<'a> {
         Ok(Self { context, config, store, directory, ledger, register })
     }
 
-    /// Issues a certificate, and writes it to `out` with what else the agency needs.
+    /// Issues a certificate, and writes it to `out` under this name, with what else its bearer needs.
     pub(in crate::cli) async fn issue(
         &self,
-        agency: &AgencyId,
+        name: &str,
         profile: &Profile,
         csr_pem: &str,
         out: &Path,
     ) -> Result<IssuedChain, Failure> {
         let issued = self.sign(profile, csr_pem, Grant::Operator, now()).await?;
-        self.write(&issued, out, agency.as_str())?;
+        self.write(&issued, out, name)?;
         Ok(issued)
     }
 

@@ -44,7 +44,7 @@ pub(super) fn partners(police_port: u16, trust_port: u16, trust_recipient: &str)
             "\n[[agency]]\nid = \"{id}\"\nname = \"{name}\"\nkind = \"{kind}\"\n\
              status = \"active\"\nstatutory_basis = \"invented for the demonstration\"\n{}",
             match kind {
-                "hub" => MAILBOX.to_owned(),
+                "hub" => format!("{MAILBOX}{POLICY}"),
                 "gp-surgery-class" => String::new(),
                 _ => format!("{OFFICERS}{more}"),
             }
@@ -60,6 +60,9 @@ fn push(port: u16) -> String {
     )
 }
 
+/// What an RFI on the ground of paragraph 18 needs; the document itself is not part of a demonstration.
+const POLICY: &str = "policy_document = { sha256 = \
+    \"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e\", review = 2099-01-01 }\n";
 const MAILBOX: &str = "endpoints = [{ kind = \"mailbox\" }]\n";
 const OFFICERS: &str = "telephone = \"01632 960100\"\n\
     contact_officer = { name = \"A. Officer\", telephone = \"01632 960101\" }\n\
@@ -168,6 +171,7 @@ pub(super) fn dispatch(now: Timestamp) -> Value {
                 "decision": "override-and-dispense",
                 "rationale": "Waiting for consent would leave the child in the house for another \
                               night.",
+                "confidenceGateway": "protect-from-harm",
             },
             "lawfulBasis": {
                 "codelist": "uk-2026-09",
@@ -176,6 +180,7 @@ pub(super) fn dispatch(now: Timestamp) -> Value {
                 "article9": "g",
                 "dpaSchedule1": "pt2-para18",
                 "para18WithoutConsentReason": "2c-would-prejudice-protection",
+                "para18": { "aim": "protect-from-neglect-or-harm", "individual": "under-18" },
                 "appropriatePolicyDocument": "APD-DEMO-1",
                 "powers": ["children-act-1989-s47"],
             },

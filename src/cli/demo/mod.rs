@@ -26,8 +26,9 @@ use super::{Context, Exit, Failure, block_on, init, log, read_text};
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::receipt;
 use crate::config::{Home, write_synced};
-use crate::message::{AgencyId, now};
+use crate::message::{AgencyId, Role, now};
 use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
+use crate::pki::holder::Holder;
 use crate::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;
@@ -113,9 +114,25 @@ impl Story<'_> {
         let whoami = hub.gateway.get_json("/v1/whoami").await?;
         expect(whoami["agency"] == HUB, "the gateway did not know the hub by its certificate")?;
 
-        self.step("The hub asks the police, a trust and a surgery about a child");
-        let dispatch = case::dispatch(now());
+        let mut dispatch = case::dispatch(now());
         self.telling.extend(case::telling(&dispatch));
+        self.step("Nobody has consented: the Team Manager decides, with a certificate of her own");
+        let refused = hub.send("/v1/rfis", &dispatch).await;
+        let refusal = refused.err().map(|refusal| format!("{:#}", refusal.error));
+        let refusal = refusal.filter(|refusal| refusal.contains("override-not-recorded"));
+        expect(refusal.is_some(), "an override that nobody recorded was taken")?;
+        let rfi = &dispatch["rfi"];
+        let decided = json!({
+            "consent": rfi["consent"], "override": rfi["override"], "persons": rfi["persons"],
+        });
+        let is_refused = hub.gateway.post_json("/v1/overrides", &decided).await.is_err();
+        expect(is_refused, "the hub's system could decide for the Team Manager")?;
+        let manager = self.party(&url, MANAGER)?;
+        let recorded = manager.gateway.post_json("/v1/overrides", &decided).await?;
+        dispatch["rfi"]["override"]["decisionCode"] = recorded["decisionCode"].clone();
+        self.line(format!("refused until it was on record; entry {} says so", recorded["entry"]));
+
+        self.step("The hub asks the police, a trust and a surgery about a child");
         let answer = hub.send("/v1/rfis", &dispatch).await?;
         for exchange in answer["exchanges"].as_array().into_iter().flatten() {
             self.line(format!("{}  to {}", text(exchange, "reference"), text(exchange, "agency")));
@@ -246,9 +263,19 @@ impl Story<'_> {
             write_synced(&folder.join(format!("{agency}.key")), key.key_pem.as_bytes(), 0o600)?;
             let id = AgencyId::parse(agency)?;
             let profile = Profile::Agency(id.clone());
-            let issued = office.issue(&id, &profile, &key.csr_pem, &folder).await?;
+            let issued = office.issue(agency, &profile, &key.csr_pem, &folder).await?;
             self.line(format!("{agency:<12}  serial {}", issued.serial));
         }
+        let key = generate_key()?;
+        let folder = self.agencies();
+        write_synced(&folder.join(format!("{MANAGER}.key")), key.key_pem.as_bytes(), 0o600)?;
+        let profile = Profile::Desk {
+            agency: AgencyId::parse(HUB)?,
+            role: Role::TeamManager,
+            holder: Holder::parse("Imogen Fablewright")?,
+        };
+        let issued = office.issue(MANAGER, &profile, &key.csr_pem, &folder).await?;
+        self.line(format!("{:<12}  serial {}", "the manager", issued.serial));
         Ok(())
     }
 
@@ -434,4 +461,6 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
 }
 
 const DOMAIN: &str = "mash.demo.example";
+/// Under which name the Team Manager's certificate is kept.
+const MANAGER: &str = "team-manager";
 const MARK: &str = ".mash-gateway-demo";

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dedupe::{self, Place};
 use super::row::{self, integer};
-use super::{Open, Shared, attachments, is_io_error, lock, read};
+use super::{Open, Shared, attachments, is_io_error, lock, overrides, read};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
@@ -252,7 +252,7 @@ impl Batch<'_> {
     }
 
     fn accept(&mut self, accept: Accept) -> Result<Verdict, StoreError> {
-        let Accept { token, enquiry, messages, mailbox } = accept;
+        let Accept { token, enquiry, decision, messages, mailbox } = accept;
         if let Some((place, body_mac)) = self.keys.get(&token.key_hash) {
             return Ok(if *body_mac == token.body_mac {
                 Verdict::Repeated(self.positions(*place))
@@ -293,8 +293,16 @@ impl Batch<'_> {
                 },
             }
         }
+        if let Some(decision) = &decision
+            && !overrides::is_there(self.connection, decision)?
+        {
+            return Ok(Verdict::Known(Applied::OverrideNotRecorded));
+        }
         if let Some(full) = self.full_mailbox(&messages, &places, mailbox)? {
             return Ok(Verdict::Known(Applied::MailboxFull(full)));
+        }
+        if let Some(decision) = &decision {
+            overrides::spend(self.connection, decision, first)?;
         }
         if let Some(enquiry) = &enquiry {
             self.insert_enquiry(enquiry, &messages)?;
@@ -419,6 +427,10 @@ impl Batch<'_> {
             Effect::Log => false,
             Effect::MakeToken(token) => {
                 self.insert_token(&token)?;
+                false
+            }
+            Effect::RecordOverride { token, at } => {
+                overrides::record(self.connection, &token, at)?;
                 false
             }
             Effect::RenewCertificate { predecessor, certificate } => {
@@ -823,9 +835,9 @@ impl Batch<'_> {
             .prepare_cached(
                 "/* accept */ INSERT INTO messages (entry, id, kind, enquiry, exchange, reference,
                  sender, recipient, time_ms, priority, handling, in_reply_to, digest, size_bytes,
-                 is_sealed_to_agency, traceparent, key_hash, body_mac, submission_count)
+                 is_sealed_to_agency, traceparent, visible_to, key_hash, body_mac, submission_count)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                 ?17, ?18, ?19)",
+                 ?17, ?18, ?19, ?20)",
             )?
             .execute(params![
                 entry,
@@ -844,6 +856,7 @@ impl Batch<'_> {
                 integer(envelope.size_bytes),
                 envelope.is_sealed_to_agency,
                 envelope.traceparent,
+                envelope.visible_to,
                 submission.map(|(key_hash, _, _)| key_hash),
                 submission.map(|(_, body_mac, _)| body_mac),
                 submission.map(|(_, _, count)| integer(count))

@@ -9,6 +9,7 @@ mod attachments;
 pub mod copy;
 mod dedupe;
 mod open;
+mod overrides;
 mod read;
 mod recover;
 mod room;

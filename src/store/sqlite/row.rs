@@ -23,13 +23,13 @@ macro_rules! envelope_columns {
     () => {
         "m.entry, m.id, m.kind, m.enquiry, m.exchange, m.reference, m.sender, m.recipient, \
          m.time_ms, m.priority, m.handling, m.in_reply_to, m.digest, m.size_bytes, \
-         m.is_sealed_to_agency, m.traceparent"
+         m.is_sealed_to_agency, m.traceparent, m.visible_to"
     };
 }
 pub(super) use envelope_columns;
 
 /// How many there are: the next column's index.
-pub(super) const ENVELOPE_COLUMNS: usize = 16;
+pub(super) const ENVELOPE_COLUMNS: usize = 17;
 
 /// The columns [`exchange`] reads.
 macro_rules! exchange_columns {
@@ -121,6 +121,7 @@ pub(super) fn envelope(row: &Row<'_>) -> Result<(u64, Envelope)> {
         size_bytes: unsigned(row, 13)?,
         is_sealed_to_agency: row.get(14)?,
         traceparent: row.get(15)?,
+        visible_to: row.get(16)?,
     };
     Ok((unsigned(row, 0)?, envelope))
 }

@@ -64,6 +64,7 @@ impl Fixture {
         };
         let accept = Accept {
             token: token(0, 0),
+            decision: None,
             enquiry: Some(enquiry),
             messages: vec![opening],
             mailbox: MAILBOX,
@@ -107,6 +108,7 @@ impl Fixture {
             time: at,
             priority: exchange.priority,
             handling: None,
+            visible_to: None,
             in_reply_to: (!is_rfi).then_some(exchange.rfi),
             digest: crate::message::sha256(&ciphertext),
             size_bytes: 300,
@@ -129,6 +131,7 @@ impl Fixture {
         let message = self.message(Kind::Response, step);
         Change::Accept(Box::new(Accept {
             token,
+            decision: None,
             enquiry: None,
             messages: vec![message],
             mailbox: MAILBOX,
@@ -465,8 +468,13 @@ async fn what_waits_is_moved_with_the_clock() {
         let mut message = fixture.message(Kind::Response, step);
         let (since, due) = (message.envelope.time, now() + SignedDuration::from_secs(30));
         message.delivery = DeliveryState::Queued { endpoint: 0, at: due, attempts: 1 };
-        let accept =
-            Accept { token: token(1, 1), enquiry: None, messages: vec![message], mailbox: MAILBOX };
+        let accept = Accept {
+            token: token(1, 1),
+            enquiry: None,
+            decision: None,
+            messages: vec![message],
+            mailbox: MAILBOX,
+        };
         let applied = store.append(vec![Change::Accept(Box::new(accept))], &fixture.key).await;
         assert!(matches!(applied.unwrap()[..], [Applied::Accepted(_)]));
 

@@ -12,9 +12,11 @@ pub(crate) fn partners(special: &[(&str, &str)]) -> String {
         contact_officer = { name = \"A. Officer\", telephone = \"01632 960101\" }\n\
         deputy = { name = \"B. Deputy\", telephone = \"01632 960102\" }\n";
     let mailbox = "endpoints = [{ kind = \"mailbox\" }]\n";
+    let policy =
+        format!("policy_document = {{ sha256 = \"{}\", review = 2099-01-01 }}\n", "5e".repeat(32));
     let mut text = String::new();
     for (id, kind, status, more) in [
-        (HUB, "hub", "active", ""),
+        (HUB, "hub", "active", &*policy),
         (POLICE, "police", "active", ""),
         (TRUST, "nhs-trust", "active", ""),
         (SURGERY, "gp-surgery", "active", "ods_code = \"Z99999\"\nclass = \"test-surgeries\"\n"),
@@ -54,11 +56,6 @@ pub(crate) fn rfi() -> Value {
     let manager = json!({
         "name": "Imogen Fablewright", "jobTitle": "Manager", "role": "mash-team-manager",
     });
-    let refusal = json!({
-        "answer": "no",
-        "notObtainedReason": "would-increase-risk",
-        "explanation": "Asking at home would tell those who live there.",
-    });
     json!({
         "dateOfRequest": hours(-1),
         "responseRequiredBy": hours(8),
@@ -79,22 +76,49 @@ pub(crate) fn rfi() -> Value {
         }],
         "reason": { "concerns": "She sleeps in the greenhouse when it is loud at home." },
         "informationRequired": { "categories": ["neglect", "criminal-activity"] },
-        "referral": { "source": "professional", "parentsAware": "no" },
+        "referral": { "source": "professional", "parentsAware": "yes" },
         "consent": {
-            "child": refusal, "parentOrGuardian": refusal,
+            "child": {
+                "answer": "no", "notObtainedReason": "too-young-or-unborn",
+                "explanation": "She is nine, and her grandmother speaks for her here.",
+            },
+            "parentOrGuardian": { "answer": "yes", "howGiven": "verbal", "copyAttached": false },
             "otherFamilyContacts": { "answer": "no-such-person" },
-        },
-        "override": {
-            "decidedBy": manager, "decidedAt": hours(-2), "decision": "override-and-dispense",
-            "rationale": "Waiting would leave the child there another night.",
         },
         "lawfulBasis": {
             "codelist": "uk-2026-09", "article6": "e", "specialCategory": true, "article9": "g",
             "dpaSchedule1": "pt2-para18",
             "para18WithoutConsentReason": "2c-would-prejudice-protection",
+            "para18": { "aim": "protect-from-neglect-or-harm", "individual": "under-18" },
             "appropriatePolicyDocument": "APD-1", "powers": ["children-act-1989-s47"],
         },
     })
+}
+
+/// A valid RFI that goes on without anybody's consent, by this decision of the Team Manager's.
+pub(crate) fn rfi_without_consent() -> Value {
+    let refusal = json!({
+        "answer": "no",
+        "notObtainedReason": "would-increase-risk",
+        "explanation": "Asking at home would tell those who live there.",
+    });
+    let mut rfi = rfi();
+    rfi["referral"]["parentsAware"] = json!("no");
+    rfi["consent"]["child"] = refusal.clone();
+    rfi["consent"]["parentOrGuardian"] = refusal;
+    rfi["override"] = json!({
+        "decidedBy": rfi["enquiryAuthorisation"]["by"],
+        "decidedAt": hours(-2),
+        "decision": "override-and-dispense",
+        "rationale": "Waiting would leave the child there another night.",
+        "confidenceGateway": "protect-from-harm",
+    });
+    rfi
+}
+
+/// What of an RFI the Team Manager decides about.
+pub(crate) fn overriding(rfi: &Value) -> Value {
+    json!({ "consent": rfi["consent"], "override": rfi["override"], "persons": rfi["persons"] })
 }
 
 /// A full answer to the RFI that this message carried.

@@ -43,7 +43,7 @@ write_points! {
     AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptOnwardDisclosure,
     AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSubjectAccessConsultation,
     AcceptSubjectAccessView, AcceptSupplement, AcceptTelephoneContact, AcceptTest, AcceptTestReply,
-    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
+    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
 }
 
 impl WritePoint {
@@ -96,6 +96,7 @@ impl WritePoint {
                 Effect::IssueCertificate(_) => Self::IssueCertificate,
                 Effect::Log => Self::Log,
                 Effect::MakeToken(_) => Self::MakeToken,
+                Effect::RecordOverride { .. } => Self::RecordOverride,
                 Effect::RenewCertificate { .. } => Self::RenewCertificate,
                 Effect::Retry { .. } => Self::Retry,
                 Effect::RevokeCertificate { .. } => Self::RevokeCertificate,
