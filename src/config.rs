@@ -3,6 +3,7 @@
 //! Every setting has a default that is safe, but one: the domain. What each setting is for is
 //! explained to its reader in the shipped `gateway.toml`; the tests hold that file to the defaults.
 
+pub mod retention;
 pub mod timers;
 
 use std::io::{self, Write as _};
@@ -19,6 +20,7 @@ use crate::directory::shape::is_host_name;
 use crate::pki::ca::Published;
 use crate::pki::tls::MinTls;
 use crate::pki::token;
+use retention::RetentionSettings;
 use timers::TimerSettings;
 
 /// Every setting of a gateway.
@@ -44,6 +46,8 @@ pub struct Config {
     pub paths: Paths,
     /// Delivery to push endpoints.
     pub push: PushSettings,
+    /// How long what is kept.
+    pub retention: RetentionSettings,
     /// The database.
     pub store: StoreSettings,
     /// When people work, and how long things may take.
@@ -245,6 +249,7 @@ impl Config {
             log: log(root.section("log"), &domain),
             paths: paths(root.section("paths")),
             push: push(root.section("push")),
+            retention: retention::retention(root.section("retention")),
             store: store(root.section("store")),
             timers: timers::timers(root.section("timers")),
             tls: tls(root.section("tls")),
@@ -840,7 +845,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 69, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 71, "a setting was added or removed without its explanation");
     }
 
     #[test]

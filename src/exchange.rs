@@ -314,6 +314,9 @@ impl Gateway {
         {
             return Ok(first);
         }
+        if stored.delivery == DeliveryState::Destroyed {
+            return Err(OpenError::Purged.into());
+        }
         let event = Event::saved(&stored.envelope).at_desk(desk).done_with(certificate);
         let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
         Ok((logged.index, now))
@@ -856,6 +859,10 @@ impl From<Untimely> for Problem {
             Untimely::AlreadyCancelled => Self::new(
                 ProblemType::AlreadyCancelled,
                 "A cancellation has been accepted in this exchange.",
+            ),
+            Untimely::Destroyed => Self::new(
+                ProblemType::Gone,
+                "What was said in this exchange has been destroyed, and nothing can be added to it.",
             ),
             Untimely::NotConsulted => Self::new(
                 ProblemType::NotConsulted,

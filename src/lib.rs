@@ -25,6 +25,7 @@ pub mod store;
 // What happens.
 pub mod problem;
 pub mod ledger;
+pub mod retention;
 pub mod exchange;
 pub mod register;
 pub mod worker;

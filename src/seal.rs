@@ -465,6 +465,7 @@ fn seal_message(
                 result: None,
                 marks: Marks { telephoned_at, ..Marks::default() },
                 decision: None,
+                destroyed_at: None,
                 needs_attention: false,
                 undelivered: None,
                 sealing_recipient: enquiry_recipient.to_string(),

@@ -256,6 +256,7 @@ mod tests {
             result: None,
             marks: Marks::default(),
             decision: None,
+            destroyed_at: None,
             needs_attention: false,
             undelivered: None,
             sealing_recipient: String::new(),

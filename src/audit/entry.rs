@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::tree::{Hash, leaf_hash};
 use crate::message::{
-    AgencyId, AttachmentId, Envelope, Exchange, MediaType, Role, Said, hex, rfc3339,
+    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, MediaType, Role, Said, hex, rfc3339,
 };
 use crate::pki::crl::Reason;
 
@@ -52,8 +52,14 @@ pub enum EventName {
     EnrolmentTokenMade,
     /// An agency's unused tokens ended with its certificates.
     EnrolmentTokensVoided,
+    /// An enquiry's key, payloads and files were destroyed (R87).
+    EnquiryDestroyed,
     /// A connection was refused before anything was said.
     HandshakeRefused,
+    /// An operator put a legal hold on an enquiry.
+    LegalHoldPlaced,
+    /// An operator ended one.
+    LegalHoldReleased,
     /// The MASH Team Manager recorded an override of missing consent (R20).
     OverrideRecorded,
     /// A request was refused.
@@ -100,7 +106,10 @@ impl EventName {
             Self::EnrolmentApproved => "enrolment-approved",
             Self::EnrolmentTokenMade => "enrolment-token-made",
             Self::EnrolmentTokensVoided => "enrolment-tokens-voided",
+            Self::EnquiryDestroyed => "enquiry-destroyed",
             Self::HandshakeRefused => "handshake-refused",
+            Self::LegalHoldPlaced => "legal-hold-placed",
+            Self::LegalHoldReleased => "legal-hold-released",
             Self::OverrideRecorded => "override-recorded",
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
@@ -142,6 +151,65 @@ impl GiveUpReason {
             Self::ReachedOtherwise => "reached-otherwise",
             Self::SenderAsked => "sender-asked",
             Self::WrongRecipient => "wrong-recipient",
+        }
+    }
+}
+
+/// By which rule an enquiry is destroyed (R87).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DestructionRule {
+    /// It has been closed for so long.
+    Closed,
+    /// It was destroyed before, and a backup had brought it back.
+    Restored,
+    /// All of it has been in its recipients' own records for so long.
+    Saved,
+}
+
+impl DestructionRule {
+    /// The name used in entries and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Restored => "restored",
+            Self::Saved => "saved",
+        }
+    }
+}
+
+/// For what an enquiry is kept beyond its time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HoldReason {
+    /// A complaint about how it was handled.
+    Complaint,
+    /// A criminal investigation.
+    CriminalInvestigation,
+    /// An inquiry, or a safeguarding practice review.
+    Inquiry,
+    /// Proceedings before a court or tribunal.
+    LegalProceedings,
+    /// Somebody asks for what is held about them.
+    SubjectAccess,
+}
+
+impl HoldReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::Complaint,
+        Self::CriminalInvestigation,
+        Self::Inquiry,
+        Self::LegalProceedings,
+        Self::SubjectAccess,
+    ];
+
+    /// The name used in entries and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complaint => "complaint",
+            Self::CriminalInvestigation => "criminal-investigation",
+            Self::Inquiry => "inquiry",
+            Self::LegalProceedings => "legal-proceedings",
+            Self::SubjectAccess => "subject-access",
         }
     }
 }
@@ -234,6 +302,25 @@ impl Event {
     /// The MASH Team Manager of the hub recorded an override; known by the hash of its code.
     pub fn override_recorded(hub: &AgencyId, code_hash: &[u8; 16]) -> Self {
         Self::of(EventName::OverrideRecorded).by(Some(hub)).with("decision", hex(code_hash))
+    }
+
+    /// An enquiry is destroyed, by this rule.
+    pub fn enquiry_destroyed(enquiry: &EnquiryId, rule: DestructionRule) -> Self {
+        Self::of(EventName::EnquiryDestroyed)
+            .with("enquiry", enquiry.to_string())
+            .with("rule", rule.as_str())
+    }
+
+    /// An enquiry is kept until further notice, and for what.
+    pub fn legal_hold_placed(enquiry: &EnquiryId, reason: HoldReason) -> Self {
+        Self::of(EventName::LegalHoldPlaced)
+            .with("enquiry", enquiry.to_string())
+            .with("reason", reason.as_str())
+    }
+
+    /// It need not be kept any more.
+    pub fn legal_hold_released(enquiry: &EnquiryId) -> Self {
+        Self::of(EventName::LegalHoldReleased).with("enquiry", enquiry.to_string())
     }
 
     /// An agency uploaded a file; `digest` is the SHA-256 of what was sealed of it. Never its name.

@@ -17,14 +17,33 @@ struct File {
     /// The latest entry about it.
     entry: u64,
     agency: String,
-    digest: String,
-    media_type: String,
-    size_bytes: Option<u64>,
     /// The enquiry of the messages that name it, once there is one.
     enquiry: Option<String>,
     is_swept: bool,
     /// Whether its row, if there is one, says that a message names it.
     row: Option<bool>,
+}
+
+/// Holds the file whose row names an entry, if one does, against the fields of that entry, and its parts
+/// against both. There is none once it was swept or destroyed.
+pub(super) fn compare(
+    fields: Option<&Fields>,
+    row: Option<&AttachmentDigest>,
+) -> Result<(), Fault> {
+    let Some(row) = row else { return Ok(()) };
+    let uploaded = Some(EventName::AttachmentUploaded.as_str());
+    let fields =
+        fields.filter(|fields| fields.get("event") == uploaded).ok_or(Fault::Attachment)?;
+    let stored = &row.attachment;
+    let is_as_logged = fields.get("attachment") == Some(&*stored.id.to_string())
+        && fields.get("agency") == Some(stored.uploader.as_str())
+        && fields.get("digest") == Some(&*hex(&stored.digest))
+        && fields.get("mediaType") == Some(stored.media_type.as_str())
+        && fields.number("sizeBytes") == Some(stored.size_bytes);
+    if !is_as_logged {
+        return Err(Fault::Attachment);
+    }
+    if row.parts_sha256 == stored.digest { Ok(()) } else { Err(Fault::AttachmentParts) }
 }
 
 impl Files {
@@ -37,24 +56,19 @@ impl Files {
             () if is(EventName::AttachmentCollected) => self.collected(fields),
             () if is(EventName::AttachmentSwept) => self.swept(index, fields),
             () if is(EventName::AttachmentUploaded) => self.uploaded(index, fields),
+            () if is(EventName::EnquiryDestroyed) => {
+                self.destroyed(index, fields);
+                Ok(())
+            }
             () => Ok(()),
         }
     }
 
     /// Takes in the row of the file that the latest entry says was uploaded.
     pub(super) fn row(&mut self, row: &AttachmentDigest) -> Result<(), Fault> {
-        let stored = &row.attachment;
-        let file = self.0.get_mut(&stored.id).ok_or(Fault::Attachment)?;
-        let is_as_logged = file.entry == row.entry
-            && file.agency == stored.uploader.as_str()
-            && file.digest == hex(&stored.digest)
-            && file.media_type == stored.media_type.as_str()
-            && file.size_bytes == Some(stored.size_bytes);
-        if !is_as_logged {
+        let file = self.0.get_mut(&row.attachment.id).ok_or(Fault::Attachment)?;
+        if file.entry != row.entry {
             return Err(Fault::Attachment);
-        }
-        if row.parts_sha256 != stored.digest {
-            return Err(Fault::AttachmentParts);
         }
         file.row = Some(row.is_bound);
         Ok(())
@@ -74,16 +88,8 @@ impl Files {
     fn uploaded(&mut self, entry: u64, fields: &Fields) -> Result<(), Fault> {
         let text = |name| fields.get(name).unwrap_or_default().to_owned();
         let id = text("attachment").parse().map_err(|_| Fault::Attachment)?;
-        let file = File {
-            entry,
-            agency: text("agency"),
-            digest: text("digest"),
-            media_type: text("mediaType"),
-            size_bytes: fields.number("sizeBytes"),
-            enquiry: None,
-            is_swept: false,
-            row: None,
-        };
+        let file =
+            File { entry, agency: text("agency"), enquiry: None, is_swept: false, row: None };
         match self.0.insert(id, file) {
             None => Ok(()),
             Some(_) => Err(Fault::Attachment),
@@ -117,6 +123,14 @@ impl Files {
     fn collected(&mut self, fields: &Fields) -> Result<(), Fault> {
         let file = self.find(fields.get("attachment").unwrap_or_default())?;
         if file.enquiry.is_some() { Ok(()) } else { Err(Fault::Attachment) }
+    }
+
+    // With the messages that name it.
+    fn destroyed(&mut self, entry: u64, fields: &Fields) {
+        let enquiry = fields.get("enquiry");
+        for file in self.0.values_mut().filter(|file| file.enquiry.as_deref() == enquiry) {
+            (file.is_swept, file.entry) = (true, entry);
+        }
     }
 
     fn find(&mut self, id: &str) -> Result<&mut File, Fault> {

@@ -6,9 +6,10 @@
 //! is named. How deliveries and exchanges stand it cannot tell: that takes the whole.
 
 use super::checkpoint::LogVerifier;
+use super::files;
 use super::tree::Tree;
 use super::verify::{Fault, compare, read_back};
-use crate::store::{Head, MessageDigest, StoredEntry};
+use crate::store::{AttachmentDigest, Head, MessageDigest, StoredEntry};
 
 /// Looks at one entry after the other.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Stored<'a> {
     pub entry: Option<&'a StoredEntry>,
     /// The message whose row names this entry.
     pub message: Option<&'a MessageDigest>,
+    /// The file whose row names this entry.
+    pub file: Option<&'a AttachmentDigest>,
     /// The checkpoint that signs the log up to this entry and no further, if there is one.
     pub checkpoint: Option<&'a Head>,
 }
@@ -71,7 +74,8 @@ impl Scrubber {
         }
         self.tree = grown;
         // What is wrong with a message is nothing that later entries build on.
-        compare(Some(&fields), stored.message)
+        compare(Some(&fields), stored.message)?;
+        files::compare(Some(&fields), stored.file)
     }
 }
 
@@ -145,6 +149,7 @@ mod tests {
             let stored = Stored {
                 entry: entries.iter().find(|entry| entry.index == index),
                 message: None,
+                file: None,
                 checkpoint: heads.iter().find(|head| head.size == index + 1),
             };
             found.extend(scrubber.next(stored).err().map(|fault| (index, fault)));

@@ -12,7 +12,9 @@ use super::credentials::Credentials;
 use super::entry::{EventName, Fields};
 use super::files::Files;
 use super::verify::{Fault, LogFault};
-use crate::message::{AgencyId, Before, ExchangeId, ExchangeState, Kind, Marks, MessageId};
+use crate::message::{
+    AgencyId, Before, EnquiryId, ExchangeId, ExchangeState, Kind, Marks, MessageId,
+};
 use crate::store::{
     CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Mailbox, MessageDigest,
     StoredEntry,
@@ -26,6 +28,9 @@ pub(super) struct Standing {
     credentials: Credentials,
     /// Overrides on record by the hash of their codes, and the enquiry that each was spent on.
     decisions: HashMap<String, Option<String>>,
+    /// The entries that destroyed enquiries, and those that hold them now.
+    destroyed: HashMap<EnquiryId, u64>,
+    held: HashMap<EnquiryId, u64>,
     pub(super) files: Files,
 }
 
@@ -39,6 +44,9 @@ struct Delivery {
     row_told: Option<u64>,
     recipient: AgencyId,
     size_bytes: u64,
+    enquiry: EnquiryId,
+    row_destroyed: Option<u64>,
+    row_held: Option<u64>,
 }
 
 /// How far a message came.
@@ -76,6 +84,7 @@ impl Standing {
         self.credentials.entry(entry.index, fields)?;
         self.files.entry(entry.index, fields)?;
         self.decided(fields)?;
+        self.kept(entry.index, fields)?;
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -135,6 +144,28 @@ impl Standing {
         }
     }
 
+    // An enquiry is destroyed once, and not while it is held; it is held once at a time.
+    fn kept(&mut self, index: u64, fields: &Fields) -> Result<(), Fault> {
+        let event = fields.get("event").unwrap_or_default();
+        let is = |name: EventName| event == name.as_str();
+        let enquiry = || {
+            let id = fields.get("enquiry").and_then(|id| id.parse::<EnquiryId>().ok());
+            id.ok_or(Fault::Destruction)
+        };
+        let is_orderly = if is(EventName::EnquiryDestroyed) {
+            let id = enquiry()?;
+            !self.held.contains_key(&id) && self.destroyed.insert(id, index).is_none()
+        } else if is(EventName::LegalHoldPlaced) {
+            let id = enquiry()?;
+            !self.destroyed.contains_key(&id) && self.held.insert(id, index).is_none()
+        } else if is(EventName::LegalHoldReleased) {
+            self.held.remove(&enquiry()?).is_some()
+        } else {
+            true
+        };
+        if is_orderly { Ok(()) } else { Err(Fault::Destruction) }
+    }
+
     /// Takes in the rows of the message that the latest entry accepted.
     pub(super) fn message(&mut self, message: &MessageDigest) -> Result<(), Fault> {
         let rows = message.rows.as_ref().map_err(|fault| Fault::Row(*fault))?;
@@ -146,6 +177,9 @@ impl Standing {
             row_told: rows.told,
             recipient: message.envelope.recipient.clone(),
             size_bytes: message.envelope.size_bytes,
+            enquiry: message.envelope.enquiry,
+            row_destroyed: rows.destroyed,
+            row_held: rows.held,
         };
         self.messages.insert(message.id, delivery);
         if let Some(exchange) = self.exchanges.get_mut(&message.envelope.exchange) {
@@ -171,8 +205,15 @@ impl Standing {
         mailboxes: &[Mailbox],
     ) -> Result<(), LogFault> {
         let mut faults = Vec::new();
-        for delivery in self.messages.values().filter(|delivery| !delivery.is_as_logged()) {
-            faults.push(LogFault { entry: delivery.entry, fault: Fault::Delivery });
+        for delivery in self.messages.values() {
+            let destroyed = self.destroyed.get(&delivery.enquiry).copied();
+            let held = self.held.get(&delivery.enquiry).copied();
+            if (delivery.row_destroyed, delivery.row_held) != (destroyed, held) {
+                faults.push(LogFault { entry: delivery.entry, fault: Fault::Destruction });
+            }
+            if !delivery.is_as_logged(destroyed.is_some()) {
+                faults.push(LogFault { entry: delivery.entry, fault: Fault::Delivery });
+            }
         }
         for exchange in self.exchanges.values() {
             if let Err(fault) = exchange.compare() {
@@ -254,8 +295,11 @@ fn told_after(delivery: &Delivery, event: &str, is_pushed_on: bool, index: u64) 
 }
 
 impl Delivery {
-    fn is_as_logged(&self) -> bool {
+    fn is_as_logged(&self, is_destroyed: bool) -> bool {
         let states: &[_] = match self.reached {
+            Reached::Collected | Reached::Nothing | Reached::Returned if is_destroyed => {
+                return self.row == "destroyed" && self.row_told.is_none();
+            }
             Reached::Collected => &["collected"],
             Reached::Delivered => &["delivered"],
             Reached::Nothing => &["held", "queued"],

@@ -6,6 +6,7 @@
 
 use super::checkpoint::{CheckpointError, LogVerifier};
 use super::entry::{EventName, Fields, commitment};
+use super::files;
 use super::standing::Standing;
 use super::tree::Tree;
 use crate::message::{hex, rfc3339};
@@ -52,6 +53,9 @@ pub enum Fault {
     /// An RFI goes on without consent by a decision that was not recorded, or was spent.
     #[error("the override it names was not recorded before, or was spent on another enquiry")]
     Decision,
+    /// An enquiry that is said to be destroyed or held is not, or the other way round.
+    #[error("the enquiry of the message it accepted is not destroyed, or held, as was logged")]
+    Destruction,
     /// The delivery of its message is not where entries say.
     #[error("the delivery of the message it accepted does not stand as was logged")]
     Delivery,
@@ -153,9 +157,10 @@ impl LogChecker {
         entry: &StoredEntry,
         file: Option<&AttachmentDigest>,
     ) -> Result<(), LogFault> {
-        let Some(file) = file else { return Ok(()) };
-        let held = self.standing.files.row(file);
-        held.map_err(|fault| LogFault { entry: entry.index, fault })
+        let fields = entry.fields.as_deref().and_then(Fields::parse);
+        files::compare(fields.as_ref(), file)
+            .and_then(|()| file.map_or(Ok(()), |file| self.standing.files.row(file)))
+            .map_err(|fault| LogFault { entry: entry.index, fault })
     }
 
     /// The next checkpoint, once every entry it covers has been seen.
@@ -222,6 +227,9 @@ pub(super) fn compare(
     let in_reply_to = envelope.in_reply_to.map(|id| id.to_string());
     let files: Vec<_> = message.attachments.iter().map(ToString::to_string).collect();
     let files = Some(files.join(" ")).filter(|files| !files.is_empty());
+    // Which files it named is known from its entry alone once they were destroyed with it.
+    let is_destroyed = message.rows.as_ref().is_ok_and(|rows| rows.destroyed.is_some());
+    let named = fields.get("attachments").filter(|_| !is_destroyed);
     let compared = [
         ("id", Some(message.id.to_string()), fields.get("message")),
         ("kind", Some(envelope.kind.as_str().to_owned()), fields.get("kind")),
@@ -234,7 +242,7 @@ pub(super) fn compare(
         ("time", Some(rfc3339(envelope.time)), fields.get("time")),
         ("digest", Some(hex(&envelope.digest)), fields.get("digest")),
         ("in-reply-to", in_reply_to, fields.get("inReplyTo")),
-        ("attachments", files, fields.get("attachments")),
+        ("attachments", files, named),
     ];
     for (name, stored, logged) in &compared {
         if stored.as_deref() != *logged {

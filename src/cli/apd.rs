@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use super::partner::add::next;
@@ -12,7 +13,7 @@ use super::partner::checklist::Checklist;
 use super::partner::file::{PartnersFile, no_such_agency};
 use super::{Context, Exit, Failure, block_on, serve};
 use crate::directory::edit::Setting;
-use crate::directory::{AgencyKind, Partner, PolicyDocument, Status};
+use crate::directory::{AgencyKind, Directory, Partner, PolicyDocument, Status};
 use crate::message::{AgencyId, hex, now, sha256};
 
 /// Agencies' appropriate policy documents.
@@ -28,6 +29,13 @@ The file itself stays with you: keep it where the Information Commissioner can b
     #[command(after_help = "Example:
   mash-gateway apd list --home H")]
     List,
+    /// The same as a table, for whoever asks for the register: the Information Commissioner, an auditor
+    #[command(after_help = "Example:
+  mash-gateway apd export --home H > policy-documents.csv
+
+A document is kept until six months after its agency has closed (Data Protection Act 2018, Schedule 1,
+Part 4, paragraph 41). The digest shows which file it is.")]
+    Export,
 }
 
 #[derive(Args)]
@@ -46,6 +54,7 @@ impl Apd {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Add(add) => block_on(add.run(context)),
+            Self::Export => export(context),
             Self::List => list(context),
         }
     }
@@ -99,12 +108,7 @@ fn list(context: &Context) -> Result<(), Failure> {
     let config = super::config(&context.home)?;
     let directory = serve::directory(&context.home, &config)?;
     let at = now();
-    let asked: Vec<_> = directory
-        .all()
-        .filter(|partner| {
-            partner.kind != AgencyKind::GpSurgeryClass && partner.status_at(at) != Status::Closed
-        })
-        .collect();
+    let asked = asked(&directory, at);
     let list: Vec<Value> = asked.iter().map(|partner| view(partner, at)).collect();
     let lines: Vec<_> = asked
         .iter()
@@ -118,6 +122,53 @@ fn list(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
+fn export(context: &Context) -> Result<(), Failure> {
+    let config = super::config(&context.home)?;
+    let directory = serve::directory(&context.home, &config)?;
+    let at = now();
+    let mut table = "agency,statutory basis,SHA-256,review,standing,keep until\n".to_owned();
+    for partner in asked(&directory, at) {
+        let document = partner.policy_document.as_ref();
+        let cells = [
+            partner.id.as_str().to_owned(),
+            partner.statutory_basis.clone(),
+            document.map(|document| document.sha256.clone()).unwrap_or_default(),
+            document.map(|document| document.review.to_string()).unwrap_or_default(),
+            standing(partner, at).to_owned(),
+            keep_until(partner, at).map(|day| day.to_string()).unwrap_or_default(),
+        ];
+        table.push_str(&cells.map(|cell| quoted(&cell)).join(","));
+        table.push('\n');
+    }
+    super::print(table.trim_end());
+    Ok(())
+}
+
+// As RFC 4180 has it; and no spreadsheet takes it for a formula.
+fn quoted(cell: &str) -> String {
+    let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    format!("\"{guard}{}\"", cell.replace('"', "\"\""))
+}
+
+// Everybody who has one or should have, and who has closed and left one that is still to be kept.
+fn asked(directory: &Directory, at: Timestamp) -> Vec<&Partner> {
+    directory
+        .all()
+        .filter(|partner| {
+            let is_closed = partner.status_at(at) == Status::Closed;
+            let is_kept = !is_closed || partner.policy_document.is_some();
+            partner.kind != AgencyKind::GpSurgeryClass && is_kept
+        })
+        .collect()
+}
+
+/// Six months after the last day of an agency that has closed.
+fn keep_until(partner: &Partner, at: Timestamp) -> Option<Date> {
+    let document = partner.policy_document.as_ref();
+    let last = document.and(partner.valid_to).filter(|_| partner.status_at(at) == Status::Closed);
+    last.and_then(|last| last.checked_add(6.months()).ok())
+}
+
 fn view(partner: &Partner, at: Timestamp) -> Value {
     let mut view = json!({ "agency": partner.id, "standing": standing(partner, at) });
     if let Some(document) = &partner.policy_document {
@@ -125,11 +176,18 @@ fn view(partner: &Partner, at: Timestamp) -> Value {
         view["review"] = json!(document.review.to_string());
         view["sha256"] = json!(document.sha256);
     }
+    if let Some(day) = keep_until(partner, at) {
+        view["keepUntil"] = json!(day.to_string());
+    }
     view
 }
 
 fn standing(partner: &Partner, at: Timestamp) -> &'static str {
     match &partner.policy_document {
+        Some(_) if partner.status_at(at) == Status::Closed => match keep_until(partner, at) {
+            Some(day) if at.to_zoned(TimeZone::UTC).date() > day => "no-longer-needed",
+            _ => "kept",
+        },
         None => "none",
         Some(document) if document.days_to_review(at) < 0 => "review-overdue",
         Some(document) if document.is_due(at) => "review-due",
@@ -143,6 +201,13 @@ fn in_words(partner: &Partner, at: Timestamp) -> String {
         ("review-overdue", Some(days)) => format!("REVIEW OVERDUE by {} days", -days),
         ("review-due", Some(days)) => format!("review due in {days} days"),
         ("none", _) => "no policy document".to_owned(),
+        ("no-longer-needed", _) => {
+            "of an agency that has closed; need not be kept any more".to_owned()
+        }
+        ("kept", _) => match keep_until(partner, at) {
+            Some(day) => format!("of an agency that has closed; keep it until {day}"),
+            None => "of an agency that has closed; keep it".to_owned(),
+        },
         _ => "in force".to_owned(),
     }
 }

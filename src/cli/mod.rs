@@ -21,6 +21,7 @@ mod open;
 mod partner;
 mod receipt;
 mod reconcile;
+mod retention;
 mod root;
 mod running;
 mod schema;
@@ -180,6 +181,9 @@ about; without it, that is the request.")]
     /// Watch, as an agency, that the gateway's log only grows, and cosign it
     #[command(subcommand)]
     Witness(witness::Witness),
+    /// What is destroyed when its time has come, and what is kept from that
+    #[command(subcommand)]
+    Retention(retention::Retention),
     /// The database: copies of it, put back and checked
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -223,6 +227,7 @@ impl Command {
             Self::Receipt(command) => command.run(context),
             Self::Reconcile(command) => command.run(context),
             Self::Respond(command) => command.run(context, crate::message::Kind::Response),
+            Self::Retention(command) => command.run(context),
             Self::Rfi(command) => command.run(context),
             Self::Root(command) => command.run(context),
             Self::Schema(command) => command.run(context),

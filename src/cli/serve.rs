@@ -52,6 +52,7 @@ use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::anchor::Keeper;
 use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
+use crate::worker::retain::Retain;
 use crate::worker::scrub::Scrub;
 use crate::worker::sweep::Sweep;
 pub(super) use crate::worker::trust::directory;
@@ -303,6 +304,7 @@ impl Running {
             Arc::clone(&concerns),
         ));
         let sweep = Sweep::new(Arc::clone(&gateway), &config);
+        let retain = Retain::new(Arc::clone(&gateway), config.retention.periods());
         let backlog = backlog::Watch {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -342,6 +344,7 @@ impl Running {
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
         tasks.spawn(sweep.run(stop.clone()));
+        tasks.spawn(retain.run(stop.clone()));
         tasks.spawn(backlog.run(stop.clone()));
         tasks.spawn(scrub.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));

@@ -544,6 +544,7 @@ agency = [
             result: None,
             marks: Marks::default(),
             decision: None,
+            destroyed_at: None,
             needs_attention: false,
             undelivered: None,
             sealing_recipient: "age1".to_owned(),

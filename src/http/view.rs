@@ -49,6 +49,9 @@ pub fn exchange_view(exchange: &Exchange, timers: &timer::Settings, at: Timestam
             view[name] = json!(rfc3339(at));
         }
     }
+    if let Some(at) = exchange.destroyed_at {
+        view["destroyedAt"] = json!(rfc3339(at));
+    }
     if exchange.needs_attention {
         view["needsAttention"] = json!(true);
     }

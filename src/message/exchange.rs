@@ -41,6 +41,8 @@ pub struct Exchange {
     pub marks: Marks,
     /// What was decided in its enquiry, as far as any agency was told.
     pub decision: Option<Decision>,
+    /// When its enquiry was destroyed: nothing that was said in it can be read any more.
+    pub destroyed_at: Option<Timestamp>,
     /// Whether something came after the answer, or unasked, that the hub has not saved (R85).
     pub needs_attention: bool,
     /// What a sender was told of a message in it that has not reached its recipient, if there is one.
@@ -294,6 +296,8 @@ pub enum Untimely {
     AlreadyAnswered,
     /// The hub needs no answer any more.
     AlreadyCancelled,
+    /// Its enquiry was destroyed at the end of its retention.
+    Destroyed,
     /// The agency was not asked what may be released, or has said so since.
     NotConsulted,
     /// There is no answer that this could be about: a response comes first.

@@ -102,6 +102,15 @@ pub trait Store: Send + Sync {
     /// identities must be able to open.
     async fn newest_enquiry_key(&self) -> Result<Option<(EnquiryId, Vec<u8>)>, StoreError>;
 
+    /// Enquiries that were opened before then and not destroyed, in the order of their ids, after this
+    /// one.
+    async fn kept_enquiries(
+        &self,
+        opened_before: Timestamp,
+        after: Option<EnquiryId>,
+        limit: usize,
+    ) -> Result<Vec<KeptEnquiry>, StoreError>;
+
     /// The entry that accepted a message, with its proof and checkpoint: what a receipt is made of.
     async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError>;
 
@@ -619,6 +628,16 @@ pub enum Effect {
     },
     /// A certificate was issued.
     IssueCertificate(CertificateRecord),
+    /// An enquiry is destroyed: its key, its payloads, its files. Refused when it is held or destroyed
+    /// already, when something came since, and while a message of it is on its way.
+    DestroyEnquiry {
+        /// Which.
+        enquiry: EnquiryId,
+        /// The latest entry about it when it was found to be due.
+        latest: u64,
+    },
+    /// A legal hold is put on an enquiry. Refused when there is one, and when it is destroyed.
+    HoldEnquiry(EnquiryId),
     /// Nothing but the entry.
     Log,
     /// A one-time token was made.
@@ -638,6 +657,8 @@ pub enum Effect {
         /// What was issued.
         certificate: CertificateRecord,
     },
+    /// A legal hold ends. Refused when there is none.
+    ReleaseEnquiry(EnquiryId),
     /// An operator has a returned message delivered again, from this state on. Refused when it is not
     /// returned.
     Retry {
@@ -703,6 +724,8 @@ pub enum DeliveryState {
     Collected,
     /// Taken by the push endpoint.
     Delivered,
+    /// Its payload was destroyed before it was in its recipient's own record.
+    Destroyed,
     /// In the mailbox.
     Held,
     /// To be pushed.
@@ -726,6 +749,7 @@ impl DeliveryState {
         match self {
             Self::Collected => "collected",
             Self::Delivered => "delivered",
+            Self::Destroyed => "destroyed",
             Self::Held => "held",
             Self::Queued { .. } => "queued",
             Self::Returned => "returned",
@@ -788,6 +812,30 @@ pub struct DeadLetter {
     pub envelope: Envelope,
     /// The fields of the entry that returned it; none once purged.
     pub fields: Option<String>,
+}
+
+/// An enquiry that is not destroyed, as far as it matters when it is to be.
+#[derive(Clone, Debug)]
+pub struct KeptEnquiry {
+    /// Which.
+    pub id: EnquiryId,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// The latest entry about it.
+    pub latest: u64,
+    /// When that was.
+    pub latest_at: Timestamp,
+    /// Whether nothing more is asked in any exchange of it: each agency has its outcome, or was told that
+    /// no answer is needed, or was only tested.
+    pub is_closed: bool,
+    /// Whether every agency has answered or need not, and every message is in its recipient's own record.
+    pub is_saved: bool,
+    /// Whether a message of it is still to be pushed.
+    pub is_on_its_way: bool,
+    /// Whether there is a legal hold on it.
+    pub is_held: bool,
+    /// Whether its key was destroyed since the backup was made that brought the rest of it back.
+    pub is_lost: bool,
 }
 
 /// A push to be made by whoever holds this, until the lease runs out.
@@ -890,6 +938,10 @@ pub struct MessageRows {
     pub needs_attention: bool,
     /// To whom its enquiry says that it is sealed.
     pub enquiry_recipient: String,
+    /// The entry that its enquiry says destroyed it.
+    pub destroyed: Option<u64>,
+    /// The entry that its enquiry says put a legal hold on it.
+    pub held: Option<u64>,
     /// Its exchange.
     pub exchange: ExchangeRow,
 }
@@ -924,6 +976,9 @@ pub enum RowFault {
     /// Its enquiry, or the key that opens it, is not there.
     #[error("its enquiry, or the enquiry's key, is missing")]
     EnquiryMissing,
+    /// It should not be there.
+    #[error("its enquiry is destroyed, and something of it is still there")]
+    NotDestroyed,
     /// Its exchange is not there.
     #[error("its exchange is missing")]
     ExchangeMissing,

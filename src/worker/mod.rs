@@ -5,6 +5,7 @@ pub mod backlog;
 pub mod circuit;
 pub mod deliver;
 pub mod expiry;
+pub mod retain;
 pub mod scrub;
 pub mod sweep;
 pub mod trust;

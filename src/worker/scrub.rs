@@ -1,6 +1,6 @@
 //! What is stored is looked at again, a little at a time, so that what rots on the disk is found while
-//! there are backups without it: each stored payload's digest, each entry's text and hashes, each
-//! checkpoint's signature.
+//! there are backups without it: each stored payload's and file's digest, each entry's text and hashes,
+//! each checkpoint's signature.
 //!
 //! A whole round takes as long as the settings say. Where a round begins goes by the time of day, so
 //! that a gateway that is restarted often still comes to every part. It reads, and never holds up
@@ -21,7 +21,7 @@ use crate::audit::verify::Fault;
 use crate::exchange::Gateway;
 use crate::http::health::Concerns;
 use crate::message::now;
-use crate::store::{Effect, Head, MessageDigest, StoreError, StoredEntry};
+use crate::store::{AttachmentDigest, Effect, Head, MessageDigest, StoreError, StoredEntry};
 use crate::telemetry::Metrics;
 
 /// Looks at what is stored, again and again.
@@ -153,6 +153,7 @@ impl Scrub {
         Ok(Page {
             entries: store.entries(from, rows).await?,
             messages: store.message_digests(from, to).await?,
+            files: store.attachment_digests(from, to).await?,
             checkpoints: store.checkpoints(from + 1, rows).await?,
         })
     }
@@ -190,6 +191,7 @@ impl Scrub {
 struct Page {
     entries: Vec<StoredEntry>,
     messages: Vec<MessageDigest>,
+    files: Vec<AttachmentDigest>,
     checkpoints: Vec<Head>,
 }
 
@@ -198,6 +200,7 @@ impl Page {
         Stored {
             entry: self.entries.iter().find(|entry| entry.index == index),
             message: self.messages.iter().find(|message| message.entry == index),
+            file: self.files.iter().find(|file| file.entry == index),
             checkpoint: self.checkpoints.iter().find(|head| head.size == index + 1),
         }
     }

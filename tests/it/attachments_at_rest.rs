@@ -193,7 +193,8 @@ async fn whatever_is_changed_of_a_file_is_found_and_no_whole_file_is_handed_over
     let flip = |part: u32| {
         format!(
             "UPDATE attachment_parts SET ciphertext = CAST(substr(ciphertext, 1, 70000) || \
-             x'00' || substr(ciphertext, 70002) AS BLOB) WHERE {of_sent} AND part = {part}"
+             iif(substr(ciphertext, 70001, 1) = x'00', x'01', x'00') || \
+             substr(ciphertext, 70002) AS BLOB) WHERE {of_sent} AND part = {part}"
         )
     };
     for (what, sql, entry) in [

@@ -265,6 +265,9 @@ fn every_mistake_in_the_directory_is_named_with_its_line() {
     let listed = gateway.run(&["partner", "list", "--json"]);
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listed["agencies"].as_array().unwrap().len(), 7);
+    // Who takes part, and under which law (R1).
+    assert_eq!(listed["agencies"][0]["statutoryBasis"], "invented");
+    assert!(text(&gateway.run(&["partner", "list"]).stdout).contains("(invented)"));
     assert_eq!(gateway.run(&["partner", "show", "test-nobody"]).status.code(), Some(4));
 }
 

@@ -773,6 +773,41 @@ fn policy_documents_are_listed_with_what_is_due() {
     let listed = text(&gateway.run(&["apd", "list"]).stdout);
     assert!(listed.contains("review due in 12 days") && !listed.contains("OVERDUE"), "{listed}");
 
+    // Of an agency that has closed it is kept for six months.
+    let partners = gateway.partners();
+    let last = now().to_string()[..10].to_owned();
+    for (valid_to, standing, in_words) in [
+        ("2020-01-31", "no-longer-needed", "need not be kept any more"),
+        (last.as_str(), "in-force", "in force"),
+        (&day(-1), "kept", "keep it until"),
+    ] {
+        let left = format!(
+            "valid_to = {valid_to}\npolicy_document = {{ sha256 = \"{}\", review = 2099-01-01 }}\n",
+            "1".repeat(64)
+        );
+        let status = if standing == "in-force" { "suspended" } else { "closed" };
+        let text_of = partners
+            .replace("status = \"closed\"", &format!("status = \"{status}\""))
+            .replace("valid_to = 2020-01-31\n", &left);
+        std::fs::write(gateway.home().join("partners.toml"), text_of).unwrap();
+        let listed = gateway.done(&["apd", "list"]);
+        let list = listed["policyDocuments"].as_array().unwrap();
+        let row = list.iter().find(|row| row["agency"] == CLOSED).unwrap();
+        assert_eq!(row["standing"], standing, "{row}");
+        assert_eq!(row["keepUntil"].is_string(), status == "closed", "{row}");
+        assert!(text(&gateway.run(&["apd", "list"]).stdout).contains(in_words));
+        if valid_to == "2020-01-31" {
+            assert_eq!(row["keepUntil"], "2020-07-31");
+        }
+    }
+    std::fs::write(gateway.home().join("partners.toml"), &partners).unwrap();
+    // And all of it can be handed over as a table.
+    let table = text(&gateway.run(&["apd", "export"]).stdout);
+    let rows: Vec<_> = table.lines().collect();
+    assert_eq!(rows[0], "agency,statutory basis,SHA-256,review,standing,keep until");
+    assert_eq!(rows.len(), 1 + 5, "{table}");
+    assert!(rows.iter().any(|row| row.starts_with("\"test-police\",\"invented\",")), "{table}");
+
     // What stands in the file is held to its form.
     let bad =
         gateway.partners().replace("sha256 = \"", "sha256 = \"x").replace("review = ", "revue = ");

@@ -9,6 +9,7 @@ use mash_gateway::telemetry::Metrics;
 use mash_gateway::worker::scrub::Scrub;
 use serde_json::Value;
 
+use crate::attachments::{MAY_ATTACH, dispatch_with, pdf, upload};
 use crate::support::told::Told;
 use crate::support::{HUB, POLICE, SURGERY, TRUST, TestGateway, case, eventually, text};
 
@@ -104,6 +105,29 @@ async fn a_flipped_bit_is_found_by_the_gateway_that_runs_and_named_once() {
     eventually("what is right again is no concern", is_over).await;
     gateway.stop();
     gateway.verify_log();
+}
+
+#[tokio::test]
+async fn a_flipped_bit_of_a_file_is_found_too() {
+    let mut gateway = TestGateway::made(&case::partners(&[(HUB, MAY_ATTACH)]));
+    gateway.configure("# scrub_cycle_s = 86400", "scrub_cycle_s = 1");
+    gateway.serve();
+    let hub = gateway.agency(HUB);
+    let sent = upload(&hub, "application/pdf", &pdf(700_000)).await;
+    hub.post("/v1/rfis", &dispatch_with(&[POLICE], &[&sent])).await.ok(202);
+    let entry = sqlite(&gateway, "SELECT entry FROM attachments");
+    let size: u64 = sqlite(&gateway, "SELECT count(*) FROM entries").parse().unwrap();
+    let metrics = || gateway.local("/metrics");
+    eventually("a round of everything", async || looked(&metrics()) > 2 * size).await;
+    assert_eq!(damaged(&metrics()), 0);
+    let flip = "UPDATE attachment_parts SET ciphertext = CAST(substr(ciphertext, 1, 70000) ||
+        iif(substr(ciphertext, 70001, 1) = x'00', x'01', x'00') || substr(ciphertext, 70002) AS BLOB)
+        WHERE part = 1";
+    sqlite(&gateway, flip);
+    let says = format!("scrub: entry {entry}: the sealed file it is about is not what was logged");
+    let is_told = || async { gateway.local("/readyz").contains(&says) };
+    eventually("the file is found damaged", is_told).await;
+    assert_eq!(damaged(&metrics()), 1);
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ async fn a_backup_that_is_damaged_or_none_is_not_put_back() {
     refused(&restore(&gateway, &folder, &[&newest]), 3, "manifest.json is damaged");
     std::fs::write(
         folder.join("manifest.json"),
-        manifest.replace("\"version\": 1", "\"version\": 2"),
+        manifest.replace("\"version\": 2", "\"version\": 3"),
     )
     .unwrap();
     refused(&restore(&gateway, &folder, &[&newest]), 1, "newer version");

@@ -15,15 +15,17 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use mash_gateway::audit::cosignature::Cosignature;
-use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant};
+use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant, HoldReason};
 use mash_gateway::audit::receipt::verify_answer;
 use mash_gateway::exchange::attachments::{NewFile, Uploaded};
 use mash_gateway::message::{
-    AttachmentId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now,
+    AttachmentId, EnquiryId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now,
 };
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
+use mash_gateway::retention::Periods;
 use mash_gateway::store::{CertificateUse, DeliveryState, Effect, NewUpload, Store};
+use mash_gateway::worker::retain::Retain;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -184,6 +186,16 @@ impl Case {
                 self.ask_one(running, TRUST).await;
                 self.body = case::outcome().to_string();
             }
+            WritePoint::DestroyEnquiry | WritePoint::HoldEnquiry => {
+                self.ask_one(running, TRUST).await;
+                let body = case::said(Kind::Cancellation, &self.message()).to_string();
+                let target = Target::Exchange(self.exchange.unwrap(), Kind::Cancellation);
+                running.submit(HUB, KEY, target, &body, self.at).await.ok().unwrap();
+            }
+            WritePoint::ReleaseEnquiry => {
+                self.ask_one(running, TRUST).await;
+                self.hold(running, self.at).await.unwrap();
+            }
             WritePoint::Collect => self.ask_one(running, TRUST).await,
             WritePoint::Save => {
                 self.ask_one(running, TRUST).await;
@@ -305,6 +317,22 @@ impl Case {
                 let issued = register.issue(&Profile::Agency(trust), &self.csr, grant, at).await;
                 issued.map(|_| ()).map_err(said)
             }
+            WritePoint::DestroyEnquiry => {
+                let month = SignedDuration::from_hours(24 * 30);
+                let periods = Periods { after_saved: month, after_closed: month };
+                let retain = Retain::new(Arc::clone(&running.gateway), periods);
+                retain
+                    .round(at + month + SignedDuration::from_mins(1))
+                    .await
+                    .map(|_| ())
+                    .map_err(said)
+            }
+            WritePoint::HoldEnquiry => self.hold(running, at).await,
+            WritePoint::ReleaseEnquiry => {
+                let enquiry = self.enquiry(running).await;
+                let event = Event::legal_hold_released(&enquiry);
+                self.record_alone(running, &event, Effect::ReleaseEnquiry(enquiry), at).await
+            }
             WritePoint::Log => register.note(&Event::stopped("0"), at).await.map_err(said),
             WritePoint::MakeToken => {
                 let made = register.make_token(&trust, SignedDuration::from_hours(1), false, at);
@@ -410,6 +438,28 @@ impl Case {
     async fn record(&self, running: &Told, event: &Event, effect: Effect) -> Result<(), String> {
         let recorded = running.gateway.ledger().record(event, self.at, self.exchange, effect);
         recorded.await.map(|_| ()).map_err(said)
+    }
+
+    /// Records what is about no exchange by itself.
+    async fn record_alone(
+        &self,
+        running: &Told,
+        event: &Event,
+        effect: Effect,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        let recorded = running.gateway.ledger().record(event, at, None, effect);
+        recorded.await.map(|_| ()).map_err(said)
+    }
+
+    async fn enquiry(&self, running: &Told) -> EnquiryId {
+        running.store().exchange(&self.exchange.unwrap()).await.unwrap().enquiry
+    }
+
+    async fn hold(&self, running: &Told, at: Timestamp) -> Result<(), String> {
+        let enquiry = self.enquiry(running).await;
+        let event = Event::legal_hold_placed(&enquiry, HoldReason::Inquiry);
+        self.record_alone(running, &event, Effect::HoldEnquiry(enquiry), at).await
     }
 
     async fn make_token(&mut self, running: &Told, needs_approval: bool) -> Result<(), String> {
@@ -558,7 +608,9 @@ impl Effects {
             let stored = store.message(&id).await.unwrap();
             let (envelope, state) = (&stored.envelope, stored.delivery.as_str());
             let (kind, to) = (envelope.kind.as_str(), &envelope.recipient);
-            rows.push(format!("message: {kind} to {to}: {state}"));
+            let payload = store.sealed_payload(&id).await.unwrap();
+            let is_there = payload.ciphertext.is_some() && payload.wrapped_key.is_some();
+            rows.push(format!("message: {kind} to {to}: {state} {is_there}"));
             if envelope.kind.opens_exchange() {
                 let exchange = store.exchange(&envelope.exchange).await.unwrap();
                 let outcome = exchange.marks.outcome_at.is_some();

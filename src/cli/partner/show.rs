@@ -28,11 +28,12 @@ pub(super) fn list(context: &Context) -> Result<(), Failure> {
         .all()
         .map(|agency| {
             format!(
-                "{:<40} {:<10} {:<24} {}",
+                "{:<40} {:<10} {:<24} {} ({})",
                 agency.id.as_str(),
                 agency.status_at(at).as_str(),
                 agency.kind.as_str(),
-                agency.name
+                agency.name,
+                agency.statutory_basis
             )
         })
         .collect();
@@ -70,6 +71,7 @@ fn summary(agency: &Partner, at: jiff::Timestamp) -> Value {
         "kind": agency.kind.as_str(),
         "name": agency.name,
         "odsCode": agency.ods_code,
+        "statutoryBasis": agency.statutory_basis,
         "status": agency.status_at(at).as_str(),
     })
 }
@@ -91,7 +93,6 @@ fn view(agency: &Partner, at: jiff::Timestamp) -> Value {
     view["deputy"] = json!(officer(&agency.deputy));
     view["endpoints"] = json!(endpoints);
     view["policyReview"] = json!(agency.policy_document.as_ref().map(|d| d.review.to_string()));
-    view["statutoryBasis"] = json!(agency.statutory_basis);
     view["successor"] = json!(agency.successor);
     view["telephone"] = json!(agency.telephone);
     view

@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Context, Exit, Failure, config, damaged, database, log_key, open, read_text, record};
+use crate::audit::checkpoint::LogVerifier;
 use crate::audit::entry::Event;
 use crate::cli::log::{progress, verify};
 use crate::cli::sound::{self, Signing};
 use crate::config::write_synced;
 use crate::message::{hex, now, rfc3339};
 use crate::store::Store as _;
+use crate::store::sqlite::copy;
 
 /// Copy the database into a new folder, also while the gateway runs, and verify the copy
 #[derive(Args)]
@@ -26,12 +28,17 @@ use crate::store::Store as _;
   mash-gateway store backup /backup/2026-11-24 --home H
   mash-gateway store restore /backup/2026-11-24 --home H --since newest.receipt
 
-Messages in it are sealed. The keys that open them are not in it, nor certificates and settings: keep
-certs/, keys/, gateway.toml and partners.toml too, and not in the same place.")]
+Messages in it are sealed. Each enquiry's key is in a file of keys beside the folder, of which there is only
+the latest, so that what was destroyed since cannot be read in any backup: let nothing keep older versions
+of it. It is sealed, too. What opens it is in neither, nor are certificates and settings: keep certs/, keys/,
+gateway.toml and partners.toml as well, and not in the same place.")]
 pub(in crate::cli) struct Backup {
     /// The folder to make
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// The file of keys that is renewed [default: enquiry-keys.db, beside the folder]
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 }
 
 impl Backup {
@@ -41,6 +48,8 @@ impl Backup {
         let Signing { log_key, .. } = sound::signing(home, &config(home)?).await?;
         let store = open(&path)?;
         let folder = self.folder;
+        let keys = keys_beside(&folder, self.keys);
+        is_ours(&keys, &log)?;
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| {
             let message = format!("{} cannot be made: {error}", folder.display());
             Failure::new(Exit::Failed, message).hint("name a folder that is not there yet")
@@ -63,7 +72,10 @@ impl Backup {
             .map_err(|error| damaged(format!("the copy does not verify: {error:#}")))?;
         let head = copy.head().await?;
         drop(copy);
-        crate::store::sqlite::copy::fold(&file)?;
+        copy::take_keys_out(&file)?;
+        copy::fold(&file)?;
+        // After the copy was made, so that none of its keys is missing but what is destroyed by now.
+        store.write_keys(&keys, &log.to_string())?;
         let manifest = Manifest {
             checkpoint: head.map(|head| head.note.to_string()),
             entries: verified.entries,
@@ -79,16 +91,18 @@ impl Backup {
         }
         context.result(
             &json!({
-                "entries": manifest.entries, "folder": folder, "made": manifest.made,
+                "entries": manifest.entries, "folder": folder, "keys": keys, "made": manifest.made,
                 "messages": manifest.messages, "sha256": manifest.sha256,
             }),
             format!(
                 "Backed up and verified: {} messages, {} entries of the log, in {}\n\
+                 Their keys: {}, in the place of those before\n\
                  Not in it: certs/, keys/, gateway.toml and partners.toml. Keep them too, and not \
                  in the same place.",
                 manifest.messages,
                 manifest.entries,
-                folder.display()
+                folder.display(),
+                keys.display()
             ),
         );
         Ok(())
@@ -109,7 +123,7 @@ pub(super) struct Manifest {
     messages: u64,
     /// SHA-256 of the database, hex.
     pub(super) sha256: String,
-    /// Of this list: 1.
+    /// Of this list: 2; a backup of version 1 has its keys in it.
     version: u8,
 }
 
@@ -126,11 +140,16 @@ impl Manifest {
             let message = format!("{} is damaged: {error}", path.display());
             Failure::new(Exit::VerificationFailed, message)
         })?;
-        if manifest.version != VERSION {
+        if !(1..=VERSION).contains(&manifest.version) {
             let message = format!("{} is of a newer version of the gateway", path.display());
             return Err(Failure::new(Exit::Failed, message).hint("use that version"));
         }
         Ok(manifest)
+    }
+
+    /// Whether its keys are in a file of their own.
+    pub(super) fn has_keys_apart(&self) -> bool {
+        self.version >= 2
     }
 
     /// When it was made.
@@ -139,6 +158,29 @@ impl Manifest {
             let message = format!("{MANIFEST} is damaged: {:?} is no time", self.made);
             Failure::new(Exit::VerificationFailed, message)
         })
+    }
+}
+
+/// The file of keys that belongs to the backups in the place where this one is.
+pub(super) fn keys_beside(folder: &Path, named: Option<PathBuf>) -> PathBuf {
+    named.unwrap_or_else(|| folder.with_file_name(KEYS))
+}
+
+/// Refuses a file that has another gateway's keys, or is something else.
+pub(super) fn is_ours(keys: &Path, log: &LogVerifier) -> Result<(), Failure> {
+    if !keys.exists() {
+        return Ok(());
+    }
+    match copy::keys_of(keys) {
+        Ok((whose, _)) if whose == log.to_string() => Ok(()),
+        Ok(_) => {
+            let message = format!("{} has the keys of another gateway's backups", keys.display());
+            Err(Failure::new(Exit::Failed, message).hint("name another file: --keys FILE"))
+        }
+        Err(error) => {
+            let message = format!("{} is no file of keys: {error}", keys.display());
+            Err(Failure::new(Exit::Failed, message).hint("name another file: --keys FILE"))
+        }
     }
 }
 
@@ -157,4 +199,5 @@ pub(super) fn digest(path: &Path) -> Result<String, Failure> {
 /// The copy's name in the folder.
 pub(super) const DATABASE: &str = "gateway.db";
 const MANIFEST: &str = "manifest.json";
-const VERSION: u8 = 1;
+const KEYS: &str = "enquiry-keys.db";
+const VERSION: u8 = 2;

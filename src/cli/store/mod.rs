@@ -108,6 +108,14 @@ fn database(context: &Context) -> Result<PathBuf, Failure> {
         .hint("is its disk mounted? To put a backup in its place: mash-gateway store restore"))
 }
 
+/// Writes the keys of what is kept now to the file that backups are read with, in the place of those before.
+pub(super) async fn renew_keys(context: &Context, keys: &Path) -> Result<(), Failure> {
+    let log = log_key(context)?;
+    backup::is_ours(keys, &log)?;
+    open(&database(context)?)?.write_keys(keys, &log.to_string())?;
+    Ok(())
+}
+
 fn open(path: &Path) -> Result<Arc<Sqlite>, Failure> {
     Ok(Arc::new(Sqlite::open(path)?))
 }

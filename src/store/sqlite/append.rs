@@ -10,13 +10,13 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::dedupe::{self, Place};
 use super::row::{self, integer};
-use super::{Open, Shared, attachments, is_io_error, lock, overrides, read};
+use super::{Open, Shared, attachments, is_io_error, lock, overrides, read, retention};
 use crate::audit::checkpoint::LogKey;
 use crate::audit::entry::NewEntry;
 use crate::audit::receipt::Logged;
 use crate::audit::tree::{Hash, Tree};
 use crate::message::{
-    AgencyId, Before, Exchange, ExchangeId, ExchangeState, Kind, Marks, MessageId, Said,
+    AgencyId, Before, Exchange, ExchangeId, ExchangeState, Kind, Marks, MessageId, Said, Untimely,
 };
 use crate::store::{
     Accept, Applied, AttachedKey, CertificateRecord, Change, DeliveryState, Effect, EnrolmentToken,
@@ -424,6 +424,24 @@ impl Batch<'_> {
                 self.insert_certificate(&certificate)?;
                 false
             }
+            Effect::DestroyEnquiry { enquiry, latest } => {
+                if !retention::destroy(self.connection, &enquiry, latest, self.next())? {
+                    return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
+            }
+            Effect::HoldEnquiry(enquiry) => {
+                if !retention::hold(self.connection, &enquiry, self.next())? {
+                    return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
+            }
+            Effect::ReleaseEnquiry(enquiry) => {
+                if !retention::release(self.connection, &enquiry)? {
+                    return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
+            }
             Effect::Log => false,
             Effect::MakeToken(token) => {
                 self.insert_token(&token)?;
@@ -557,7 +575,9 @@ impl Batch<'_> {
             .prepare_cached(
                 "/* say */ SELECT state, answered_ms IS NOT NULL, result IS NOT NULL,
                  outcome_ms IS NOT NULL, cancelled_ms IS NOT NULL,
-                 consulted_ms > coalesce(viewed_ms, 0), hub, last_entry
+                 consulted_ms > coalesce(viewed_ms, 0), hub, last_entry,
+                 EXISTS (SELECT 1 FROM enquiries AS e
+                     WHERE e.id = exchanges.enquiry AND e.destroyed IS NOT NULL)
                  FROM exchanges WHERE id = ?1",
             )?
             .query_row([exchange], |row| {
@@ -569,12 +589,15 @@ impl Batch<'_> {
                     is_cancelled: row.get(4)?,
                     is_consulted: row.get::<_, Option<bool>>(5)?.unwrap_or_default(),
                 };
-                Ok((before, row.get(6)?, row::unsigned(row, 7)?))
+                Ok((before, row.get(6)?, row::unsigned(row, 7)?, row.get(8)?))
             })
             .optional()?;
-        let Some((before, hub, last_entry)) = stored else {
+        let Some((before, hub, last_entry, is_destroyed)) = stored else {
             return Ok(Err(Applied::NotFound));
         };
+        if is_destroyed {
+            return Ok(Err(Applied::Untimely(Untimely::Destroyed)));
+        }
         let standing = |state| Standing { before, state, hub, last_entry };
         Ok(before.after(said).map(standing).map_err(Applied::Untimely))
     }

@@ -1,11 +1,14 @@
 //! Copies of the file: made beside a gateway that runs, and looked at by SQLite's own check.
+//!
+//! Keys are not in a copy, but in a file of their own, of which there is only the latest: what was
+//! destroyed since a copy was made cannot be read in it any more.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{Sqlite, open};
 use crate::store::StoreError;
@@ -55,6 +58,48 @@ impl Sqlite {
         file.sync_all().map_err(io)
     }
 
+    /// Writes the keys of all that is kept now to a file, in the place of the one before.
+    pub fn write_keys(&self, target: &Path, log: &str) -> Result<(), StoreError> {
+        let fresh = beside(target, ".new");
+        let io = |error: std::io::Error| StoreError::Unavailable {
+            reason: format!("{} cannot be written", target.display()),
+            source: Some(error.into()),
+        };
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&fresh)
+            .map_err(io)?;
+        let keys = Connection::open(&fresh)?;
+        keys.execute_batch(KEYS_TABLES)?;
+        keys.execute("/* keys */ ATTACH ?1 AS home", [text(&self.shared.path)?])?;
+        // One transaction, so that all are of one instant.
+        keys.execute_batch("/* keys */ BEGIN")?;
+        keys.execute(
+            "/* keys */ INSERT INTO about (log, entries)
+             SELECT ?1, coalesce(max(idx) + 1, 0) FROM home.entries",
+            [log],
+        )?;
+        keys.execute_batch(
+            "/* keys */ INSERT INTO enquiry_keys SELECT id, wrapped_key FROM home.enquiries
+                 WHERE wrapped_key IS NOT NULL;
+             INSERT INTO file_keys SELECT id, wrapped_key FROM home.attachments
+                 WHERE wrapped_key IS NOT NULL;
+             COMMIT; DETACH home;",
+        )?;
+        keys.close().map_err(|(_, error)| error)?;
+        file.sync_all().map_err(io)?;
+        fs::rename(&fresh, target).map_err(io)?;
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = fs::File::open(folder.unwrap_or_else(|| Path::new("."))).map_err(io)?;
+        folder.sync_all().map_err(io)
+    }
+
     /// What SQLite itself finds wrong with the file, at most a hundred things. It finds damage to the
     /// file's structure, and hardly any to what is in it: that is for the log to show.
     pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
@@ -66,6 +111,51 @@ impl Sqlite {
         })
         .await
     }
+}
+
+/// Whose keys a file of keys has, and of when: the log's public key, and how many entries the log had.
+pub fn keys_of(path: &Path) -> Result<(String, u64), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let keys = Connection::open_with_flags(path, flags)?;
+    let about = keys.query_row("/* keys */ SELECT log, entries FROM about", [], |row| {
+        Ok((row.get(0)?, super::row::unsigned(row, 1)?))
+    })?;
+    keys.close().map_err(|(_, error)| error)?;
+    Ok(about)
+}
+
+/// Takes the keys out of a copy. Each leaves an empty one in its place: what had none has none.
+pub fn take_keys_out(copy: &Path) -> Result<(), StoreError> {
+    let connection = open::writer(copy)?;
+    connection.execute_batch(
+        "/* keys */ BEGIN IMMEDIATE;
+         UPDATE enquiries SET wrapped_key = x'' WHERE wrapped_key IS NOT NULL;
+         UPDATE attachments SET wrapped_key = x'' WHERE wrapped_key IS NOT NULL;
+         COMMIT;",
+    )?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(())
+}
+
+/// Puts keys back into a copy. Of what was destroyed since it was made there are none any more.
+pub fn put_keys_in(copy: &Path, keys: &Path) -> Result<(), StoreError> {
+    let connection = open::writer(copy)?;
+    connection.execute("/* keys */ ATTACH ?1 AS kept", [text(keys)?])?;
+    connection.execute_batch(
+        "/* keys */ BEGIN IMMEDIATE;
+         UPDATE enquiries SET wrapped_key = k.wrapped_key FROM kept.enquiry_keys AS k
+             WHERE k.id = enquiries.id AND enquiries.wrapped_key = x'';
+         UPDATE attachments SET wrapped_key = k.wrapped_key FROM kept.file_keys AS k
+             WHERE k.id = attachments.id AND attachments.wrapped_key = x'';
+         COMMIT; DETACH kept;",
+    )?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(())
+}
+
+fn text(path: &Path) -> Result<&str, StoreError> {
+    path.to_str()
+        .ok_or_else(|| open::unavailable("the path has characters that SQLite cannot take"))
 }
 
 /// Brings all that is written into the one file at `path`, so that it can be moved. Refused while
@@ -96,3 +186,8 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// 8 MiB: a step is short, and there are not many.
 const PAGES_PER_STEP: std::ffi::c_int = 1_024;
+
+const KEYS_TABLES: &str = "/* keys */ PRAGMA synchronous = FULL;
+    CREATE TABLE about (log TEXT NOT NULL, entries INTEGER NOT NULL) STRICT;
+    CREATE TABLE enquiry_keys (id BLOB PRIMARY KEY, wrapped_key BLOB NOT NULL) STRICT;
+    CREATE TABLE file_keys (id BLOB PRIMARY KEY, wrapped_key BLOB NOT NULL) STRICT;";

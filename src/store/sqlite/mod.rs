@@ -12,6 +12,7 @@ mod open;
 mod overrides;
 mod read;
 mod recover;
+mod retention;
 mod room;
 mod row;
 #[cfg(test)]
@@ -30,9 +31,9 @@ use rustix::io::Errno;
 
 use super::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
-    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, LastCosigned, Mailbox,
-    MessageDigest, NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment, Store,
-    StoreError, StoredAttachment, StoredEntry, StoredMessage, Unsent, Wanted,
+    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, KeptEnquiry, LastCosigned,
+    Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment,
+    Store, StoreError, StoredAttachment, StoredEntry, StoredMessage, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::cosignature::Cosignature;
@@ -53,12 +54,13 @@ pub struct Sqlite {
 
 struct Shared {
     path: PathBuf,
+    /// Closed before the writer, who alone can bring what is beside the file into it: the last to close does.
+    readers: Mutex<Vec<Connection>>,
     writer: Mutex<Writer>,
     /// Apart from the writer, who may be waiting for the disk. None until first needed.
     keys: Mutex<Option<Keys>>,
     generation: usize,
     free_bytes_min: u64,
-    readers: Mutex<Vec<Connection>>,
     /// The writer's.
     is_in_doubt: Arc<AtomicBool>,
     /// Shared by whoever reads; alone is who closes everything and opens it anew.
@@ -362,6 +364,15 @@ impl Store for Sqlite {
 
     async fn newest_enquiry_key(&self) -> Result<Option<(EnquiryId, Vec<u8>)>, StoreError> {
         self.read(read::newest_enquiry_key).await
+    }
+
+    async fn kept_enquiries(
+        &self,
+        opened_before: Timestamp,
+        after: Option<EnquiryId>,
+        limit: usize,
+    ) -> Result<Vec<KeptEnquiry>, StoreError> {
+        self.read(move |connection| retention::kept(connection, opened_before, after, limit)).await
     }
 
     async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError> {

@@ -297,17 +297,26 @@ pub(super) fn waiting(
 }
 
 pub(super) fn backlog(connection: &Connection) -> Result<Vec<Backlog>, StoreError> {
-    // Each half on its own partial index; messages are accepted in the order of their entries.
+    // Each half on its own partial index and in its order: nothing is sorted, however much waits. Messages
+    // are accepted in the order of their entries.
     all(
         connection,
-        "/* backlog */ SELECT b.recipient, b.state, b.count, m.time_ms FROM (
-             SELECT recipient, state, count(*) AS count, min(entry) AS oldest FROM deliveries
-             WHERE state IN ('held', 'collected', 'returned') GROUP BY recipient, state
+        "/* backlog */
+         WITH inbox AS MATERIALIZED (
+             SELECT recipient, sum(state = 'held') AS held, sum(state = 'returned') AS returned,
+                 min(iif(state = 'held', entry, NULL)) AS first_held,
+                 min(iif(state = 'returned', entry, NULL)) AS first_returned
+             FROM deliveries WHERE state IN ('held', 'collected', 'returned') GROUP BY recipient
+         )
+         SELECT b.recipient, b.state, b.count, m.time_ms FROM (
+             SELECT recipient, 'held' AS state, held AS count, first_held AS oldest FROM inbox
              UNION ALL
-             SELECT recipient, state, count(*), min(entry) FROM deliveries
-             WHERE state = 'queued' GROUP BY recipient, state
+             SELECT recipient, 'returned', returned, first_returned FROM inbox
+             UNION ALL
+             SELECT recipient, 'queued', count(*), min(entry) FROM deliveries
+             WHERE state = 'queued' GROUP BY recipient
          ) AS b JOIN messages AS m ON m.entry = b.oldest
-         WHERE b.state != 'collected' ORDER BY b.recipient, b.state",
+         ORDER BY b.recipient, b.state",
         [],
         row::backlog,
     )
@@ -552,7 +561,7 @@ pub(super) fn message_digests(
              x.result IS NOT NULL, x.sealing_recipient, x.state, d.recipient, d.state, d.told,
              d.exchange, d.needs_attention, x.answered_ms, x.will_reply_by_ms, x.transcribed_ms,
              x.telephoned_ms, x.outcome, x.decided_ms, x.outcome_ms, x.cancelled_ms, x.consulted_ms,
-             x.viewed_ms
+             x.viewed_ms, e.destroyed, e.held
              FROM messages AS m
              LEFT JOIN payloads AS p ON p.entry = m.entry
              LEFT JOIN enquiries AS e ON e.id = m.enquiry

@@ -39,13 +39,15 @@ macro_rules! exchange_columns {
          (SELECT max(d.state) FROM deliveries AS d \
           WHERE d.exchange = exchanges.id AND d.told IS NOT NULL), \
          EXISTS (SELECT 1 FROM deliveries AS d WHERE d.exchange = exchanges.id \
-          AND d.needs_attention = 1 AND d.state <> 'saved'), \
+          AND d.needs_attention = 1 AND d.state NOT IN ('saved', 'destroyed')), \
          answered_ms, will_reply_by_ms, transcribed_ms, telephoned_ms, outcome, decided_ms, \
          outcome_ms, cancelled_ms, consulted_ms, viewed_ms, \
          (SELECT x.outcome FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry \
           AND x.decided_ms IS NOT NULL ORDER BY x.decided_ms, x.entry LIMIT 1), \
          (SELECT min(x.decided_ms) FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry), \
-         (SELECT e.referrer_told_ms FROM enquiries AS e WHERE e.id = exchanges.enquiry)"
+         (SELECT e.referrer_told_ms FROM enquiries AS e WHERE e.id = exchanges.enquiry), \
+         (SELECT json_extract(l.fields, '$.time') FROM enquiries AS e \
+          JOIN entries AS l ON l.idx = e.destroyed WHERE e.id = exchanges.enquiry)"
     };
 }
 pub(super) use exchange_columns;
@@ -184,6 +186,7 @@ fn delivery(row: &Row<'_>, first: usize) -> Result<DeliveryState> {
     match row.get_ref(first)?.as_str()? {
         "collected" => Ok(DeliveryState::Collected),
         "delivered" => Ok(DeliveryState::Delivered),
+        "destroyed" => Ok(DeliveryState::Destroyed),
         "held" => Ok(DeliveryState::Held),
         "queued" => Ok(DeliveryState::Queued {
             endpoint: row.get(first + 1)?,
@@ -206,6 +209,7 @@ pub(super) fn delivery_columns(
         }
         DeliveryState::Collected
         | DeliveryState::Delivered
+        | DeliveryState::Destroyed
         | DeliveryState::Held
         | DeliveryState::Returned
         | DeliveryState::Saved => (delivery.as_str(), None, None, None),
@@ -233,7 +237,14 @@ pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
         needs_attention: row.get(15)?,
         marks: marks(row, 16)?,
         decision: decision(row, 26)?,
+        destroyed_at: logged_time(row, 29)?,
     })
+}
+
+/// When an entry was made, as its fields say.
+pub(super) fn logged_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+    let Some(text) = row.get_ref(column)?.as_str_or_null()? else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| FromSqlError::InvalidType.into())
 }
 
 fn decision(row: &Row<'_>, first: usize) -> Result<Option<Decision>> {
@@ -301,7 +312,12 @@ pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
         digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
     });
     let rows = match message_rows(row, &envelope)? {
-        Ok(_) if ciphertext_sha256.is_none() => Err(RowFault::PayloadMissing),
+        Ok(rows) if rows.destroyed.is_none() && ciphertext_sha256.is_none() => {
+            Err(RowFault::PayloadMissing)
+        }
+        Ok(rows) if rows.destroyed.is_some() && ciphertext_sha256.is_some() => {
+            Err(RowFault::NotDestroyed)
+        }
         rows => rows,
     };
     let attachments = Vec::new();
@@ -313,8 +329,11 @@ fn message_rows(
     envelope: &Envelope,
 ) -> Result<std::result::Result<MessageRows, RowFault>> {
     let at = |after: usize| ENVELOPE_COLUMNS + after;
-    if !row.get::<_, bool>(at(1))? {
-        return Ok(Err(RowFault::EnquiryMissing));
+    let destroyed = optional_unsigned(row, at(24))?;
+    match (row.get(at(1))?, destroyed) {
+        (false, None) => return Ok(Err(RowFault::EnquiryMissing)),
+        (true, Some(_)) => return Ok(Err(RowFault::NotDestroyed)),
+        (true, None) | (false, Some(_)) => {}
     }
     let parties: Option<(AgencyId, AgencyId)> =
         row.get::<_, Option<_>>(at(3))?.zip(row.get(at(4))?);
@@ -346,6 +365,8 @@ fn message_rows(
         told: optional_unsigned(row, at(11))?,
         needs_attention: row.get(at(13))?,
         enquiry_recipient: row.get(at(2))?,
+        destroyed,
+        held: optional_unsigned(row, at(25))?,
         exchange,
     }))
 }

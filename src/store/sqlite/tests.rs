@@ -49,6 +49,7 @@ impl Fixture {
             result: None,
             marks: Marks::default(),
             decision: None,
+            destroyed_at: None,
             needs_attention: false,
             undelivered: None,
             sealing_recipient: "age1invented".to_owned(),

@@ -21,9 +21,9 @@ use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
-    LastCosigned, Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room, SealedPayload,
-    SentAttachment, Step, Store, StoreError, StoredAttachment, StoredEntry, StoredMessage, Unsent,
-    Wanted,
+    KeptEnquiry, LastCosigned, Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room,
+    SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredEntry,
+    StoredMessage, Unsent, Wanted,
 };
 use tokio::sync::Notify;
 
@@ -43,7 +43,7 @@ write_points! {
     AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptOnwardDisclosure,
     AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSubjectAccessConsultation,
     AcceptSubjectAccessView, AcceptSupplement, AcceptTelephoneContact, AcceptTest, AcceptTestReply,
-    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
+    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, ReleaseEnquiry, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
 }
 
 impl WritePoint {
@@ -91,12 +91,15 @@ impl WritePoint {
                 Effect::Collect(_) => Self::Collect,
                 Effect::CollectAttachment { .. } => Self::CollectAttachment,
                 Effect::Delay(_) => Self::Delay,
+                Effect::DestroyEnquiry { .. } => Self::DestroyEnquiry,
                 Effect::Enrol { .. } => Self::Enrol,
                 Effect::GiveUp { .. } => Self::GiveUp,
+                Effect::HoldEnquiry(_) => Self::HoldEnquiry,
                 Effect::IssueCertificate(_) => Self::IssueCertificate,
                 Effect::Log => Self::Log,
                 Effect::MakeToken(_) => Self::MakeToken,
                 Effect::RecordOverride { .. } => Self::RecordOverride,
+                Effect::ReleaseEnquiry(_) => Self::ReleaseEnquiry,
                 Effect::RenewCertificate { .. } => Self::RenewCertificate,
                 Effect::Retry { .. } => Self::Retry,
                 Effect::RevokeCertificate { .. } => Self::RevokeCertificate,
@@ -604,6 +607,15 @@ impl Store for FaultyStore {
 
     async fn newest_enquiry_key(&self) -> Result<Option<(EnquiryId, Vec<u8>)>, StoreError> {
         self.inner.newest_enquiry_key().await
+    }
+
+    async fn kept_enquiries(
+        &self,
+        opened_before: Timestamp,
+        after: Option<EnquiryId>,
+        limit: usize,
+    ) -> Result<Vec<KeptEnquiry>, StoreError> {
+        self.inner.kept_enquiries(opened_before, after, limit).await
     }
 
     async fn acceptance(&self, id: &MessageId) -> Result<Logged, StoreError> {
