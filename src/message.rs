@@ -244,6 +244,9 @@ pub enum Kind {
     Cancellation,
     /// A question about the RFI or an answer, or what is said to it (R145).
     Clarification,
+    /// Information that one party had of the other was lost, leaked or nearly so (R91), or what became of
+    /// that.
+    Incident,
     /// What the family may be told, said again by whose information it is (R41).
     OnwardDisclosure,
     /// What the hub decided, told to each agency that answered (R48, R113).
@@ -272,10 +275,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Acknowledgement,
         Self::Cancellation,
         Self::Clarification,
+        Self::Incident,
         Self::OnwardDisclosure,
         Self::Outcome,
         Self::Response,
@@ -295,6 +299,7 @@ impl Kind {
             Self::Acknowledgement => "acknowledgement",
             Self::Cancellation => "cancellation",
             Self::Clarification => "clarification",
+            Self::Incident => "incident",
             Self::OnwardDisclosure => "onward-disclosure",
             Self::Outcome => "outcome",
             Self::Response => "response",
@@ -315,6 +320,7 @@ impl Kind {
             Self::Acknowledgement => Some("acknowledgements"),
             Self::Cancellation => Some("cancellations"),
             Self::Clarification => Some("clarifications"),
+            Self::Incident => Some("incidents"),
             Self::OnwardDisclosure => Some("onward-disclosures"),
             Self::Outcome => Some("outcomes"),
             Self::Response => Some("responses"),
@@ -364,7 +370,7 @@ impl Kind {
             | Self::SubjectAccessView
             | Self::Supplement
             | Self::TestReply => Some(Party::Agency),
-            Self::Clarification => None,
+            Self::Clarification | Self::Incident => None,
         }
     }
 

@@ -54,6 +54,9 @@ impl TelephoneThreshold {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Timer {
+    /// Whoever had an incident decides whether the Information Commissioner and the people it is about are
+    /// told (R95).
+    IncidentAssessment,
     /// The agency is told the outcome (R48).
     Outcome,
     /// Whoever referred the child is told that the threshold is not met (R115).
@@ -68,12 +71,19 @@ pub enum Timer {
 
 impl Timer {
     /// Every timer.
-    pub const ALL: [Self; 5] =
-        [Self::Outcome, Self::ReferrerTold, Self::Reply, Self::SubjectAccessView, Self::Telephone];
+    pub const ALL: [Self; 6] = [
+        Self::IncidentAssessment,
+        Self::Outcome,
+        Self::ReferrerTold,
+        Self::Reply,
+        Self::SubjectAccessView,
+        Self::Telephone,
+    ];
 
     /// The name used in answers and labels.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::IncidentAssessment => "incident-assessment",
             Self::Outcome => "outcome",
             Self::ReferrerTold => "referrer-told",
             Self::Reply => "reply",
@@ -86,7 +96,10 @@ impl Timer {
     pub fn owner(self) -> Party {
         match self {
             Self::Reply | Self::SubjectAccessView => Party::Agency,
-            Self::Outcome | Self::ReferrerTold | Self::Telephone => Party::Hub,
+            // Whoever had it decides; that it is decided is the hub's Operational Lead's to see to (R94).
+            Self::IncidentAssessment | Self::Outcome | Self::ReferrerTold | Self::Telephone => {
+                Party::Hub
+            }
         }
     }
 }
@@ -167,6 +180,7 @@ impl Settings {
             ExchangeState::Cancelled | ExchangeState::Completed | ExchangeState::Rejected
         );
         match timer {
+            Timer::IncidentAssessment => marks.assessment_due_by,
             Timer::Reply => is_waited_for.then_some(exchange.response_required_by),
             // At once: the call is due when the RFI is sent.
             Timer::Telephone => {

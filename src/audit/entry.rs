@@ -363,6 +363,9 @@ impl Event {
             Said::Acknowledgement { will_reply_by } => {
                 self.with_instant("willReplyBy", will_reply_by)
             }
+            Said::Incident { assessment_due_by } => {
+                self.with_instant("assessmentDueBy", assessment_due_by)
+            }
             Said::Outcome { decided_at, .. } => self.with_instant("decidedAt", Some(decided_at)),
             Said::TelephoneContact { made_at } => self.with_instant("telephonedAt", Some(made_at)),
             Said::Cancellation

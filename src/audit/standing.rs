@@ -332,6 +332,7 @@ impl Exchange {
                 marks.will_reply_by = instant("willReplyBy").or(marks.will_reply_by);
             }
             Kind::Cancellation => marks.cancelled_at = at,
+            Kind::Incident => marks.assessment_due_by = instant("assessmentDueBy"),
             Kind::Outcome => (marks.outcome_at, marks.decided_at) = (at, instant("decidedAt")),
             Kind::Response => marks.answered_at = marks.answered_at.or(at),
             Kind::Rfi | Kind::TelephoneContact => {

@@ -150,6 +150,16 @@ enum Command {
 The file says who asks, and asks or answers: {\"from\": …, \"question\": …}. inReplyTo names what it is
 about; without it, that is the request.")]
     Clarify(exchange::Reply),
+    /// Report an incident or a near miss to the other party, or say what became of one
+    #[command(after_help = "Examples:
+  mash-gateway incident RFI-2026-000001-H lost.json --cert surgery.pem --key surgery.key --ca ca.pem
+  mash-gateway cert show SERIAL --home H                  what a stolen key was used for
+
+The file says what happened, when it was found, whether it was a near miss, whether it is serious, and who
+was told: {\"status\": \"open\", \"foundAt\": …, \"nearMiss\": false, …}. It goes to the other party of the
+exchange: from an agency to the hub, whose Operational Lead sees to it, and from the hub to the agency whose
+information it is. Later ones say what became of it, with inReplyTo naming the first, until it is closed.")]
+    Incident(exchange::Reply),
     /// Say again what the family may be told of an answer
     #[command(after_help = "Example:
   mash-gateway confirm-disclosure RFI-2026-000001-H may-be-told.json \\
@@ -213,6 +223,7 @@ impl Command {
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
+            Self::Incident(command) => command.run(context, crate::message::Kind::Incident),
             Self::Init(command) => command.run(context),
             Self::Issuer(command) => command.run(context),
             Self::Log(command) => command.run(context),

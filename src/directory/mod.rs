@@ -114,6 +114,9 @@ pub struct Partner {
     pub contact_officer: Option<Officer>,
     /// Who stands in.
     pub deputy: Option<Officer>,
+    /// Who is responsible for security or data protection there, and hears of incidents (R92); at the hub,
+    /// its Operational Lead (R94).
+    pub security_contact: Option<Officer>,
     /// Its telephone: urgent RFIs are also spoken about.
     pub telephone: Option<String>,
     /// Where its contact officer sits (R110).

@@ -74,7 +74,8 @@ impl Action {
             | Kind::SubjectAccessView
             | Kind::Supplement
             | Kind::TestReply => Self::Answer,
-            Kind::Clarification => Self::Clarify,
+            // Whoever may ask may tell what went wrong.
+            Kind::Clarification | Kind::Incident => Self::Clarify,
             Kind::Outcome => Self::SendOutcome,
             // Whoever asks also says that no answer is needed, rings, and writes down what was said.
             Kind::Cancellation

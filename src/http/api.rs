@@ -351,6 +351,7 @@ fn route(request: &Request) -> &'static str {
             Some(Kind::Acknowledgement) => "/v1/exchanges/{id}/acknowledgements",
             Some(Kind::Cancellation) => "/v1/exchanges/{id}/cancellations",
             Some(Kind::Clarification) => "/v1/exchanges/{id}/clarifications",
+            Some(Kind::Incident) => "/v1/exchanges/{id}/incidents",
             Some(Kind::OnwardDisclosure) => "/v1/exchanges/{id}/onward-disclosures",
             Some(Kind::Outcome) => "/v1/exchanges/{id}/outcomes",
             Some(Kind::Response) => "/v1/exchanges/{id}/responses",

@@ -195,7 +195,9 @@ impl Before {
     /// hub has saved it, the exchange asks for attention (R85).
     pub fn needs_attention(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Clarification | Kind::OnwardDisclosure | Kind::Supplement => true,
+            Kind::Clarification | Kind::Incident | Kind::OnwardDisclosure | Kind::Supplement => {
+                true
+            }
             Kind::Response => self.has_outcome || self.is_cancelled,
             Kind::Acknowledgement
             | Kind::Cancellation
@@ -242,9 +244,13 @@ impl Before {
             (Said::SubjectAccessView, state) => {
                 self.is_consulted.then_some(state).ok_or(Untimely::NotConsulted)
             }
-            (Said::Clarification | Said::Outcome { .. } | Said::TelephoneContact { .. }, state) => {
-                Ok(state)
-            }
+            (
+                Said::Clarification
+                | Said::Incident { .. }
+                | Said::Outcome { .. }
+                | Said::TelephoneContact { .. },
+                state,
+            ) => Ok(state),
         }
     }
 }
@@ -261,6 +267,11 @@ pub enum Said {
     Cancellation,
     /// A question about it, or the answer to one.
     Clarification,
+    /// What one had of the other was lost, leaked or nearly so, or what became of that (R91).
+    Incident {
+        /// By when it is assessed whether the Commissioner is told; none when it is, or need not be.
+        assessment_due_by: Option<Timestamp>,
+    },
     /// What the family may be told, said again (R41).
     OnwardDisclosure,
     /// The hub's outcome.
@@ -368,6 +379,8 @@ pub struct Marks {
     pub consulted_at: Option<Timestamp>,
     /// When the agency last said what may be.
     pub viewed_at: Option<Timestamp>,
+    /// By when the latest incident is assessed, while it is not.
+    pub assessment_due_by: Option<Timestamp>,
 }
 
 /// What was decided in an enquiry: what the first outcome sent in it says.

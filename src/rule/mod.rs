@@ -19,6 +19,7 @@ pub(crate) mod attachments;
 pub(crate) mod clarification;
 pub(crate) mod contact;
 pub(crate) mod dispatch;
+pub(crate) mod incident;
 pub mod law;
 pub(crate) mod onward_disclosure;
 pub(crate) mod outcome;

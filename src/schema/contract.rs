@@ -17,6 +17,7 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ),
     ("cancellation.v1.schema.json", include_str!("../../schemas/cancellation.v1.schema.json")),
     ("clarification.v1.schema.json", include_str!("../../schemas/clarification.v1.schema.json")),
+    ("incident.v1.schema.json", include_str!("../../schemas/incident.v1.schema.json")),
     ("common.v1.schema.json", include_str!("../../schemas/common.v1.schema.json")),
     ("dispatch.v1.schema.json", include_str!("../../schemas/dispatch.v1.schema.json")),
     ("envelope.v1.schema.json", include_str!("../../schemas/envelope.v1.schema.json")),

@@ -303,6 +303,7 @@ impl Schemas {
                 rule::contact::violations_in(&body, &exchange)
             }
             Kind::Clarification => rule::clarification::violations_in(&body, &exchange),
+            Kind::Incident => rule::incident::violations_in(&body, &exchange),
             Kind::OnwardDisclosure => rule::onward_disclosure::violations_in(&body, &exchange),
             Kind::Outcome => rule::outcome::violations_in(&body, &exchange),
             Kind::Response | Kind::Transcription => rule::response::violations_in(&body, &exchange),
@@ -323,6 +324,7 @@ impl Schemas {
             Kind::Acknowledgement
             | Kind::Cancellation
             | Kind::Clarification
+            | Kind::Incident
             | Kind::Outcome
             | Kind::Rfi
             | Kind::SubjectAccessConsultation
@@ -349,6 +351,7 @@ fn violations(kind: Kind, body: &Value, now: Timestamp) -> Vec<Violation> {
     match kind {
         Kind::Acknowledgement => rule::acknowledgement::violations(body, now),
         Kind::Cancellation | Kind::Clarification => rule::attachments::violations(body),
+        Kind::Incident => rule::incident::violations(body, now),
         Kind::OnwardDisclosure => rule::onward_disclosure::violations(body, now),
         Kind::Outcome => rule::outcome::violations(body, now),
         Kind::Response | Kind::Transcription => rule::response::violations(body, now),
@@ -429,6 +432,9 @@ fn said(kind: Kind, body: &Value) -> Option<Said> {
         }
         Kind::Cancellation => Said::Cancellation,
         Kind::Clarification => Said::Clarification,
+        Kind::Incident => {
+            Said::Incident { assessment_due_by: rule::incident::assessment_due_by(body) }
+        }
         Kind::OnwardDisclosure => Said::OnwardDisclosure,
         Kind::Outcome => Said::Outcome {
             outcome: OutcomeCode::parse(rule::text(body, "/outcome")?)?,

@@ -19,7 +19,7 @@ fn action(operation: &str) -> Action {
         | "giveSubjectAccessView"
         | "respond"
         | "supplement" => Action::Answer,
-        "clarify" => Action::Clarify,
+        "clarify" | "reportIncident" => Action::Clarify,
         "collectAttachment" | "collectMessage" | "saveMessage" => Action::Collect,
         "consultOnSubjectAccess" => Action::Consult,
         "cosign" | "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,

@@ -28,6 +28,7 @@ mod expiry;
 mod growth;
 mod idempotency;
 mod identity;
+mod incidents;
 mod liars;
 mod limits;
 mod log;

@@ -34,6 +34,7 @@ fn row(operation: &str) -> &'static [(Thing, &'static [&'static str])] {
         | "answerTest"
         | "cancel"
         | "clarify"
+        | "reportIncident"
         | "confirmDisclosure"
         | "consultOnSubjectAccess"
         | "getExchange"

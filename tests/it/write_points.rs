@@ -92,6 +92,7 @@ impl Case {
         match self.point {
             WritePoint::AcceptCancellation => Kind::Cancellation,
             WritePoint::AcceptClarification => Kind::Clarification,
+            WritePoint::AcceptIncident => Kind::Incident,
             WritePoint::AcceptOnwardDisclosure => Kind::OnwardDisclosure,
             WritePoint::AcceptSubjectAccessConsultation => Kind::SubjectAccessConsultation,
             WritePoint::AcceptSubjectAccessView => Kind::SubjectAccessView,
@@ -161,6 +162,7 @@ impl Case {
             }
             WritePoint::AcceptCancellation
             | WritePoint::AcceptClarification
+            | WritePoint::AcceptIncident
             | WritePoint::AcceptTelephoneContact
             | WritePoint::AcceptTranscription => {
                 self.ask_one(running, TRUST).await;
@@ -240,6 +242,7 @@ impl Case {
             WritePoint::AcceptAcknowledgement => (TRUST, reply(Kind::Acknowledgement)),
             WritePoint::AcceptResponse => (TRUST, reply(Kind::Response)),
             WritePoint::AcceptClarification
+            | WritePoint::AcceptIncident
             | WritePoint::AcceptOnwardDisclosure
             | WritePoint::AcceptSubjectAccessView
             | WritePoint::AcceptSupplement => (TRUST, reply(self.kind())),
@@ -381,6 +384,7 @@ impl Case {
             WritePoint::AcceptAcknowledgement
             | WritePoint::AcceptCancellation
             | WritePoint::AcceptClarification
+            | WritePoint::AcceptIncident
             | WritePoint::AcceptOnwardDisclosure
             | WritePoint::AcceptOutcome
             | WritePoint::AcceptResponse

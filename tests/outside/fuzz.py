@@ -36,6 +36,7 @@ SAID = {
     "cancellation": "/v1/exchanges/{id}/cancellations",
     "clarification": "/v1/exchanges/{id}/clarifications",
     "dispatch": "/v1/rfis",
+    "incident": "/v1/exchanges/{id}/incidents",
     "onward-disclosure": "/v1/exchanges/{id}/onward-disclosures",
     "outcome": "/v1/exchanges/{id}/outcomes",
     "response": "/v1/exchanges/{id}/responses",

@@ -115,6 +115,11 @@ fn certificates(
         }
     }
     for agency in directory.all().filter(|agency| agency.is_active(at)) {
+        if agency.security_contact.is_none() {
+            report.note("security-contact", "nobody is named to whom incidents are reported");
+            report.next(format!("put security_contact under {} in partners.toml", agency.id));
+            report.about(Some(&agency.id), None);
+        }
         if !good.contains_key(&agency.id) {
             report.act("agency-without-certificate", "it is active and has no certificate");
             report.next(format!("mash-gateway cert token {}", agency.id));

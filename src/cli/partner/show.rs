@@ -93,6 +93,7 @@ fn view(agency: &Partner, at: jiff::Timestamp) -> Value {
     view["deputy"] = json!(officer(&agency.deputy));
     view["endpoints"] = json!(endpoints);
     view["policyReview"] = json!(agency.policy_document.as_ref().map(|d| d.review.to_string()));
+    view["securityContact"] = json!(officer(&agency.security_contact));
     view["successor"] = json!(agency.successor);
     view["telephone"] = json!(agency.telephone);
     view

@@ -611,9 +611,11 @@ impl Batch<'_> {
         let at = Some(message.envelope.time);
         let mut marks = Marks::default();
         let mut result = None;
+        let is_incident = matches!(said, Said::Incident { .. });
         match said {
             Said::Acknowledgement { will_reply_by } => marks.will_reply_by = will_reply_by,
             Said::Cancellation => marks.cancelled_at = at,
+            Said::Incident { assessment_due_by } => marks.assessment_due_by = assessment_due_by,
             Said::Outcome { outcome, decided_at } => {
                 (marks.outcome, marks.decided_at) = (Some(outcome), Some(decided_at));
                 marks.outcome_at = at;
@@ -637,7 +639,8 @@ impl Batch<'_> {
                  telephoned_ms = coalesce(?8, telephoned_ms), outcome = coalesce(?9, outcome),
                  decided_ms = coalesce(?10, decided_ms), outcome_ms = coalesce(?11, outcome_ms),
                  cancelled_ms = coalesce(?12, cancelled_ms),
-                 consulted_ms = coalesce(?13, consulted_ms), viewed_ms = coalesce(?14, viewed_ms)
+                 consulted_ms = coalesce(?13, consulted_ms), viewed_ms = coalesce(?14, viewed_ms),
+                 assessment_due_ms = iif(?15, ?16, assessment_due_ms)
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -655,6 +658,8 @@ impl Batch<'_> {
                 row::ms(marks.cancelled_at),
                 row::ms(marks.consulted_at),
                 row::ms(marks.viewed_at),
+                is_incident,
+                row::ms(marks.assessment_due_by),
             ])?;
         Ok(())
     }

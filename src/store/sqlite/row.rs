@@ -41,7 +41,7 @@ macro_rules! exchange_columns {
          EXISTS (SELECT 1 FROM deliveries AS d WHERE d.exchange = exchanges.id \
           AND d.needs_attention = 1 AND d.state NOT IN ('saved', 'destroyed')), \
          answered_ms, will_reply_by_ms, transcribed_ms, telephoned_ms, outcome, decided_ms, \
-         outcome_ms, cancelled_ms, consulted_ms, viewed_ms, \
+         outcome_ms, cancelled_ms, consulted_ms, viewed_ms, assessment_due_ms, \
          (SELECT x.outcome FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry \
           AND x.decided_ms IS NOT NULL ORDER BY x.decided_ms, x.entry LIMIT 1), \
          (SELECT min(x.decided_ms) FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry), \
@@ -236,8 +236,8 @@ pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
         undelivered: undelivered(row, 14)?,
         needs_attention: row.get(15)?,
         marks: marks(row, 16)?,
-        decision: decision(row, 26)?,
-        destroyed_at: logged_time(row, 29)?,
+        decision: decision(row, 27)?,
+        destroyed_at: logged_time(row, 30)?,
     })
 }
 
@@ -268,6 +268,7 @@ fn marks(row: &Row<'_>, first: usize) -> Result<Marks> {
         cancelled_at: at(7)?,
         consulted_at: at(8)?,
         viewed_at: at(9)?,
+        assessment_due_by: at(10)?,
     })
 }
 
@@ -329,7 +330,7 @@ fn message_rows(
     envelope: &Envelope,
 ) -> Result<std::result::Result<MessageRows, RowFault>> {
     let at = |after: usize| ENVELOPE_COLUMNS + after;
-    let destroyed = optional_unsigned(row, at(24))?;
+    let destroyed = optional_unsigned(row, at(25))?;
     match (row.get(at(1))?, destroyed) {
         (false, None) => return Ok(Err(RowFault::EnquiryMissing)),
         (true, Some(_)) => return Ok(Err(RowFault::NotDestroyed)),
@@ -366,7 +367,7 @@ fn message_rows(
         needs_attention: row.get(at(13))?,
         enquiry_recipient: row.get(at(2))?,
         destroyed,
-        held: optional_unsigned(row, at(25))?,
+        held: optional_unsigned(row, at(26))?,
         exchange,
     }))
 }

@@ -182,6 +182,12 @@ pub(crate) fn said(kind: Kind, rfi: &str) -> Value {
             "inReplyTo": rfi, "from": agency, "category": "neglect",
             "question": "Does this include what her brother's school wrote?",
         }),
+        Kind::Incident => json!({
+            "inReplyTo": rfi, "reportedBy": agency, "status": "open", "foundAt": hours(-1),
+            "nearMiss": false, "serious": false, "nature": "sent-to-wrong-recipient",
+            "whatHappened": "The answer was put into an envelope with another family's letter.",
+            "reportedTo": ["security-or-data-protection"],
+        }),
         Kind::OnwardDisclosure => json!({
             "inReplyTo": rfi, "onwardDisclosure": "family-may-be-told-part",
             "answers": [{

@@ -40,7 +40,7 @@ macro_rules! write_points {
 }
 
 write_points! {
-    AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptOnwardDisclosure,
+    AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptIncident, AcceptOnwardDisclosure,
     AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSubjectAccessConsultation,
     AcceptSubjectAccessView, AcceptSupplement, AcceptTelephoneContact, AcceptTest, AcceptTestReply,
     AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, ReleaseEnquiry, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
@@ -74,6 +74,7 @@ impl WritePoint {
                 Step::Say(Said::Acknowledgement { .. }) => Self::AcceptAcknowledgement,
                 Step::Say(Said::Cancellation) => Self::AcceptCancellation,
                 Step::Say(Said::Clarification) => Self::AcceptClarification,
+                Step::Say(Said::Incident { .. }) => Self::AcceptIncident,
                 Step::Say(Said::OnwardDisclosure) => Self::AcceptOnwardDisclosure,
                 Step::Say(Said::Outcome { .. }) => Self::AcceptOutcome,
                 Step::Say(Said::Response(_)) => Self::AcceptResponse,
