@@ -39,6 +39,7 @@ mod pkcs11;
 mod readme;
 mod receipt;
 mod reconcile;
+mod reports;
 mod revocation;
 mod rotation;
 mod said;
