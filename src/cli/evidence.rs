@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -17,13 +18,14 @@ use crate::audit::receipt::Logged;
 use crate::audit::tree::Plan;
 use crate::config::{timers, write_synced};
 use crate::message::{
-    EnquiryId, Exchange, ExchangeId, Kind, MessageId, Reference, hex, now, rfc3339, sha256,
+    EnquiryId, Envelope, Exchange, ExchangeId, Kind, MessageId, Reference, hex, now, rfc3339,
+    sha256,
 };
 use crate::report::evidence::{Case, CaseFile, FORMAT, Item, Opened, audited, is_audited};
 use crate::report::timeliness::Asked;
 use crate::schema::Schemas;
 use crate::seal::OpenError;
-use crate::store::{Applied, Effect, Head, Store, StoreError, StoredEntry};
+use crate::store::{Applied, Effect, Head, SealedPayload, Store, StoreError, StoredEntry};
 use crate::timer::Settings;
 
 /// The case file of one enquiry: who asked whom, for what, when it was answered, with proofs
@@ -88,8 +90,8 @@ impl Evidence {
 
 /// Where case files are made from: a home's log and store, as they are at one instant.
 pub(super) struct Cases {
-    pub(super) store: std::sync::Arc<dyn Store>,
-    pub(super) timers: Settings,
+    pub(super) store: Arc<dyn Store>,
+    timers: Settings,
     log: LogVerifier,
     head: Head,
     /// Entries about no exchange that a case may need: by the override or the file they are about.
@@ -98,9 +100,7 @@ pub(super) struct Cases {
 
 impl Cases {
     pub(super) async fn of(context: &Context) -> Result<Self, Failure> {
-        let store = log::open(context)?;
-        let config = super::config(&context.home)?;
-        let timers = timers::load(&context.home, &config.timers).map_err(anyhow::Error::msg)?;
+        let (store, timers) = (log::open(context)?, timers(context)?);
         let log = LogVerifier::parse(read_text(&context.home.log_key_public())?.trim())?;
         let head = store
             .head()
@@ -131,7 +131,7 @@ impl Cases {
         let mut before = Vec::new();
         for exchange in self.store.enquiry(enquiry).await? {
             let timeline = self.store.timeline(&exchange.id, usize::MAX).await?;
-            let asked = self.asked(&exchange, &timeline, at).await?;
+            let asked = asked(&*self.store, &self.timers, &exchange, &timeline, at).await?;
             let mut events = Vec::new();
             for entry in &timeline {
                 events.push(self.item(entry).await?);
@@ -159,17 +159,6 @@ impl Cases {
         })
     }
 
-    /// What is measured of an exchange.
-    pub(super) async fn asked(
-        &self,
-        exchange: &Exchange,
-        timeline: &[StoredEntry],
-        at: Timestamp,
-    ) -> Result<Asked, Failure> {
-        let delivery = self.store.message(&exchange.rfi).await?.delivery;
-        Ok(Asked::of(exchange, timeline, &delivery, &self.timers, at))
-    }
-
     // An entry with its proof under the newest checkpoint.
     async fn item(&self, entry: &StoredEntry) -> Result<Item, Failure> {
         let Some((fields, salt)) = entry.fields.clone().zip(entry.salt) else {
@@ -180,6 +169,24 @@ impl Cases {
         let checkpoint = self.head.note.clone();
         Ok(Item::of(&Logged { index: entry.index, fields, salt, proof, checkpoint }))
     }
+}
+
+/// By what a home's timers go.
+pub(super) fn timers(context: &Context) -> Result<Settings, Failure> {
+    let config = super::config(&context.home)?;
+    Ok(timers::load(&context.home, &config.timers).map_err(anyhow::Error::msg)?)
+}
+
+/// What is measured of an exchange.
+pub(super) async fn asked(
+    store: &dyn Store,
+    timers: &Settings,
+    exchange: &Exchange,
+    timeline: &[StoredEntry],
+    at: Timestamp,
+) -> Result<Asked, Failure> {
+    let delivery = store.message(&exchange.rfi).await?.delivery;
+    Ok(Asked::of(exchange, timeline, &delivery, timers, at))
 }
 
 // The override and the files that an entry names.
@@ -244,37 +251,43 @@ async fn open(
         for id in said(&store.timeline(&exchange.id, usize::MAX).await?) {
             let envelope = store.message(&id).await?.envelope;
             let (message, kind) = (id.to_string(), envelope.kind.as_str().to_owned());
+            let payload = store.sealed_payload(&id).await?;
+            if let Some(why) = stays_closed(&envelope, &payload) {
+                let not_opened = Some(why.to_string());
+                messages.push(Opened { message, kind, said: None, not_opened });
+                continue;
+            }
             let event = Event::opened_for_audit(&envelope);
             let logged =
                 office.ledger.record(&event, now(), Some(exchange.id), Effect::Log).await?;
             if !matches!(logged, Applied::Recorded(_)) {
-                return Err(Failure::new(
-                    Exit::Failed,
-                    "it could not be logged; nothing was opened",
-                ));
+                let message = "it could not be logged; nothing was opened";
+                return Err(Failure::new(Exit::Failed, message));
             }
-            let body = sealer.open(&envelope, &store.sealed_payload(&id).await?);
-            let (said, not_opened) = match body {
-                Ok(body) => {
-                    let body = Schemas::parse(&body).map_err(|_| {
-                        Failure::new(Exit::VerificationFailed, "a stored message is not JSON")
-                    })?;
-                    (Some(audited(envelope.kind, &body)), None)
-                }
-                Err(why @ (OpenError::Purged | OpenError::SealedToAgency)) => {
-                    (None, Some(why.to_string()))
-                }
-                Err(error) => {
-                    let message = format!("message {id} cannot be opened: {error}");
-                    return Err(Failure::new(Exit::VerificationFailed, message)
-                        .hint("mash-gateway store check"));
-                }
-            };
-            messages.push(Opened { message, kind, said, not_opened });
+            let body = sealer.open(&envelope, &payload).map_err(|error| {
+                let message = format!("message {id} cannot be opened: {error}");
+                Failure::new(Exit::VerificationFailed, message).hint("mash-gateway store check")
+            })?;
+            let body = Schemas::parse(&body).map_err(|_| {
+                Failure::new(Exit::VerificationFailed, "a stored message is not JSON")
+            })?;
+            let said = Some(audited(envelope.kind, &body));
+            messages.push(Opened { message, kind, said, not_opened: None });
         }
         opened.insert(exchange.id.to_string(), messages);
     }
     Ok(opened)
+}
+
+// Why a message cannot be opened here, which is known before it is tried.
+fn stays_closed(envelope: &Envelope, payload: &SealedPayload) -> Option<OpenError> {
+    if envelope.is_sealed_to_agency {
+        Some(OpenError::SealedToAgency)
+    } else if payload.ciphertext.is_none() || payload.wrapped_key.is_none() {
+        Some(OpenError::Purged)
+    } else {
+        None
+    }
 }
 
 // The messages of a timeline that are opened for an audit, in order.

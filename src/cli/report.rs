@@ -129,13 +129,13 @@ impl Span {
 impl TimelinessReport {
     async fn run(self, context: &Context, at: Timestamp) -> Result<(), Failure> {
         let period = self.span.period(at)?;
-        let cases = Cases::of(context).await?;
+        let (store, timers) = (log::open(context)?, evidence::timers(context)?);
         let mut asked = Vec::new();
-        for exchange in opened(&*cases.store, period).await? {
-            let timeline = cases.store.timeline(&exchange.id, usize::MAX).await?;
-            asked.push(cases.asked(&exchange, &timeline, at).await?);
+        for exchange in opened(&*store, period).await? {
+            let timeline = store.timeline(&exchange.id, usize::MAX).await?;
+            asked.push(evidence::asked(&*store, &timers, &exchange, &timeline, at).await?);
         }
-        let report = Timeliness::of(&asked, period, &cases.timers.working_time, at);
+        let report = Timeliness::of(&asked, period, &timers.working_time, at);
         match self.format {
             Some(Format::Csv) => print(report.csv().trim_end_matches('\n')),
             Some(Format::Html) => print(report.html().trim_end()),
@@ -152,6 +152,12 @@ fn in_lines(report: &Timeliness) -> String {
         lines.push("nothing was asked".to_owned());
     }
     lines.extend(report.figures.iter().filter(|one| one.priority == ALL).map(in_a_line));
+    lines.extend(
+        report
+            .overdue
+            .iter()
+            .map(|one| format!("OVERDUE  {}  {}  due {}", one.agency, one.reference, one.due_at)),
+    );
     lines.join("\n")
 }
 

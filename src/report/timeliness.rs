@@ -11,7 +11,9 @@ use serde::Serialize;
 use super::page::{Cell, escape, page, table, utc};
 use super::plot;
 use crate::audit::entry::{EventName, Fields};
-use crate::message::{AgencyId, Exchange, ExchangeState, Kind, Period, Priority, rfc3339};
+use crate::message::{
+    AgencyId, Exchange, ExchangeState, Kind, Period, Priority, Reference, rfc3339,
+};
 use crate::store::{DeliveryState, StoredEntry};
 use crate::timer::working_time::WorkingTime;
 use crate::timer::{Grade, Settings, Timer};
@@ -19,6 +21,8 @@ use crate::timer::{Grade, Settings, Timer};
 /// One RFI to one agency, as far as it is measured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Asked {
+    /// In which exchange.
+    pub reference: Reference,
     /// Who was asked.
     pub agency: AgencyId,
     /// How urgently.
@@ -91,6 +95,7 @@ impl Asked {
             }
         };
         Self {
+            reference: exchange.reference.clone(),
             agency: exchange.agency.clone(),
             priority: exchange.priority,
             asked_at: exchange.opened_at,
@@ -224,6 +229,26 @@ pub struct Timeliness {
     pub working_time: String,
     /// All agencies together, then each; all priorities together, then each.
     pub figures: Vec<Figures>,
+    /// What is overdue, by agency, what was due first first (R52).
+    pub overdue: Vec<Overdue>,
+}
+
+/// An RFI that was not answered by the time it was due, nor since.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overdue {
+    /// Who was asked.
+    pub agency: String,
+    /// In which exchange.
+    pub reference: String,
+    /// How urgently.
+    pub priority: String,
+    /// When.
+    pub asked_at: String,
+    /// When the answer was due.
+    pub due_at: String,
+    /// When the agency had it, if it has.
+    pub collected_at: Option<String>,
 }
 
 impl Timeliness {
@@ -243,7 +268,12 @@ impl Timeliness {
             let priority = priority.checked_sub(1).map_or(ALL, |at| Priority::ALL[at].as_str());
             Figures::of(agency.map_or(ALL, AgencyId::as_str), priority, &group, work)
         });
+        let is_overdue =
+            |one: &&Asked| period.contains(one.asked_at) && one.standing == Standing::Overdue;
+        let mut overdue: Vec<_> = asked.iter().filter(is_overdue).collect();
+        overdue.sort_by_key(|one| (&one.agency, one.due_at));
         Self {
+            overdue: overdue.into_iter().map(Overdue::of).collect(),
             as_at: rfc3339(now),
             from: rfc3339(period.from),
             to: rfc3339(period.to),
@@ -307,8 +337,39 @@ impl Timeliness {
             ],
             self.figures.iter().map(Figures::times),
         ));
+        if !self.overdue.is_empty() {
+            body.push_str(&table(
+                "Not answered, and overdue",
+                &["Agency", "Reference", "Priority", "Sent", "Due", "The agency had it"],
+                self.overdue.iter().map(Overdue::row),
+            ));
+        }
         body.push_str(NOTES);
         page("How timely agencies answer", &body)
+    }
+}
+
+impl Overdue {
+    fn of(asked: &Asked) -> Self {
+        Self {
+            agency: asked.agency.to_string(),
+            reference: asked.reference.to_string(),
+            priority: asked.priority.as_str().to_owned(),
+            asked_at: rfc3339(asked.asked_at),
+            due_at: rfc3339(asked.due_at),
+            collected_at: asked.collected_at.map(rfc3339),
+        }
+    }
+
+    fn row(&self) -> Vec<Cell> {
+        vec![
+            Cell::head(&self.agency),
+            Cell::name(&self.reference),
+            Cell::text(&self.priority),
+            Cell::time(&self.asked_at),
+            Cell::time(&self.due_at),
+            Cell::time(self.collected_at.as_deref().unwrap_or("never")),
+        ]
     }
 }
 
@@ -382,7 +443,9 @@ impl Figures {
         for spread in [&self.to_dispatch, &self.to_collect, &self.to_reply] {
             let both = spread.working_hours.zip(spread.hours);
             for at in [|of: Summary| of.median, |of: Summary| of.p90, |of: Summary| of.worst] {
-                let shown = both.map(|(work, clock)| format!("{:.2} ({:.2})", at(work), at(clock)));
+                let shown = both.map(|(work, clock)| {
+                    format!("{:.1} ({:.1})", tenths(at(work)), tenths(at(clock)))
+                });
                 row.push(Cell::number(&shown.unwrap_or_default()));
             }
         }
@@ -414,6 +477,11 @@ impl Summary {
 // To two places. What is logged of two machines' clocks may cross by a little: that is no time.
 fn hours(took: SignedDuration) -> f64 {
     (took.as_secs_f64().max(0.0) / 36.0).round() / 100.0
+}
+
+// To one place, as people round.
+fn tenths(hours: f64) -> f64 {
+    (hours * 10.0).round() / 10.0
 }
 
 /// All agencies, or all priorities: no agency's id has parentheses.

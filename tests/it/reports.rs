@@ -221,6 +221,22 @@ async fn the_figures_are_those_worked_out_by_hand() {
     assert_eq!(surgery["overdue"], 2);
     let all = figures("(all)", "(all)");
     assert_eq!((&all["asked"], &all["overdue"]), (&json!(10), &json!(3)));
+    // Who did not answer what, in the order in which it was due.
+    let overdue: Vec<_> = report["overdue"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| ["agency", "dueAt", "collectedAt"].map(|name| one[name].as_str().unwrap_or("-")))
+        .collect();
+    let (tenth, twelfth) = ("2027-01-11T09:10:00.000Z", "2027-01-12T11:00:00.000Z");
+    assert_eq!(
+        overdue,
+        [
+            [POLICE, "2027-01-18T12:00:00.000Z", "-"],
+            [SURGERY, "2027-01-12T17:00:00.000Z", tenth],
+            [SURGERY, "2027-01-13T17:00:00.000Z", twelfth],
+        ]
+    );
     // What was asked on the Sunday counts when the period is longer, and nothing when it is another.
     let longer = gateway.run_at(
         "@2027-01-20 12:00:00",
@@ -260,11 +276,14 @@ async fn the_figures_are_those_worked_out_by_hand() {
     let html = timeliness(&gateway, &["--format", "html"]);
     stands_by_itself(&html);
     assert!(html.contains("<svg") && html.contains("<td class=\"number\">33.3</td>"), "{html}");
-    // 13.5 working hours, 37.5 by the clock.
-    assert!(html.contains("<td class=\"number\">13.50 (37.50)</td>"), "{html}");
+    // In working hours, and by the clock; 4.25 as people round.
+    assert!(html.contains("<td class=\"number\">4.3 (12.3)</td>"), "{html}");
+    assert!(html.contains("<td class=\"number\">13.5 (37.5)</td>"), "{html}");
     for agency in [POLICE, TRUST, SURGERY, "(all)"] {
         assert!(html.contains(&format!("<th scope=\"row\">{agency}</th>")), "{agency}");
     }
+    let reference = report["overdue"][0]["reference"].as_str().unwrap();
+    assert!(html.contains(&format!("<td class=\"whole\">{reference}</td>")), "{html}");
     for phrase in PERSONAL {
         assert!(!html.contains(phrase) && !csv.contains(phrase), "{phrase}");
     }
@@ -322,6 +341,11 @@ async fn a_case(gateway: &TestGateway) -> Value {
     // What somebody types is text, wherever it is shown.
     rfi["override"]["rationale"] =
         json!("Waiting leaves her there another night. <script>alert(\"1\")</script>");
+    rfi["override"]["legitimateAims"] = json!(["protection-of-health-or-morals"]);
+    rfi["override"]["publicInterest"] = json!([{ "question": 3, "answer": "It is the child's." }]);
+    rfi["override"]["viewsConsidered"] =
+        json!([{ "of": "information-holder", "view": "They would rather be asked first." }]);
+    rfi["override"]["legalAdvice"] = json!("None was needed.");
     let file = upload(&hub, "text/plain", CANARY.as_bytes()).await;
     rfi["attachments"] = json!([file]);
     let decision = manager.post("/v1/overrides", &case::overriding(&rfi)).await.ok(201);
@@ -532,7 +556,13 @@ async fn what_an_audit_asks_is_opened_with_the_keys_and_that_is_in_the_log() {
     let opened = &file["exchanges"][0]["opened"];
     assert_eq!((&opened[0]["kind"], &opened[1]["kind"]), (&json!("rfi"), &json!("response")));
     assert_eq!(opened[0]["said"]["override"]["confidenceGateway"], "protect-from-harm");
-    assert_eq!(opened[0]["said"]["override"]["decisionCode"], json!(null));
+    let decided = &opened[0]["said"]["override"];
+    assert_eq!(decided["decisionCode"], json!(null));
+    // The whole of what was weighed (R74, R75, R77).
+    assert_eq!(decided["legitimateAims"], json!(["protection-of-health-or-morals"]));
+    assert_eq!(decided["publicInterest"][0]["question"], 3);
+    assert_eq!(decided["viewsConsidered"][0]["of"], "information-holder");
+    assert_eq!(decided["legalAdvice"], "None was needed.");
     assert_eq!(opened[0]["said"]["whyAsked"], "They may know her.");
     assert_eq!(
         opened[1]["said"]["answers"],
@@ -576,6 +606,59 @@ async fn what_an_audit_asks_is_opened_with_the_keys_and_that_is_in_the_log() {
     gateway.verify_log();
     // What was said is in none of the gateway's own files.
     gateway.holds_nowhere(&["another night"]);
+}
+
+#[tokio::test]
+async fn what_only_an_agency_can_open_stays_closed_and_nothing_says_otherwise() {
+    let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let custody = format!(
+        "endpoints = [{{ kind = \"mailbox\" }}]\ncustody = \"agency\"\n\
+         age_recipients = [\"{recipient}\"]\n"
+    );
+    let gateway = TestGateway::start_with(&case::partners(&[(POLICE, &custody)]));
+    let dispatched = gateway.agency(HUB).dispatch(&[POLICE]).await;
+    let enquiry = dispatched["enquiry"].as_str().unwrap();
+    printed(&gateway, &["evidence", enquiry, "--out", "case", "--open"]);
+    let file: Value =
+        serde_json::from_str(&read(&gateway.folder().join("case/evidence.json"))).unwrap();
+    let [opened] = &file["exchanges"][0]["opened"].as_array().unwrap()[..] else {
+        panic!("{file}")
+    };
+    assert_eq!(opened["notOpened"], "the payload is sealed to the agency's own key");
+    assert_eq!(opened["said"], json!(null));
+    assert!(gateway.entries().iter().all(|fields| fields["event"] != "opened-for-audit"));
+}
+
+#[tokio::test]
+async fn what_was_destroyed_is_said_to_be_and_the_rest_is_proved() {
+    let mut gateway = TestGateway::start();
+    let dispatched = gateway.agency(HUB).dispatch(&[POLICE]).await;
+    gateway.agency(POLICE).collect_first().await;
+    gateway.stop();
+    // As retention leaves it: the enquiry's key is gone, and the words of an entry.
+    let changed = Command::new("sqlite3")
+        .arg(gateway.database())
+        .arg(
+            "UPDATE enquiries SET wrapped_key = NULL;
+             UPDATE entries SET fields = NULL, salt = NULL WHERE fields LIKE '%\"collected\"%'",
+        )
+        .status()
+        .unwrap();
+    assert!(changed.success());
+    let enquiry = dispatched["enquiry"].as_str().unwrap();
+    printed(&gateway, &["evidence", enquiry, "--out", "case", "--open"]);
+    let file: Value =
+        serde_json::from_str(&read(&gateway.folder().join("case/evidence.json"))).unwrap();
+    let case = &file["exchanges"][0];
+    assert_eq!(case["opened"][0]["notOpened"], "the payload has been purged");
+    let [sent, collected] = &case["events"].as_array().unwrap()[..] else { panic!("{case}") };
+    assert!(sent["proof"].is_string(), "{sent}");
+    assert_eq!(*collected, json!({ "entry": collected["entry"] }));
+    let verified = printed_json(&gateway, &["receipt", "verify", "case/evidence.json", "--json"]);
+    assert_eq!((&verified["entries"], &verified["destroyed"]), (&json!(1), &json!(1)));
+    let html = read(&gateway.folder().join("case/evidence.html"));
+    assert!(html.contains("destroyed at the end of its retention"), "{html}");
+    assert!(gateway.entries().iter().all(|fields| fields["event"] != "opened-for-audit"));
 }
 
 #[tokio::test]
