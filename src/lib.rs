@@ -30,6 +30,7 @@ pub mod exchange;
 pub mod register;
 pub mod worker;
 pub mod telemetry;
+pub mod report;
 
 // The edges.
 pub mod cli;

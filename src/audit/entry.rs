@@ -60,6 +60,8 @@ pub enum EventName {
     LegalHoldPlaced,
     /// An operator ended one.
     LegalHoldReleased,
+    /// A message was opened with the at-rest keys, for the case file of its enquiry (R102).
+    OpenedForAudit,
     /// The MASH Team Manager recorded an override of missing consent (R20).
     OverrideRecorded,
     /// A request was refused.
@@ -110,6 +112,7 @@ impl EventName {
             Self::HandshakeRefused => "handshake-refused",
             Self::LegalHoldPlaced => "legal-hold-placed",
             Self::LegalHoldReleased => "legal-hold-released",
+            Self::OpenedForAudit => "opened-for-audit",
             Self::OverrideRecorded => "override-recorded",
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
@@ -404,6 +407,11 @@ impl Event {
     /// The recipient has a message in its own record.
     pub fn saved(envelope: &Envelope) -> Self {
         Self::about(EventName::Saved, envelope)
+    }
+
+    /// Somebody with the at-rest keys opened a message, on the gateway's own machine.
+    pub fn opened_for_audit(envelope: &Envelope) -> Self {
+        Self::about(EventName::OpenedForAudit, envelope)
     }
 
     /// The recipient's endpoint took a message at this attempt, counted from 1.

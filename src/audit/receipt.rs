@@ -78,15 +78,21 @@ impl Logged {
     /// What this proves, if it does: that a message was accepted, or that one was returned to its sender,
     /// as its event says. A refusal is in the log as well, and proves nothing of the kind.
     pub fn verify(&self, log: &LogVerifier) -> Result<Proven, ReceiptError> {
+        let proven = self.included(log)?;
+        if !is(&proven.fields, EventName::Accepted) && !is(&proven.fields, EventName::Returned) {
+            return Err(ReceiptError::NotAReceipt);
+        }
+        Ok(proven)
+    }
+
+    /// That the entry is in the log, whatever it tells of.
+    pub fn included(&self, log: &LogVerifier) -> Result<Proven, ReceiptError> {
         let checkpoint = log.open(&self.checkpoint)?;
         let leaf = commitment(&self.salt, &self.fields);
         if !verify_inclusion(&leaf, self.index, checkpoint.size, &self.proof, &checkpoint.root) {
             return Err(ReceiptError::NotIncluded);
         }
         let fields = Fields::parse(&self.fields).ok_or(ReceiptError::Form)?;
-        if !is(&fields, EventName::Accepted) && !is(&fields, EventName::Returned) {
-            return Err(ReceiptError::NotAReceipt);
-        }
         Ok(Proven {
             fields,
             index: self.index,

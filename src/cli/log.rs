@@ -1,5 +1,7 @@
 //! `log`: the tamper-evident log of a home, recomputed or shown. Works with the gateway stopped.
 
+mod export;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use super::sound::has_grown;
 use super::{Context, Exit, Failure, block_on, read_text};
 use crate::audit::checkpoint::{Checkpoint, LogVerifier};
 use crate::audit::cosignature::{Cosignature, WitnessPolicy, WitnessVerifier};
+use crate::audit::entry::Fields;
 use crate::audit::growth::{Kept, NotGrown, verify_growth};
 use crate::audit::tree::{Hash, Tree};
 use crate::audit::verify::{Fault, LogChecker, LogFault};
@@ -48,6 +51,15 @@ a checkpoint kept elsewhere, or a partner's receipt, shows that.")]
     #[command(after_help = "Example:
   mash-gateway log checkpoint --home H > kept.note")]
     Checkpoint,
+    /// Print every entry you may read, one to a line, checked; exit 3 if anything differs
+    #[command(after_help = "Examples:
+  mash-gateway log export --home H > log.jsonl
+  mash-gateway log export --log-key log-key.txt \\
+      --gateway https://mash.example.org:8443 --cert surgery.pem --key surgery.key --ca ca.pem
+
+From a gateway it is an agency's own log: every entry that it is named in, with the salt that opens what the
+tree holds of it. The hashes of all the others are read too, to see that the tree is the one that was signed.")]
+    Export(export::Export),
 }
 
 #[derive(Args)]
@@ -70,7 +82,7 @@ pub(super) struct Verify {
 #[derive(Args)]
 struct Remote {
     /// The gateway to ask, as an agency, instead of reading this machine's database
-    #[arg(long, value_name = "URL", requires_all = ["since", "cert", "key", "ca"])]
+    #[arg(long, value_name = "URL", requires_all = ["cert", "key", "ca"])]
     gateway: Option<String>,
     /// Your agency's certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "gateway")]
@@ -97,6 +109,7 @@ impl Log {
         block_on(async {
             match self {
                 Self::Checkpoint => checkpoint(context, &*open(context)?).await,
+                Self::Export(export) => export.run(context).await,
                 Self::Show(show) => show.run(context, &*open(context)?).await,
                 Self::Verify(verify) => verify.run(context).await,
             }
@@ -119,6 +132,10 @@ impl Verify {
             }
         }
         let Remote { gateway, cert, key, ca } = self.remote;
+        if gateway.is_some() && kept.is_none() {
+            return Err(Failure::new(Exit::Misused, "--gateway needs --since: what was kept")
+                .hint("a receipt of yours does, or a checkpoint"));
+        }
         if let (Some(kept), Some(gateway), Some(cert), Some(key), Some(ca)) =
             (&kept, gateway, cert, key, ca)
         {
@@ -418,7 +435,26 @@ async fn find(store: &dyn Store, text: &str) -> Result<ExchangeId, Failure> {
     }
 }
 
-fn open(context: &Context) -> Result<Arc<dyn Store>, Failure> {
+/// Looks at every entry there is, in order, but for those whose words were destroyed.
+pub(super) async fn each(
+    store: &dyn Store,
+    mut look: impl FnMut(u64, &Fields),
+) -> Result<(), StoreError> {
+    let mut from = 0;
+    loop {
+        let page = store.entries(from, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        from = last.index + 1;
+        for entry in &page {
+            if let Some(fields) = entry.fields.as_deref().and_then(Fields::parse) {
+                look(entry.index, &fields);
+            }
+        }
+    }
+}
+
+/// The store of a home, as it is at this instant.
+pub(super) fn open(context: &Context) -> Result<Arc<dyn Store>, Failure> {
     let config = super::config(&context.home)?;
     let path = context.home.resolve(&config.store.sqlite);
     if !path.exists() {

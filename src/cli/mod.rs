@@ -12,6 +12,7 @@ mod connect;
 mod dead_letter;
 mod demo;
 mod doctor;
+mod evidence;
 mod exchange;
 mod inbox;
 mod init;
@@ -21,6 +22,7 @@ mod open;
 mod partner;
 mod receipt;
 mod reconcile;
+mod report;
 mod retention;
 mod root;
 mod running;
@@ -188,6 +190,10 @@ information it is. Later ones say what became of it, with inReplyTo naming the f
     /// The tamper-evident log
     #[command(subcommand)]
     Log(log::Log),
+    Evidence(evidence::Evidence),
+    /// Figures, samples and access lists, for whoever sees to it that it is done as agreed
+    #[command(subcommand)]
+    Report(report::Report),
     /// Watch, as an agency, that the gateway's log only grows, and cosign it
     #[command(subcommand)]
     Witness(witness::Witness),
@@ -222,6 +228,7 @@ impl Command {
             Self::DeadLetter(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
+            Self::Evidence(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
             Self::Incident(command) => command.run(context, crate::message::Kind::Incident),
             Self::Init(command) => command.run(context),
@@ -237,6 +244,7 @@ impl Command {
             Self::Partner(command) => command.run(context),
             Self::Receipt(command) => command.run(context),
             Self::Reconcile(command) => command.run(context),
+            Self::Report(command) => command.run(context),
             Self::Respond(command) => command.run(context, crate::message::Kind::Response),
             Self::Retention(command) => command.run(context),
             Self::Rfi(command) => command.run(context),

@@ -10,13 +10,15 @@ use crate::audit::checkpoint::LogVerifier;
 use crate::audit::entry::EventName;
 use crate::audit::receipt;
 use crate::message::rfc3339;
+use crate::report::evidence::{CaseFile, Verified};
 
 /// Receipts, checked offline.
 #[derive(Subcommand)]
 pub(super) enum Receipt {
-    /// Check a receipt, or the whole answer it came in; exit 3 if it does not verify
-    #[command(after_help = "Example:
+    /// Check a receipt, the whole answer it came in, or a case file; exit 3 if it does not verify
+    #[command(after_help = "Examples:
   mash-gateway receipt verify my.receipt --log-key log-key.txt
+  mash-gateway receipt verify case/evidence.json --log-key log-key.txt
 
 Needs nothing but the two files: no gateway, no network.")]
     Verify(Verify),
@@ -24,7 +26,7 @@ Needs nothing but the two files: no gateway, no network.")]
 
 #[derive(Args)]
 pub(super) struct Verify {
-    /// The receipt, or the 202 answer that holds it
+    /// The receipt, the 202 answer that holds it, or a case file's evidence.json
     file: PathBuf,
     /// The log's public key [default: certs/log-key.txt in the home]
     #[arg(long, value_name = "FILE")]
@@ -53,6 +55,9 @@ impl Verify {
                 .map_err(|_| Failure::new(Exit::VerificationFailed, NOT_PROVED))?,
             Err(_) => read_text(&self.file)?,
         };
+        if let Some(file) = CaseFile::parse(&text) {
+            return verify_case_file(context, &file, &key);
+        }
         let proven = receipt::verify_answer(&text, &key).map_err(|error| {
             Failure::new(Exit::VerificationFailed, format!("{NOT_PROVED}: {error}"))
                 .hint("keep the file; ask for the receipt again with GET /v1/messages/{id}/receipt")
@@ -99,6 +104,43 @@ impl Verify {
         context.result(&json!({ "verified": true, "receipts": list }), lines.join("\n"));
         Ok(())
     }
+}
+
+// All of a case file that proofs cover. What they do not is said, so that nobody takes it for proved.
+fn verify_case_file(context: &Context, file: &CaseFile, key: &LogVerifier) -> Result<(), Failure> {
+    let verified = file.verify(key).map_err(|error| {
+        Failure::new(Exit::VerificationFailed, format!("this case file does not verify: {error}"))
+            .hint("have it made again: mash-gateway evidence; keep this one, it is evidence too")
+    })?;
+    let Verified { entries, destroyed } = verified;
+    let mut lines = vec![
+        "verified".to_owned(),
+        format!("  Enquiry {}, made {}.", file.enquiry, file.made_at),
+        format!(
+            "  {entries} entries, word for word, are in the log {} of {} entries, under its signed \
+             checkpoint.",
+            key.origin(),
+            file.log_size
+        ),
+    ];
+    if destroyed > 0 {
+        lines.push(format!("  Of {destroyed} more, the words were destroyed."));
+    }
+    for case in &file.exchanges {
+        lines.push(format!("  {}: {} asked {}.", case.reference, case.hub, case.agency));
+    }
+    lines.push(
+        "  What stands under recorded and opened is the gateway's word, which no proof covers."
+            .into(),
+    );
+    context.result(
+        &json!({
+            "verified": true, "enquiry": file.enquiry, "entries": entries, "destroyed": destroyed,
+            "origin": key.origin(), "size": file.log_size,
+        }),
+        lines.join("\n"),
+    );
+    Ok(())
 }
 
 const NOT_PROVED: &str = "this receipt does not verify";

@@ -1,5 +1,7 @@
 //! `schema`: the contract, offline.
 
+mod diff;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -14,6 +16,14 @@ use crate::schema::Schemas;
 /// The contract, offline.
 #[derive(Subcommand)]
 pub(super) enum Schema {
+    /// Say what is otherwise here than in a schema or list of powers that was kept
+    #[command(after_help = "Examples:
+  mash-gateway schema diff kept/rfi.v1.schema.json
+  mash-gateway schema powers --json > kept/powers.json     then, with a later version:
+  mash-gateway schema diff kept/powers.json
+
+docs/changes.md says why.")]
+    Diff(diff::Diff),
     /// Name the schemas
     #[command(after_help = "Example:
   mash-gateway schema list")]
@@ -43,6 +53,7 @@ pub(super) struct Validate {
 impl Schema {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Diff(diff) => diff.run(context),
             Self::List => {
                 let names: Vec<_> = Schemas::names().collect();
                 context.result(&json!({ "schemas": names }), names.join("\n"));

@@ -55,6 +55,15 @@ pub trait Store: Send + Sync {
     /// The exchanges of one enquiry, in the order they were opened.
     async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError>;
 
+    /// Exchanges that were opened in this period, in the order of their ids; after `after`, at most
+    /// `limit`. Reads every exchange there is: for reports.
+    async fn exchanges_opened(
+        &self,
+        period: Period,
+        after: Option<ExchangeId>,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError>;
+
     /// The latest `limit` entries about an exchange, oldest first.
     async fn timeline(&self, id: &ExchangeId, limit: usize)
     -> Result<Vec<StoredEntry>, StoreError>;

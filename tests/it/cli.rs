@@ -492,3 +492,32 @@ fn a_demonstration_that_was_killed_does_not_stop_the_next() {
     let told = binary(&["demo"], folder.path());
     assert!(told.status.success(), "{}{}", text(&told.stdout), text(&told.stderr));
 }
+
+#[test]
+fn what_changed_in_the_contract_is_named() {
+    let folder = TempDir::new().unwrap();
+    let keep = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let diff = |name: &str| binary(&["schema", "diff", name], folder.path());
+    let schema = include_str!("../../schemas/rfi.v1.schema.json");
+    keep("same.json", schema);
+    assert_eq!(text(&diff("same.json").stdout), "unchanged\n");
+    // As an earlier version might have had it.
+    keep("older.json", &schema.replace("\"national-security\", ", "").replace("2000", "1000"));
+    let said = text(&diff("older.json").stdout);
+    let aims = "/properties/override/properties/legitimateAims/items/enum/national-security";
+    assert!(said.contains(&format!("new      {aims}: \"national-security\"")), "{said}");
+    assert!(said.contains("1000 is now 2000"), "{said}");
+    // A power that has ended since.
+    let powers = binary(&["schema", "powers", "--json"], folder.path());
+    let mut powers: Value = serde_json::from_slice(&powers.stdout).unwrap();
+    for power in powers["powers"].as_array_mut().unwrap() {
+        power.as_object_mut().unwrap().remove("validTo");
+    }
+    keep("powers.json", &powers.to_string());
+    let said = text(&diff("powers.json").stdout);
+    let ended = "new      /powers/working-together-2018/validTo: \"2023-12-14\"";
+    assert!(said.contains(ended), "{said}");
+    keep("other.json", "{}");
+    assert_eq!(diff("other.json").status.code(), Some(2));
+    assert_eq!(diff("nothing.json").status.code(), Some(4));
+}

@@ -555,7 +555,7 @@ fn hashes(proof: &Value) -> Vec<Vec<u8>> {
     hashes.map(|hash| STANDARD.decode(hash.as_str().unwrap()).unwrap()).collect()
 }
 
-fn node(left: &[u8], right: &[u8]) -> Vec<u8> {
+pub(crate) fn node(left: &[u8], right: &[u8]) -> Vec<u8> {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().to_vec()
 }
 
@@ -572,7 +572,7 @@ fn tree_hash(leaves: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// RFC 9162 section 2.1.3.2.
-fn inclusion_root(leaf: &[u8], index: u64, size: u64, proof: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn inclusion_root(leaf: &[u8], index: u64, size: u64, proof: &[Vec<u8>]) -> Vec<u8> {
     let (mut at, mut last, mut hash) = (index, size - 1, leaf.to_vec());
     for sibling in proof {
         assert_ne!(last, 0, "the proof is too long");

@@ -40,6 +40,7 @@ mod pkcs11;
 mod readme;
 mod receipt;
 mod reconcile;
+mod reports;
 mod requirements;
 mod retention;
 mod revocation;

@@ -302,6 +302,15 @@ impl Store for Sqlite {
         self.read(move |connection| read::enquiry(connection, &id)).await
     }
 
+    async fn exchanges_opened(
+        &self,
+        period: Period,
+        after: Option<ExchangeId>,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError> {
+        self.read(move |connection| read::exchanges_opened(connection, period, after, limit)).await
+    }
+
     async fn timeline(
         &self,
         id: &ExchangeId,

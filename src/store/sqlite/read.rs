@@ -177,6 +177,25 @@ pub(super) fn enquiry(
     )
 }
 
+pub(super) fn exchanges_opened(
+    connection: &Connection,
+    period: Period,
+    after: Option<ExchangeId>,
+    rows: usize,
+) -> Result<Vec<Exchange>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* exchanges_opened */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges WHERE opened_ms >= ?1 AND opened_ms < ?2
+             AND id > coalesce(?3, x'') ORDER BY id LIMIT ?4"
+        ),
+        params![period.from.as_millisecond(), period.to.as_millisecond(), after, limit(rows)],
+        row::exchange,
+    )
+}
+
 pub(super) fn timeline(
     connection: &Connection,
     id: &ExchangeId,

@@ -538,6 +538,15 @@ impl Store for FaultyStore {
         self.inner.exchanges(agency, before, limit).await
     }
 
+    async fn exchanges_opened(
+        &self,
+        period: Period,
+        after: Option<ExchangeId>,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError> {
+        self.inner.exchanges_opened(period, after, limit).await
+    }
+
     async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError> {
         self.inner.enquiry(id).await
     }
