@@ -6,6 +6,8 @@
 
 pub mod attachments;
 pub mod overrides;
+pub mod referrer;
+pub mod saved;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,12 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::cosignature::{Cosignature, WitnessPolicy};
-use crate::audit::entry::{Event, EventName, Fields};
+use crate::audit::entry::Event;
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
 use crate::directory::Directory;
@@ -31,6 +34,7 @@ use crate::message::{
     Reference, Role, Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
+use crate::rule::age;
 use crate::schema::{Refusal, Schemas, Valid, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
@@ -123,6 +127,10 @@ impl Gateway {
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<Answer, Problem> {
         let token = seal::idempotency_token(&new);
         let (desk, certificate) = (new.desk, new.certificate.clone());
+        let warnings = match new.target {
+            Target::Rfis => age::warnings(&new.body),
+            Target::Exchange(..) | Target::Test(_) => Vec::new(),
+        };
         match self.prepare(new, desk, token, now).await {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
@@ -133,11 +141,11 @@ impl Gateway {
                 if is_pushed {
                     self.push_queued.notify_one();
                 }
-                answer(applied)
+                answer(applied, &warnings)
             }
             // Only what was never accepted is refused.
             Err(problem) => match self.store.replay(&token).await? {
-                Some(first) => answer(first),
+                Some(first) => answer(first, &warnings),
                 None => Err(problem),
             },
         }
@@ -292,43 +300,6 @@ impl Gateway {
             self.record(&event, now, &stored, Effect::Collect(*id)).await?;
         }
         Ok(document)
-    }
-
-    /// The recipient says the message is in its own record (R114); returns the entry that says so,
-    /// and when: the first, however often it is said.
-    pub async fn save(
-        &self,
-        reader: &AgencyId,
-        certificate: Option<&str>,
-        desk: Option<Role>,
-        id: &MessageId,
-        now: Timestamp,
-    ) -> Result<(u64, Timestamp), Problem> {
-        let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader {
-            return Err(not_found());
-        }
-        hold_to_roles(&stored.envelope, desk)?;
-        if stored.delivery == DeliveryState::Saved
-            && let Some(first) = self.saved(&stored).await?
-        {
-            return Ok(first);
-        }
-        let event = Event::saved(&stored.envelope).at_desk(desk).done_with(certificate);
-        let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
-        Ok((logged.index, now))
-    }
-
-    async fn saved(&self, stored: &StoredMessage) -> Result<Option<(u64, Timestamp)>, Problem> {
-        let message = stored.envelope.id.to_string();
-        let timeline = self.store.timeline(&stored.envelope.exchange, TIMELINE_MAX).await?;
-        Ok(timeline.iter().find_map(|entry| {
-            let fields = Fields::parse(entry.fields.as_deref()?)?;
-            let is_it = fields.get("event") == Some(EventName::Saved.as_str())
-                && fields.get("message") == Some(&message);
-            let at = fields.get("time")?.parse().ok()?;
-            is_it.then_some((entry.index, at))
-        }))
     }
 
     /// That a message was returned, and why, for its sender: the entry that says so, as a receipt is.
@@ -689,12 +660,14 @@ impl Gateway {
     }
 }
 
-// The answer is rendered from the entries alone, the first time and every time after.
-fn answer(applied: Applied) -> Result<Answer, Problem> {
+// The answer is rendered from the entries, and from what the very same body warns of, the first time and
+// every time after.
+fn answer(applied: Applied, warnings: &[age::Warning]) -> Result<Answer, Problem> {
     let is_replay = matches!(applied, Applied::Replayed(_));
+    let warnings = (!warnings.is_empty()).then(|| json!(warnings));
     match applied {
         Applied::Accepted(logged) | Applied::Replayed(logged) => {
-            Ok(Answer { body: receipt::answer(&logged), is_replay })
+            Ok(Answer { body: receipt::answer(&logged, warnings), is_replay })
         }
         Applied::KeyReused => Err(Problem::new(
             ProblemType::IdempotencyKeyReused,

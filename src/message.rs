@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 pub use exchange::{
-    Before, Decision, Exchange, ExchangeState, Marks, OutcomeCode, Party, ResponseResult, Said,
-    Undelivered, Untimely,
+    Before, Decision, Exchange, ExchangeState, Marks, OutcomeCode, Party, ReferrerChannel,
+    ResponseResult, Said, Undelivered, Untimely,
 };
 
 /// An agency's name in the directory, in its certificate and on every entry: a lower-case slug.
@@ -513,7 +513,8 @@ pub struct Envelope {
     pub time: Timestamp,
     /// How urgent the exchange is.
     pub priority: Priority,
-    /// What the family may be told, on messages that say so (R41, R42).
+    /// What the family may be told, on messages that say so (R41, R42), and after a space that it holds
+    /// criminal-offence data, if it does (R136).
     pub handling: Option<String>,
     /// The only roles that may see it, with a space between; all that work with it may when none (R40).
     pub visible_to: Option<String>,

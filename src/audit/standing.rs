@@ -12,7 +12,7 @@ use super::credentials::Credentials;
 use super::entry::{EventName, Fields};
 use super::files::Files;
 use super::verify::{Fault, LogFault};
-use crate::message::{AgencyId, Before, ExchangeId, ExchangeState, Kind, Marks, MessageId};
+use crate::message::{AgencyId, Before, ExchangeId, ExchangeState, Kind, Marks, MessageId, hex};
 use crate::store::{
     CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Mailbox, MessageDigest,
     StoredEntry,
@@ -26,6 +26,8 @@ pub(super) struct Standing {
     credentials: Credentials,
     /// Overrides on record by the hash of their codes, and the enquiry that each was spent on.
     decisions: HashMap<String, Option<String>>,
+    /// When whoever referred the child was first told, by the enquiry.
+    referrers_told: HashMap<String, Timestamp>,
     pub(super) files: Files,
 }
 
@@ -35,8 +37,11 @@ struct Delivery {
     reached: Reached,
     /// The entry that last told its sender that it is late or returned, while that is so.
     told: Option<u64>,
+    /// The digest of what its recipient said of its own record.
+    record: Option<String>,
     row: String,
     row_told: Option<u64>,
+    row_record: Option<String>,
     recipient: AgencyId,
     size_bytes: u64,
 }
@@ -63,6 +68,7 @@ struct Exchange {
     marks: Marks,
     /// Whether the message that was accepted last asks for attention.
     needs_attention: bool,
+    enquiry: String,
     hub: String,
     sealing_recipient: String,
     row: Option<ExchangeRow>,
@@ -76,6 +82,7 @@ impl Standing {
         self.credentials.entry(entry.index, fields)?;
         self.files.entry(entry.index, fields)?;
         self.decided(fields)?;
+        self.referrer_told(fields);
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -93,6 +100,7 @@ impl Standing {
                     has_reached: false,
                     marks: Marks::default(),
                     needs_attention: false,
+                    enquiry: text("enquiry").to_owned(),
                     hub: text("sender").to_owned(),
                     sealing_recipient: text("sealingRecipient").to_owned(),
                     row: None,
@@ -110,6 +118,9 @@ impl Standing {
             let is_pushed_on = fields.get("next").is_some();
             delivery.told = told_after(delivery, event, is_pushed_on, entry.index);
             delivery.reached = after(delivery.reached, event);
+            if let Some(record) = fields.get("record") {
+                delivery.record.get_or_insert_with(|| record.to_owned());
+            }
             let has_reached = matches!(
                 delivery.reached,
                 Reached::Collected | Reached::Delivered | Reached::Saved
@@ -135,6 +146,18 @@ impl Standing {
         }
     }
 
+    // The first time counts, by what the hub says and not by when it says so.
+    fn referrer_told(&mut self, fields: &Fields) {
+        if fields.get("event") != Some(EventName::ReferrerTold.as_str()) {
+            return;
+        }
+        let told = fields.get("enquiry").zip(fields.get("toldAt").and_then(|at| at.parse().ok()));
+        if let Some((enquiry, at)) = told {
+            let first = self.referrers_told.entry(enquiry.to_owned()).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+
     /// Takes in the rows of the message that the latest entry accepted.
     pub(super) fn message(&mut self, message: &MessageDigest) -> Result<(), Fault> {
         let rows = message.rows.as_ref().map_err(|fault| Fault::Row(*fault))?;
@@ -142,8 +165,10 @@ impl Standing {
             entry: message.entry,
             reached: Reached::Nothing,
             told: None,
+            record: None,
             row: rows.delivery.clone(),
             row_told: rows.told,
+            row_record: rows.saved_record_sha256.map(|digest| hex(&digest)),
             recipient: message.envelope.recipient.clone(),
             size_bytes: message.envelope.size_bytes,
         };
@@ -175,7 +200,8 @@ impl Standing {
             faults.push(LogFault { entry: delivery.entry, fault: Fault::Delivery });
         }
         for exchange in self.exchanges.values() {
-            if let Err(fault) = exchange.compare() {
+            let referrer_told_at = self.referrers_told.get(&exchange.enquiry).copied();
+            if let Err(fault) = exchange.compare(referrer_told_at) {
                 faults.push(LogFault { entry: exchange.entry, fault });
             }
         }
@@ -262,7 +288,9 @@ impl Delivery {
             Reached::Returned => &["returned"],
             Reached::Saved => &["saved"],
         };
-        states.contains(&self.row.as_str()) && self.row_told == self.told
+        states.contains(&self.row.as_str())
+            && self.row_told == self.told
+            && self.row_record == self.record
     }
 }
 
@@ -305,7 +333,7 @@ impl Exchange {
         self.marks.answered_at.is_some() || self.marks.transcribed_at.is_some()
     }
 
-    fn compare(&self) -> Result<(), Fault> {
+    fn compare(&self, referrer_told_at: Option<Timestamp>) -> Result<(), Fault> {
         let Some(row) = &self.row else { return Ok(()) };
         if row.last_entry != self.last_entry {
             return Err(Fault::Chain);
@@ -326,10 +354,10 @@ impl Exchange {
             ExchangeState::Requested => !self.has_reached && !self.is_acknowledged && is_open,
         };
         let marks = Marks { outcome: None, ..row.marks };
-        if is_as_logged && row.has_result == self.has_result() && marks == self.marks {
-            Ok(())
-        } else {
-            Err(Fault::Exchange)
-        }
+        let is_as_logged = is_as_logged
+            && row.has_result == self.has_result()
+            && row.referrer_told_at == referrer_told_at
+            && marks == self.marks;
+        if is_as_logged { Ok(()) } else { Err(Fault::Exchange) }
     }
 }

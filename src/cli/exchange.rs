@@ -218,6 +218,9 @@ impl Send {
                 ));
             }
         }
+        for warning in dispatched["warnings"].as_array().into_iter().flatten() {
+            lines.push(format!("note {}  {}", text(warning, "pointer"), text(warning, "message")));
+        }
         context.result(&dispatched, lines.join("\n"));
         Ok(())
     }
@@ -369,7 +372,7 @@ fn timeline_line(entry: &Value) -> String {
     )
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
         let exit = if error.kind() == std::io::ErrorKind::NotFound {
             Exit::NotFound

@@ -12,6 +12,7 @@ mod connect;
 mod dead_letter;
 mod demo;
 mod doctor;
+mod enquiry;
 mod exchange;
 mod inbox;
 mod init;
@@ -157,6 +158,9 @@ about; without it, that is the request.")]
     /// The MASH Team Manager's decision to go on without consent
     #[command(subcommand)]
     Override(exchange::Override),
+    /// What the hub does of an enquiry as a whole
+    #[command(subcommand)]
+    Enquiry(enquiry::Enquiry),
     /// What may be released to somebody who asks for what is held about them
     #[command(subcommand)]
     SubjectAccess(exchange::SubjectAccess),
@@ -208,6 +212,7 @@ impl Command {
             Self::DeadLetter(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
+            Self::Enquiry(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
             Self::Init(command) => command.run(context),
             Self::Issuer(command) => command.run(context),

@@ -40,13 +40,16 @@ pub enum Action {
     SendOutcome,
     /// Ask.
     SendRfi,
+    /// Record that whoever referred the child was told what was decided (R115): the social worker's to do,
+    /// by the agreement, or the hub's for them.
+    TellReferrer,
     /// Ask who one is.
     WhoAmI,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Answer,
         Self::Attach,
         Self::Clarify,
@@ -62,6 +65,7 @@ impl Action {
         Self::Renew,
         Self::SendOutcome,
         Self::SendRfi,
+        Self::TellReferrer,
         Self::WhoAmI,
     ];
 
@@ -91,7 +95,8 @@ impl Action {
 pub fn may(role: Role, action: Action) -> bool {
     use Action::{
         Answer, Attach, Clarify, Collect, Consult, Override, ReadBoard, ReadContract,
-        ReadExchanges, ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, WhoAmI,
+        ReadExchanges, ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, TellReferrer,
+        WhoAmI,
     };
     let actions: &[Action] = match role {
         // Whether it was done as agreed can be seen without reading what was said.
@@ -125,6 +130,7 @@ pub fn may(role: Role, action: Action) -> bool {
             ReadReceipts,
             SendOutcome,
             SendRfi,
+            TellReferrer,
             Renew,
             WhoAmI,
         ],
@@ -138,6 +144,7 @@ pub fn may(role: Role, action: Action) -> bool {
             ReadLog,
             ReadReceipts,
             Renew,
+            TellReferrer,
             WhoAmI,
         ],
         // Sees how the hub's work stands, and not what is in it. Notices of incidents (R93) will be

@@ -341,6 +341,33 @@ impl OutcomeCode {
     }
 }
 
+/// How whoever referred the child was told what was decided (R115).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReferrerChannel {
+    /// In writing.
+    Letter,
+    /// By telephone.
+    Telephone,
+}
+
+impl ReferrerChannel {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Letter, Self::Telephone];
+
+    /// The name used in payloads and entries.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Letter => "letter",
+            Self::Telephone => "telephone",
+        }
+    }
+
+    /// The channel with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == name)
+    }
+}
+
 /// What was said in an exchange and when, as far as something is due by it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Marks {

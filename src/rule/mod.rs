@@ -15,6 +15,7 @@ use crate::message::MessageId;
 use crate::schema::Violation;
 
 pub(crate) mod acknowledgement;
+pub mod age;
 pub(crate) mod attachments;
 pub(crate) mod clarification;
 pub(crate) mod contact;

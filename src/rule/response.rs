@@ -92,6 +92,14 @@ fn twice(response: &Value) -> Vec<Violation> {
         .collect()
 }
 
+/// Whether it says something of known criminal activity.
+pub(crate) fn is_about_crime(body: &Value) -> bool {
+    items(body, "/answers").any(|(_, answer)| {
+        text(answer, "/category") == Some("criminal-activity")
+            && text(answer, "/status") == Some("provided")
+    })
+}
+
 /// A complete response leaves nothing that was asked unanswered.
 fn not_answered(response: &Value, exchange: &Exchange) -> Option<Violation> {
     let answered: BTreeSet<&str> =

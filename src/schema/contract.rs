@@ -26,8 +26,13 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ),
     ("outcome.v1.schema.json", include_str!("../../schemas/outcome.v1.schema.json")),
     ("override.v1.schema.json", include_str!("../../schemas/override.v1.schema.json")),
+    (
+        "referrer-contact.v1.schema.json",
+        include_str!("../../schemas/referrer-contact.v1.schema.json"),
+    ),
     ("response.v1.schema.json", include_str!("../../schemas/response.v1.schema.json")),
     ("rfi.v1.schema.json", include_str!("../../schemas/rfi.v1.schema.json")),
+    ("saved-record.v1.schema.json", include_str!("../../schemas/saved-record.v1.schema.json")),
     (
         "subject-access-consultation.v1.schema.json",
         include_str!("../../schemas/subject-access-consultation.v1.schema.json"),

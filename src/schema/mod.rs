@@ -140,7 +140,7 @@ pub(crate) struct ReplyContent {
     pub(crate) said: Said,
     /// The files it names.
     pub(crate) attachments: Vec<Attachment>,
-    /// What the family may be told, when the message says so.
+    /// Its labels: what the family may be told, when the message says so, and that it is about crime.
     pub(crate) handling: Option<String>,
     /// The only roles that may see it, with a space between, when the message says so.
     pub(crate) visible_to: Option<String>,
@@ -177,6 +177,8 @@ pub struct Schemas {
     contract: Contract,
     dispatch: Schema,
     overriding: Schema,
+    referrer_contact: Schema,
+    saved_record: Schema,
     /// By kind, in the order of `Kind::ALL`, which is that of its variants.
     kinds: [Schema; Kind::ALL.len()],
 }
@@ -192,8 +194,10 @@ impl Schemas {
         let contract = Contract::new(contract::SOURCES);
         let dispatch = contract.compile("urn:mash:schema:dispatch:1");
         let overriding = contract.compile("urn:mash:schema:override:1");
+        let referrer_contact = contract.compile("urn:mash:schema:referrer-contact:1");
+        let saved_record = contract.compile("urn:mash:schema:saved-record:1");
         let kinds = Kind::ALL.map(|kind| contract.compile(&kind.schema()));
-        Self { contract, dispatch, overriding, kinds }
+        Self { contract, dispatch, overriding, referrer_contact, saved_record, kinds }
     }
 
     /// Checks a submission; `exchange` is the one it is aimed at, if there is one.
@@ -247,6 +251,19 @@ impl Schemas {
         let body = self.read(&self.overriding, body)?;
         refuse(rule::rfi::override_violations(&body, now))?;
         Ok(body)
+    }
+
+    /// Checks what the hub records of its contact with whoever referred the child (R115).
+    pub fn check_referrer_contact(&self, body: &[u8], now: Timestamp) -> Result<Value, Refusal> {
+        let body = self.read(&self.referrer_contact, body)?;
+        refuse(rule::contact::referrer_violations(&body, now))?;
+        Ok(body)
+    }
+
+    /// Checks what a recipient says of where a message is in its own record (R114).
+    pub fn check_saved_record(&self, body: &[u8], now: Timestamp) -> Result<(), Refusal> {
+        let body = self.read(&self.saved_record, body)?;
+        refuse(rule::contact::saved_violations(&body, now))
     }
 
     /// The text of a schema file, by its name: `rfi.v1.schema.json`.
@@ -318,7 +335,7 @@ impl Schemas {
         let said = said(kind, &body).ok_or_else(unreadable)?;
         let handling = match kind {
             Kind::OnwardDisclosure | Kind::Response | Kind::Supplement | Kind::Transcription => {
-                rule::text(&body, "/onwardDisclosure").map(str::to_owned)
+                rule::text(&body, "/onwardDisclosure").map(|label| labels(label, &body))
             }
             Kind::Acknowledgement
             | Kind::Cancellation
@@ -421,6 +438,17 @@ fn rfi_content(dispatch: &mut Value) -> Option<RfiContent> {
         rfi,
     })
 }
+
+/// The labels that go with a message outside its payload: what the family may be told, and that it holds what
+/// Article 10 of the UK GDPR is about (R136).
+fn labels(onward_disclosure: &str, body: &Value) -> String {
+    match rule::response::is_about_crime(body) {
+        true => format!("{onward_disclosure} {CRIMINAL_OFFENCE_DATA}"),
+        false => onward_disclosure.to_owned(),
+    }
+}
+
+const CRIMINAL_OFFENCE_DATA: &str = "criminal-offence-data";
 
 fn said(kind: Kind, body: &Value) -> Option<Said> {
     Some(match kind {

@@ -20,7 +20,7 @@ fn action(operation: &str) -> Action {
         | "respond"
         | "supplement" => Action::Answer,
         "clarify" => Action::Clarify,
-        "collectAttachment" | "collectMessage" | "saveMessage" => Action::Collect,
+        "collectAttachment" | "collectMessage" | "getSaved" | "saveMessage" => Action::Collect,
         "consultOnSubjectAccess" => Action::Consult,
         "cosign" | "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,
@@ -29,6 +29,7 @@ fn action(operation: &str) -> Action {
         "getNonDelivery" | "getReceipt" | "listMessages" => Action::ReadReceipts,
         "listInbox" => Action::ReadInbox,
         "recordOverride" => Action::Override,
+        "recordReferrerContact" => Action::TellReferrer,
         "sendOutcome" => Action::SendOutcome,
         "cancel" | "recordTelephoneContact" | "sendRfi" | "transcribe" => Action::SendRfi,
         "uploadAttachment" => Action::Attach,
@@ -59,6 +60,9 @@ fn those_who_may(action: Action) -> &'static str {
         }
         Action::Consult | Action::SendOutcome | Action::SendRfi => {
             "the MASH health representative or the MASH Team Manager"
+        }
+        Action::TellReferrer => {
+            "the MASH health representative, the social worker or the MASH Team Manager"
         }
         Action::ReadContract | Action::ReadLog | Action::Renew | Action::WhoAmI => "everybody",
     }

@@ -29,7 +29,7 @@ enum Thing {
 fn row(operation: &str) -> &'static [(Thing, &'static [&'static str])] {
     const PARTIES: &[&str] = &[HUB, POLICE];
     match operation {
-        "getEnquiry" => &[(Thing::Enquiry, &[HUB])],
+        "getEnquiry" | "recordReferrerContact" => &[(Thing::Enquiry, &[HUB])],
         "acknowledge"
         | "answerTest"
         | "cancel"
@@ -45,7 +45,9 @@ fn row(operation: &str) -> &'static [(Thing, &'static [&'static str])] {
         | "transcribe" => &[(Thing::Exchange, PARTIES), (Thing::Reference, PARTIES)],
         // A file is another's until it is sent: `attachments::nobody_but_the_recipient_has_a_file`.
         "collectAttachment" => &[],
-        "collectMessage" | "saveMessage" => &[(Thing::Asked, &[POLICE]), (Thing::Said, &[HUB])],
+        "collectMessage" | "getSaved" | "saveMessage" => {
+            &[(Thing::Asked, &[POLICE]), (Thing::Said, &[HUB])]
+        }
         "getReceipt" => &[(Thing::Asked, PARTIES), (Thing::Said, PARTIES)],
         // Only the one was returned, and only its sender is told.
         "getNonDelivery" => &[(Thing::Asked, &[HUB]), (Thing::Said, &[])],

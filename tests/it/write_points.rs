@@ -19,7 +19,7 @@ use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant};
 use mash_gateway::audit::receipt::verify_answer;
 use mash_gateway::exchange::attachments::{NewFile, Uploaded};
 use mash_gateway::message::{
-    AttachmentId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now,
+    AttachmentId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now, rfc3339,
 };
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
@@ -141,6 +141,7 @@ impl Case {
             WritePoint::SweepAttachment => {
                 self.attachment = Some(self.upload(running, self.at).await.unwrap().id);
             }
+            WritePoint::TellReferrer => self.ask_one(running, TRUST).await,
             WritePoint::AcceptTest => self.body = test(),
             WritePoint::AcceptTestReply => {
                 let target = Target::Test(TRUST.parse().unwrap());
@@ -345,9 +346,27 @@ impl Case {
                 let recorded = gateway.record_override(&hub, manager, None, decided.as_bytes(), at);
                 recorded.await.map(|_| ()).map_err(|problem| problem.detail)
             }
+            WritePoint::TellReferrer => {
+                let exchange = running.store().exchange(&self.exchange.unwrap()).await.unwrap();
+                let told = json!({
+                    "channel": "letter", "toldAt": rfc3339(self.at),
+                    "toldBy": { "name": "Imogen Fablewright", "jobTitle": "Manager" },
+                });
+                let (hub, told) = (HUB.parse().unwrap(), told.to_string());
+                let (gateway, enquiry) = (&running.gateway, exchange.enquiry);
+                let recorded =
+                    gateway.tell_referrer(&hub, None, None, &enquiry, told.as_bytes(), at);
+                recorded.await.map(|_| ()).map_err(|problem| problem.detail)
+            }
             WritePoint::Save => {
                 let (id, trust) = (self.message.unwrap(), TRUST.parse().unwrap());
-                let saved = running.gateway.save(&trust, None, None, &id, at).await;
+                let record = json!({
+                    "savedBy": { "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" },
+                    "savedAt": rfc3339(self.at), "recordRef": "invented-7",
+                });
+                let record = record.to_string();
+                let said = Some(record.as_bytes());
+                let saved = running.gateway.save(&trust, None, None, &id, said, at).await;
                 saved.map(|_| ()).map_err(|problem| problem.detail)
             }
             WritePoint::AcceptAcknowledgement
@@ -562,8 +581,9 @@ impl Effects {
             if envelope.kind.opens_exchange() {
                 let exchange = store.exchange(&envelope.exchange).await.unwrap();
                 let outcome = exchange.marks.outcome_at.is_some();
+                let told = store.referrer_told_at(&exchange.enquiry).await.unwrap().is_some();
                 rows.push(format!(
-                    "exchange: {} {:?} {:?} {outcome}",
+                    "exchange: {} {:?} {:?} {outcome} {told}",
                     exchange.agency, exchange.state, exchange.result
                 ));
                 if !references.insert(envelope.reference.clone()) {
@@ -608,7 +628,8 @@ fn again(point: WritePoint) -> Again {
         | WritePoint::BarAgency
         | WritePoint::Collect
         | WritePoint::CollectAttachment
-        | WritePoint::RevokeCertificate => Again::Entry,
+        | WritePoint::RevokeCertificate
+        | WritePoint::TellReferrer => Again::Entry,
         WritePoint::IssueCertificate
         | WritePoint::Log
         | WritePoint::MakeToken

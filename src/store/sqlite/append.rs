@@ -466,7 +466,7 @@ impl Batch<'_> {
                 }
                 false
             }
-            Effect::Save(message) => match self.save(&message)? {
+            Effect::Save { message, record } => match self.save(&message, record.as_deref())? {
                 Ok(()) => false,
                 Err(refused) => return Ok(Verdict::Known(refused)),
             },
@@ -479,6 +479,20 @@ impl Batch<'_> {
             Effect::SweepAttachment(attachment) => {
                 if !attachments::sweep(self.connection, &attachment)? {
                     return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
+            }
+            Effect::TellReferrer { enquiry, at } => {
+                let told = self
+                    .connection
+                    .prepare_cached(
+                        "/* referrer */ UPDATE enquiries
+                         SET referrer_told_ms = min(coalesce(referrer_told_ms, ?2), ?2)
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![enquiry, at.as_millisecond()])?;
+                if told == 0 {
+                    return Ok(Verdict::Known(Applied::NotFound));
                 }
                 false
             }
@@ -664,16 +678,31 @@ impl Batch<'_> {
         Ok(Ok(stored.kind.opens_exchange()))
     }
 
-    fn save(&self, message: &MessageId) -> Result<Result<(), Applied>, StoreError> {
+    fn save(
+        &self,
+        message: &MessageId,
+        record: Option<&[u8]>,
+    ) -> Result<Result<(), Applied>, StoreError> {
         let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
-        match stored.state.as_str() {
-            "collected" | "delivered" => {
-                self.set_delivery(&stored, &DeliveryState::Saved)?;
-                Ok(Ok(()))
-            }
-            "saved" => Ok(Ok(())),
-            _ => Ok(Err(Applied::NotCollected)),
+        if !matches!(stored.state.as_str(), "collected" | "delivered" | "saved") {
+            return Ok(Err(Applied::NotCollected));
         }
+        if let Some(ciphertext) = record {
+            let kept = self
+                .connection
+                .prepare_cached(
+                    "/* saved */ INSERT INTO saved_records (entry, ciphertext) VALUES (?1, ?2)
+                     ON CONFLICT (entry) DO NOTHING",
+                )?
+                .execute(params![integer(stored.entry), ciphertext])?;
+            if kept == 0 {
+                return Ok(Err(Applied::OtherState));
+            }
+        }
+        if stored.state != "saved" {
+            self.set_delivery(&stored, &DeliveryState::Saved)?;
+        }
+        Ok(Ok(()))
     }
 
     /// Whether an RFI thereby reached its agency.

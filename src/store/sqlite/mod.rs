@@ -300,6 +300,16 @@ impl Store for Sqlite {
         self.read(move |connection| read::enquiry(connection, &id)).await
     }
 
+    async fn referrer_told_at(&self, id: &EnquiryId) -> Result<Option<Timestamp>, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::referrer_told_at(connection, &id)).await
+    }
+
+    async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::saved_record(connection, &id)).await
+    }
+
     async fn timeline(
         &self,
         id: &ExchangeId,

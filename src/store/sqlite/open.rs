@@ -24,7 +24,7 @@ const STATEMENTS: usize = 96;
 const APPLICATION_ID: i64 = 0x4d41_5348;
 
 /// In order; never changed once released.
-const MIGRATIONS: [(&str, &str); 10] = [
+const MIGRATIONS: [(&str, &str); 11] = [
     ("V1__initial", include_str!("../../../migrations/sqlite/V1__initial.sql")),
     ("V2__enrolment", include_str!("../../../migrations/sqlite/V2__enrolment.sql")),
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
@@ -35,10 +35,11 @@ const MIGRATIONS: [(&str, &str); 10] = [
     ("V8__cosignatures", include_str!("../../../migrations/sqlite/V8__cosignatures.sql")),
     ("V9__said", include_str!("../../../migrations/sqlite/V9__said.sql")),
     ("V10__overrides", include_str!("../../../migrations/sqlite/V10__overrides.sql")),
+    ("V15__told", include_str!("../../../migrations/sqlite/V15__told.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 15;
 
 /// Makes the file, which must not exist yet, and its tables.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {

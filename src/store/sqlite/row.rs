@@ -10,7 +10,7 @@ use crate::audit::tree::Hash;
 use crate::message::{
     AgencyId, AttachmentId, Decision, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState,
     Kind, Marks, MediaType, MessageId, OutcomeCode, Priority, Reference, ResponseResult,
-    Undelivered,
+    Undelivered, sha256,
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
@@ -296,10 +296,7 @@ pub(super) fn head(row: &Row<'_>) -> Result<Head> {
 /// exchange`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
-    let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, ciphertext);
-        digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
-    });
+    let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(sha256);
     let rows = match message_rows(row, &envelope)? {
         Ok(_) if ciphertext_sha256.is_none() => Err(RowFault::PayloadMissing),
         rows => rows,
@@ -340,12 +337,14 @@ fn message_rows(
         sealing_recipient: row.get(at(7))?,
         state: row.get(at(8))?,
         marks: marks(row, at(14))?,
+        referrer_told_at: optional_time(row, at(24))?,
     };
     Ok(Ok(MessageRows {
         delivery: row.get(at(10))?,
         told: optional_unsigned(row, at(11))?,
         needs_attention: row.get(at(13))?,
         enquiry_recipient: row.get(at(2))?,
+        saved_record_sha256: row.get_ref(at(25))?.as_blob_or_null()?.map(sha256),
         exchange,
     }))
 }

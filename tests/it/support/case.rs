@@ -225,8 +225,13 @@ pub(crate) fn acknowledgement(rfi: &str) -> Value {
 
 /// What the hub decided.
 pub(crate) fn outcome() -> Value {
+    outcome_of("early-help")
+}
+
+/// The same, with this outcome.
+pub(crate) fn outcome_of(outcome: &str) -> Value {
     json!({
-        "outcome": "early-help",
+        "outcome": outcome,
         "decidedAt": hours(0),
         "decidedBy": { "name": "Imogen Fablewright", "jobTitle": "Manager" },
         "textForRecord": "The family is offered early help from the children's centre.",

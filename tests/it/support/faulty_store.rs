@@ -43,7 +43,7 @@ write_points! {
     AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptOnwardDisclosure,
     AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSubjectAccessConsultation,
     AcceptSubjectAccessView, AcceptSupplement, AcceptTelephoneContact, AcceptTest, AcceptTestReply,
-    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
+    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment, TellReferrer,
 }
 
 impl WritePoint {
@@ -100,9 +100,10 @@ impl WritePoint {
                 Effect::RenewCertificate { .. } => Self::RenewCertificate,
                 Effect::Retry { .. } => Self::Retry,
                 Effect::RevokeCertificate { .. } => Self::RevokeCertificate,
-                Effect::Save(_) => Self::Save,
+                Effect::Save { .. } => Self::Save,
                 Effect::Settle(..) => Self::Settle,
                 Effect::SweepAttachment(_) => Self::SweepAttachment,
+                Effect::TellReferrer { .. } => Self::TellReferrer,
             },
         }
     }
@@ -363,7 +364,7 @@ impl Store for FaultyStore {
         } else if let Some(store) = self.durable(fault) {
             let applied = store.append(changes, key).await?;
             *self.plan.kept.lock().unwrap() = applied.iter().find_map(|applied| match applied {
-                Applied::Accepted(logged) => Some(receipt::answer(logged)),
+                Applied::Accepted(logged) => Some(receipt::answer(logged, None)),
                 _ => None,
             });
         }
@@ -536,6 +537,14 @@ impl Store for FaultyStore {
 
     async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError> {
         self.inner.enquiry(id).await
+    }
+
+    async fn referrer_told_at(&self, id: &EnquiryId) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.referrer_told_at(id).await
+    }
+
+    async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.saved_record(id).await
     }
 
     async fn timeline(

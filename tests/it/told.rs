@@ -1,0 +1,344 @@
+//! What is told to whom afterwards, and the edges of consent: the referrer, the record, those who go on with
+//! the family, and whoever is to look again.
+
+use hyper::Method;
+use mash_gateway::message::{Kind, Role};
+use serde_json::{Value, json};
+
+use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
+
+async fn say(who: &Agency, asked: &Value, kind: Kind, body: &Value) -> Value {
+    who.post(&case::path(asked, kind.path().unwrap()), body).await.ok(202)
+}
+
+/// How an exchange stands, as its parties see it.
+async fn stands(who: &Agency, asked: &Value) -> Value {
+    who.get_json(&format!("/v1/exchanges/{}", asked["exchange"].as_str().unwrap())).await
+}
+
+fn is_due(exchange: &Value, timer: &str) -> bool {
+    exchange["due"].as_array().into_iter().flatten().any(|due| due["timer"] == timer)
+}
+
+/// The one thing that is wrong: where, and which rule.
+#[track_caller]
+fn wrong(answer: &Answer) -> (String, String) {
+    let problem = answer.problem(422, "schema");
+    let [error] = &problem["errors"].as_array().unwrap()[..] else { panic!("{problem}") };
+    let part = |name: &str| error[name].as_str().unwrap().to_owned();
+    (part("pointer"), part("code"))
+}
+
+#[track_caller]
+fn is_wrong(answer: &Answer, pointer: &str, code: &str) {
+    assert_eq!(wrong(answer), (pointer.to_owned(), code.to_owned()));
+}
+
+fn contact(channel: &str, told_at: &str) -> Value {
+    json!({
+        "channel": channel, "toldAt": told_at,
+        "toldBy": { "name": "Juno Withycombe", "jobTitle": "Social Worker" },
+    })
+}
+
+fn threshold_not_met() -> Value {
+    let mut outcome = case::outcome_of("no-further-action-threshold-not-met");
+    outcome["textForRecord"] = json!("The threshold for social care is not met.");
+    outcome
+}
+
+#[tokio::test]
+async fn the_referrer_is_told_and_nothing_is_due_of_it_any_more() {
+    let mut gateway = TestGateway::start();
+    let (hub, trust) = (gateway.agency(HUB), gateway.agency(TRUST));
+    let dispatched = hub.dispatch(&[TRUST, SURGERY]).await;
+    let [asked, other] = &dispatched["exchanges"].as_array().unwrap()[..] else { panic!("two") };
+    let enquiry = format!("/v1/enquiries/{}", dispatched["enquiry"].as_str().unwrap());
+    let contacts = format!("{enquiry}/referrer-contacts");
+    let rfi = asked["message"].as_str().unwrap();
+    say(&trust, asked, Kind::Response, &case::response(rfi)).await;
+    say(&hub, asked, Kind::Outcome, &threshold_not_met()).await;
+    for exchange in [asked, other] {
+        assert!(is_due(&stands(&hub, exchange).await, "referrer-told"));
+    }
+    assert_eq!(hub.get_json(&enquiry).await.get("referrerToldAt"), None);
+
+    // Not so, not then, not by nobody, and not by those who were asked.
+    let refused = hub.post(&contacts, &contact("email", &case::hours(0))).await;
+    is_wrong(&refused, "/channel", "channel-letter-or-telephone");
+    let refused = hub.post(&contacts, &contact("letter", &case::hours(1))).await;
+    is_wrong(&refused, "/toldAt", "in-the-future");
+    let refused = hub.post(&contacts, &contact("letter", &case::hours(-1))).await;
+    is_wrong(&refused, "/toldAt", "before-the-enquiry");
+    let mut nobody = contact("letter", &case::hours(0));
+    nobody.as_object_mut().unwrap().remove("toldBy");
+    is_wrong(&hub.post(&contacts, &nobody).await, "/toldBy", "required");
+    let told = contact("telephone", &case::hours(0));
+    trust.post(&contacts, &told).await.problem(404, "not-found");
+    hub.post("/v1/enquiries/none/referrer-contacts", &told).await.problem(404, "not-found");
+    assert!(is_due(&stands(&hub, asked).await, "referrer-told"), "nothing was recorded");
+
+    // The social worker tells them, by the agreement, and says so.
+    let worker = gateway.desk(HUB, Role::SocialWorker);
+    let recorded = worker.post(&contacts, &told).await.ok(201);
+    let paragraph = recorded["textForRecord"].as_str().unwrap();
+    assert!(paragraph.contains("by telephone") && paragraph.contains("Juno Withycombe"));
+    for exchange in [asked, other] {
+        assert!(!is_due(&stands(&hub, exchange).await, "referrer-told"));
+    }
+    let told_at = hub.get_json(&enquiry).await["referrerToldAt"].clone();
+    assert_eq!(told_at, told["toldAt"]);
+    // A letter as well: it is in the log, and the first word still was the first.
+    hub.post(&contacts, &contact("letter", &case::hours(0))).await.ok(201);
+    assert_eq!(hub.get_json(&enquiry).await["referrerToldAt"], told_at);
+    // The hub can read that in the log, and nobody else.
+    for (who, sees) in [(&hub, true), (&trust, false)] {
+        let log = who.get_json("/v1/log/entries").await;
+        let entries = log["entries"].as_array().unwrap();
+        let is_it = |entry: &Value| entry["fields"]["event"] == "referrer-told";
+        assert_eq!(entries.iter().any(is_it), sees);
+    }
+
+    gateway.stop();
+    gateway.verify_log();
+    let entries = gateway.entries();
+    let told: Vec<_> = entries.iter().filter(|entry| entry["event"] == "referrer-told").collect();
+    let [first, second] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (&first["channel"], &first["desk"], &first["agency"]),
+        (&json!("telephone"), &json!("social-worker"), &json!(HUB))
+    );
+    assert_eq!((&second["channel"], second.get("desk")), (&json!("letter"), None));
+    gateway.holds_nowhere(&["Withycombe"]);
+}
+
+#[tokio::test]
+async fn the_referrer_may_hear_before_any_agency_does_and_from_the_command_line() {
+    let mut gateway = TestGateway::start();
+    let hub = gateway.agency(HUB);
+    let dispatched = hub.dispatch(&[TRUST]).await;
+    let asked = &dispatched["exchanges"][0];
+    let file = gateway.folder().join("told.json");
+    std::fs::write(&file, contact("letter", &case::hours(0)).to_string()).unwrap();
+    let agencies = gateway.agencies();
+    let path = |name: &str| agencies.join(name).to_str().unwrap().to_owned();
+    let run = |enquiry: &str| {
+        let arguments = [
+            "enquiry",
+            "referrer-told",
+            enquiry,
+            file.to_str().unwrap(),
+            "--gateway",
+            &gateway.url,
+            "--cert",
+            &path(&format!("{HUB}.pem")),
+            "--key",
+            &path(&format!("{HUB}.key")),
+            "--ca",
+            &path("ca.pem"),
+        ];
+        gateway.run(&arguments)
+    };
+    let done = run(asked["reference"].as_str().unwrap());
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).contains("told by letter"), "{}", text(&done.stdout));
+    let unknown = run("01890a5d-ac96-774b-bcce-b302099a8057");
+    assert_eq!(unknown.status.code(), Some(4), "{}", text(&unknown.stderr));
+    say(&hub, asked, Kind::Outcome, &threshold_not_met()).await;
+    assert!(!is_due(&stands(&hub, asked).await, "referrer-told"));
+    gateway.stop();
+    gateway.verify_log();
+}
+
+/// Somebody with the database in their hands cannot make it look as if the referrer had been told.
+#[tokio::test]
+async fn a_referrer_who_was_not_told_is_not_told_by_a_row() {
+    let mut gateway = TestGateway::start();
+    gateway.agency(HUB).dispatch(&[TRUST]).await;
+    gateway.stop();
+    gateway.verify_log();
+    let sql = "UPDATE enquiries SET referrer_told_ms = opened_ms + 1";
+    let changed = std::process::Command::new("sqlite3").arg(gateway.database()).arg(sql).status();
+    assert!(changed.unwrap().success());
+    let verified = gateway.run(&["log", "verify"]);
+    assert_eq!(verified.status.code(), Some(3), "{}", text(&verified.stdout));
+}
+
+fn saved(reference: Option<&str>) -> Value {
+    let mut saved = json!({
+        "savedBy": { "name": "Oswin Quillfeather", "jobTitle": "Health Representative" },
+        "savedAt": case::hours(0),
+    });
+    if let Some(reference) = reference {
+        saved["recordRef"] = json!(reference);
+    }
+    saved
+}
+
+async fn save(who: &Agency, path: &str) -> Answer {
+    who.request(Method::POST, path, &[], Vec::new()).await.unwrap()
+}
+
+#[tokio::test]
+async fn where_an_answer_was_saved_is_known_to_whoever_saved_it_and_to_nobody_else() {
+    let mut gateway = TestGateway::start();
+    let (hub, trust) = (gateway.agency(HUB), gateway.agency(TRUST));
+    let dispatched = hub.dispatch(&[TRUST]).await;
+    let asked = &dispatched["exchanges"][0];
+    let response = case::response(asked["message"].as_str().unwrap());
+    let answered = say(&trust, asked, Kind::Response, &response).await;
+    let message = format!("/v1/messages/{}", answered["message"].as_str().unwrap());
+    let path = format!("{message}/saved");
+
+    let record = saved(Some("THISTLEBANK-2017-W"));
+    hub.post(&path, &record).await.problem(409, "not-collected");
+    hub.get(&path).await.problem(404, "not-found");
+    hub.get_json(&message).await;
+    // What is wrong with it is said before anything is saved.
+    let mut nobody = record.clone();
+    nobody.as_object_mut().unwrap().remove("savedBy");
+    is_wrong(&hub.post(&path, &nobody).await, "/savedBy", "required");
+    let mut later = record.clone();
+    later["savedAt"] = json!(case::hours(1));
+    is_wrong(&hub.post(&path, &later).await, "/savedAt", "in-the-future");
+    let mut more = record.clone();
+    more["summary"] = json!("Seen without a coat.");
+    is_wrong(&hub.post(&path, &more).await, "", "unknown-field");
+    hub.post_bytes(&path, "", "{").await.problem(400, "not-json");
+    let plain = [("content-type", "text/plain")];
+    let refused = hub.request(Method::POST, &path, &plain, b"{}".to_vec()).await.unwrap();
+    refused.problem(415, "content-type");
+    hub.get(&path).await.problem(404, "not-found");
+
+    let first = hub.post(&path, &record).await.ok(200);
+    // Said again, or otherwise, or not at all: the first stands.
+    for again in [hub.post(&path, &saved(Some("ANOTHER"))).await, save(&hub, &path).await] {
+        assert_eq!(again.ok(200), first);
+    }
+    let shown = hub.get_json(&path).await;
+    assert_eq!((&shown["record"], &shown["entry"]), (&record, &first["entry"]));
+    trust.get(&path).await.problem(404, "not-found");
+    trust.post(&path, &record).await.problem(404, "not-found");
+
+    // Whoever said only that it is saved may say later where.
+    let rfi = format!("/v1/messages/{}", asked["message"].as_str().unwrap());
+    trust.get_json(&rfi).await;
+    let path = format!("{rfi}/saved");
+    let first = save(&trust, &path).await.ok(200);
+    assert_eq!(trust.get_json(&path).await.get("record"), None);
+    assert_eq!(trust.post(&path, &saved(None)).await.ok(200), first);
+    assert_eq!(trust.get_json(&path).await["record"].get("recordRef"), None);
+    assert_eq!(trust.get_json(&path).await["record"]["savedBy"], saved(None)["savedBy"]);
+
+    gateway.stop();
+    gateway.verify_log();
+    let entries = gateway.entries();
+    let logged: Vec<_> = entries.iter().filter(|entry| entry["event"] == "saved").collect();
+    let has_record: Vec<_> = logged.iter().map(|entry| entry["record"].is_string()).collect();
+    assert_eq!(has_record, [true, false, true]);
+    gateway.holds_nowhere(&["THISTLEBANK-2017-W", "Quillfeather"]);
+    // What is kept of it is held to the log.
+    let sql = "UPDATE saved_records SET ciphertext = x'00' WHERE entry = (SELECT min(entry) FROM saved_records)";
+    let changed = std::process::Command::new("sqlite3").arg(gateway.database()).arg(sql).status();
+    assert!(changed.unwrap().success());
+    assert_eq!(gateway.run(&["log", "verify"]).status.code(), Some(3));
+}
+
+fn born(years_ago: i16, days_later: i64) -> String {
+    let today = mash_gateway::message::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let then = today.checked_sub(jiff::Span::new().years(years_ago)).unwrap();
+    then.checked_add(jiff::Span::new().days(days_later)).unwrap().to_string()
+}
+
+/// What a dispatch about these persons is warned of; it is sent all the same, and when sent again is warned
+/// of alike.
+async fn warned_of(hub: &Agency, persons: &Value) -> Vec<(String, String)> {
+    let mut dispatch = case::dispatch(&[TRUST]);
+    dispatch["rfi"]["persons"] = persons.clone();
+    dispatch["rfi"]["responseRequiredBy"] = json!(case::hours(24 * 7));
+    let (key, body) = (uuid::Uuid::new_v4().to_string(), dispatch.to_string());
+    let first = hub.post_bytes("/v1/rfis", &key, body.clone()).await;
+    let again = hub.post_bytes("/v1/rfis", &key, body).await;
+    assert_eq!((first.status, first.text()), (again.status, again.text()));
+    let answer = first.ok(202);
+    let part = |warning: &Value, name: &str| warning[name].as_str().unwrap().to_owned();
+    let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
+    warnings.iter().map(|it| (part(it, "pointer"), part(it, "code"))).collect()
+}
+
+#[tokio::test]
+async fn ages_are_warned_of_and_stop_nothing() {
+    let mut gateway = TestGateway::start();
+    let hub = gateway.agency(HUB);
+    let child = |number: u8, birth_date: &str| {
+        json!({
+            "personId": format!("p{number}"), "kind": "child", "relationship": "child",
+            "familyName": "Thistlebank", "givenName": "Wrenna", "birthDate": birth_date,
+        })
+    };
+    assert_eq!(warned_of(&hub, &json!([child(1, &born(9, 0))])).await, []);
+    let mut judged = child(5, &born(14, 0));
+    judged["competentToDecide"] =
+        json!({ "answer": "yes", "reason": "She was asked, and understood what it means." });
+    let persons = json!([
+        child(1, &born(16, -1)),
+        child(2, &born(16, 5)),
+        child(3, &born(18, 5)),
+        child(4, &born(13, -1)),
+        judged,
+        child(6, &born(20, 0)),
+    ]);
+    let place = |at: u8, member: &str| format!("/rfi/persons/{at}/{member}");
+    let expected = [
+        (place(0, "birthDate"), "own-answer-from-16"),
+        (place(1, "competentToDecide"), "competence-not-judged"),
+        (place(1, "birthDate"), "turns-16-before-due"),
+        (place(2, "birthDate"), "own-answer-from-16"),
+        (place(2, "birthDate"), "turns-18-before-due"),
+        (place(3, "competentToDecide"), "competence-not-judged"),
+        (place(5, "birthDate"), "adult-from-18"),
+    ];
+    let expected = expected.map(|(pointer, code)| (pointer, code.to_owned()));
+    assert_eq!(warned_of(&hub, &persons).await, expected);
+
+    // The receipts in such an answer are as good as any.
+    let mut dispatch = case::dispatch(&[TRUST]);
+    dispatch["rfi"]["persons"] = persons;
+    let answer = hub.post("/v1/rfis", &dispatch).await;
+    assert_eq!(answer.status, 202);
+    let file = gateway.folder().join("answer.json");
+    std::fs::write(&file, answer.text()).unwrap();
+    let verified = gateway.run(&["receipt", "verify", file.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+    gateway.stop();
+    gateway.verify_log();
+    // What is warned of is nobody's but the sender's.
+    gateway.holds_nowhere(&["own-answer-from-16", "turns-18-before-due"]);
+}
+
+#[tokio::test]
+async fn what_is_about_crime_says_so_outside_its_payload() {
+    let mut gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let dispatched = hub.dispatch(&[POLICE]).await;
+    let asked = &dispatched["exchanges"][0];
+    let rfi = asked["message"].as_str().unwrap();
+    let labelled = async |accepted: Value| {
+        let path = format!("/v1/messages/{}", accepted["message"].as_str().unwrap());
+        hub.get_json(&path).await["handling"].clone()
+    };
+    // Nothing is known of any.
+    let answer = say(&police, asked, Kind::Response, &case::partial(rfi)).await;
+    assert_eq!(labelled(answer).await, "not-without-asking-us");
+    let mut response = case::response(rfi);
+    response["answers"][1] = case::supplement(rfi)["answers"][0].clone();
+    let answer = say(&police, asked, Kind::Response, &response).await;
+    assert_eq!(labelled(answer).await, "not-without-asking-us criminal-offence-data");
+    let more = say(&police, asked, Kind::Supplement, &case::supplement(rfi)).await;
+    assert_eq!(labelled(more).await, "not-without-asking-us criminal-offence-data");
+    gateway.stop();
+    gateway.verify_log();
+    let entries = gateway.entries();
+    let supplement = entries.iter().find(|entry| entry["kind"] == "supplement").unwrap();
+    assert_eq!(supplement["handling"], "not-without-asking-us criminal-offence-data");
+}
