@@ -5,6 +5,7 @@
 //! `From<…> for Problem` is below.
 
 pub mod attachments;
+mod further;
 pub mod overrides;
 pub mod referrer;
 pub mod saved;
@@ -34,7 +35,7 @@ use crate::message::{
     Reference, Role, Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
-use crate::rule::age;
+use crate::rule::{self, ages};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
@@ -128,7 +129,7 @@ impl Gateway {
         let token = seal::idempotency_token(&new);
         let (desk, certificate) = (new.desk, new.certificate.clone());
         let warnings = match new.target {
-            Target::Rfis => age::warnings(&new.body),
+            Target::Rfis => ages::warnings(&new.body),
             Target::Exchange(..) | Target::Test(_) => Vec::new(),
         };
         match self.prepare(new, desk, token, now).await {
@@ -163,11 +164,12 @@ impl Gateway {
             Target::Rfis | Target::Test(_) => None,
         };
         let is_hub = self.is_hub(&new.sender);
-        let valid = self.schemas.check(new, exchange, now)?;
+        let mut valid = self.schemas.check(new, exchange, now)?;
         self.hold_to_its_test(&valid).await?;
         self.hold_to_its_exchange(&valid).await?;
         let basis = self.hold_to_its_basis(&valid);
         let decision = self.decision(&valid, desk);
+        let told_further = self.told_further(&mut valid, desk).await;
         let references = match references_wanted(&valid) {
             0 => 0,
             // Nobody else's come to be sent.
@@ -180,6 +182,7 @@ impl Gateway {
         // Not before: who may not send it at all learns that, and nothing of what it would need.
         basis?;
         let decision = decision?;
+        told_further?;
         let files = self.held_files(&sender, &named, pointer).await?;
         Ok(self.sealer.seal(routed, token, decision, &files)?)
     }
@@ -371,6 +374,29 @@ impl Gateway {
     ) -> Result<Exchange, Problem> {
         let exchange = self.store.exchange_by_reference(name).await?;
         exchange.party(reader).map(|_| exchange.clone()).ok_or_else(not_found)
+    }
+
+    /// Who at the hub asked, by name and job title: whose it is to feed the outcome back (R113). For those
+    /// who may read what is said; nobody's, where the agency alone has the key of what it was asked.
+    pub async fn representative(
+        &self,
+        reader: &AgencyId,
+        desk: Option<Role>,
+        exchange: &Exchange,
+    ) -> Result<Option<(String, String)>, Problem> {
+        let may_read = desk.is_none_or(|role| permission::may(role, Action::Collect));
+        if exchange.hub != *reader || exchange.is_test() || !may_read {
+            return Ok(None);
+        }
+        let stored = self.store.message(&exchange.rfi).await?;
+        let sealed = self.store.sealed_payload(&exchange.rfi).await?;
+        let opened = match self.sealer.open(&stored.envelope, &sealed) {
+            Err(OpenError::Purged | OpenError::SealedToAgency) => return Ok(None),
+            opened => opened?,
+        };
+        let Ok(rfi) = Schemas::parse(&opened) else { return Ok(None) };
+        let text = |pointer| rule::text(&rfi, pointer).map(str::to_owned);
+        Ok(text("/requester/name").zip(text("/requester/jobTitle")))
     }
 
     /// The reader's exchanges, newest first.
@@ -662,7 +688,7 @@ impl Gateway {
 
 // The answer is rendered from the entries, and from what the very same body warns of, the first time and
 // every time after.
-fn answer(applied: Applied, warnings: &[age::Warning]) -> Result<Answer, Problem> {
+fn answer(applied: Applied, warnings: &[ages::Warning]) -> Result<Answer, Problem> {
     let is_replay = matches!(applied, Applied::Replayed(_));
     let warnings = (!warnings.is_empty()).then(|| json!(warnings));
     match applied {

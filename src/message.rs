@@ -244,6 +244,10 @@ pub enum Kind {
     Cancellation,
     /// A question about the RFI or an answer, or what is said to it (R145).
     Clarification,
+    /// Somebody has withdrawn their consent: no answer rests on it any more.
+    ConsentWithdrawal,
+    /// The hub passes an answer on to the social work team that assesses the child (R37, R40).
+    Forwarding,
     /// What the family may be told, said again by whose information it is (R41).
     OnwardDisclosure,
     /// What the hub decided, told to each agency that answered (R48, R113).
@@ -252,6 +256,8 @@ pub enum Kind {
     Response,
     /// A Request For Information (agreement, Appendix 5).
     Rfi,
+    /// The hub tells the Early Help service of the concerns (R117).
+    StepDown,
     /// The hub asks whether the agency's part may be released to somebody who asks for what is held
     /// about them (R97).
     SubjectAccessConsultation,
@@ -272,14 +278,17 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Acknowledgement,
         Self::Cancellation,
         Self::Clarification,
+        Self::ConsentWithdrawal,
+        Self::Forwarding,
         Self::OnwardDisclosure,
         Self::Outcome,
         Self::Response,
         Self::Rfi,
+        Self::StepDown,
         Self::SubjectAccessConsultation,
         Self::SubjectAccessView,
         Self::Supplement,
@@ -295,10 +304,13 @@ impl Kind {
             Self::Acknowledgement => "acknowledgement",
             Self::Cancellation => "cancellation",
             Self::Clarification => "clarification",
+            Self::ConsentWithdrawal => "consent-withdrawal",
+            Self::Forwarding => "forwarding",
             Self::OnwardDisclosure => "onward-disclosure",
             Self::Outcome => "outcome",
             Self::Response => "response",
             Self::Rfi => "rfi",
+            Self::StepDown => "step-down",
             Self::SubjectAccessConsultation => "subject-access-consultation",
             Self::SubjectAccessView => "subject-access-view",
             Self::Supplement => "supplement",
@@ -315,10 +327,13 @@ impl Kind {
             Self::Acknowledgement => Some("acknowledgements"),
             Self::Cancellation => Some("cancellations"),
             Self::Clarification => Some("clarifications"),
+            Self::ConsentWithdrawal => Some("consent-withdrawals"),
+            Self::Forwarding => Some("forwardings"),
             Self::OnwardDisclosure => Some("onward-disclosures"),
             Self::Outcome => Some("outcomes"),
             Self::Response => Some("responses"),
             Self::Rfi | Self::Test => None,
+            Self::StepDown => Some("step-downs"),
             Self::SubjectAccessConsultation => Some("subject-access-consultations"),
             Self::SubjectAccessView => Some("subject-access-views"),
             Self::Supplement => Some("supplements"),
@@ -352,8 +367,11 @@ impl Kind {
     pub fn sender(self) -> Option<Party> {
         match self {
             Self::Cancellation
+            | Self::ConsentWithdrawal
+            | Self::Forwarding
             | Self::Outcome
             | Self::Rfi
+            | Self::StepDown
             | Self::SubjectAccessConsultation
             | Self::TelephoneContact
             | Self::Test
@@ -366,6 +384,12 @@ impl Kind {
             | Self::TestReply => Some(Party::Agency),
             Self::Clarification => None,
         }
+    }
+
+    /// Whether the hub says it to another agency than the one it asked: a disclosure that the one it asked
+    /// sees on the exchange's timeline.
+    pub fn goes_further(self) -> bool {
+        matches!(self, Self::Forwarding | Self::StepDown)
     }
 
     /// Whether a message of this kind belongs to a test, and so is about nobody: the gateway can then

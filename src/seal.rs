@@ -6,6 +6,7 @@
 //! files: with the at-rest identity, the stock `age` tool recovers everything without us.
 
 pub mod file;
+mod record;
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -119,38 +120,6 @@ impl Sealer {
         } else {
             Err(OpenError::HeaderMismatch)
         }
-    }
-
-    /// Seals what a recipient says of where this message is in its own record, to the enquiry's key: it
-    /// can hold personal data, and is destroyed with the enquiry.
-    pub fn seal_record(
-        &self,
-        exchange: &Exchange,
-        message: &MessageId,
-        said: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        let recipient = parse_recipient(&exchange.sealing_recipient)
-            .map_err(|InvalidRecipient| SealError::EnquiryRecipient(exchange.id))?;
-        let header = record_header(message);
-        Ok(encrypt(iter::once(&recipient), &[header.as_bytes(), said]))
-    }
-
-    /// Opens that again.
-    pub fn open_record(
-        &self,
-        envelope: &Envelope,
-        wrapped_key: Option<&[u8]>,
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let wrapped_key = wrapped_key.ok_or(OpenError::Purged)?;
-        let enquiry_key = unwrap_key(&self.identities.0, &envelope.enquiry, wrapped_key)?;
-        let mut opened = decrypt([&enquiry_key], sealed)?;
-        let header = record_header(&envelope.id);
-        if !opened.starts_with(header.as_bytes()) {
-            return Err(OpenError::HeaderMismatch);
-        }
-        opened.drain(..header.len());
-        Ok(opened)
     }
 
     /// Whether an enquiry's key opens with the identities there are.
@@ -603,10 +572,6 @@ fn parse_recipient(text: &str) -> Result<x25519::Recipient, InvalidRecipient> {
 
 fn wrap_header(enquiry: &EnquiryId) -> String {
     format!("# mash-key/v1 {enquiry}\n")
-}
-
-fn record_header(message: &MessageId) -> String {
-    format!("mash-saved/v1 {message}\n")
 }
 
 fn finished(hash: digest::Context) -> [u8; 32] {

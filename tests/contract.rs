@@ -141,7 +141,7 @@ fn check(schemas: &Schemas, kind: &str, body: &[u8], now: Timestamp) -> Result<(
         DISPATCH => schemas.validate_dispatch(body, now),
         OVERRIDE => schemas.check_override(body, now).map(drop),
         REFERRER_CONTACT => schemas.check_referrer_contact(body, now).map(drop),
-        SAVED_RECORD => schemas.check_saved_record(body, now),
+        SAVED_RECORD => schemas.check_saved_record(body, now).map(drop),
         _ => schemas.validate(Kind::parse(kind).expect(kind), body, now),
     }
 }

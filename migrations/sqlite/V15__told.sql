@@ -7,3 +7,6 @@ CREATE TABLE saved_records (
     entry INTEGER PRIMARY KEY REFERENCES messages (entry),
     ciphertext BLOB NOT NULL
 ) STRICT;
+
+-- When the hub first said that somebody has withdrawn their consent.
+ALTER TABLE exchanges ADD COLUMN consent_withdrawn_ms INTEGER;

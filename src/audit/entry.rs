@@ -299,8 +299,11 @@ impl Event {
             Said::TelephoneContact { made_at } => self.with_instant("telephonedAt", Some(made_at)),
             Said::Cancellation
             | Said::Clarification
+            | Said::ConsentWithdrawal
+            | Said::Forwarding
             | Said::OnwardDisclosure
             | Said::Response(_)
+            | Said::StepDown
             | Said::SubjectAccessConsultation
             | Said::SubjectAccessView
             | Said::Supplement

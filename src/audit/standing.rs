@@ -325,7 +325,15 @@ impl Exchange {
             Kind::SubjectAccessView => marks.viewed_at = at,
             Kind::TestReply => self.is_test_answered = true,
             Kind::Transcription => marks.transcribed_at = at,
-            Kind::Clarification | Kind::OnwardDisclosure | Kind::Supplement | Kind::Test => {}
+            Kind::ConsentWithdrawal => {
+                marks.consent_withdrawn_at = marks.consent_withdrawn_at.or(at);
+            }
+            Kind::Clarification
+            | Kind::Forwarding
+            | Kind::OnwardDisclosure
+            | Kind::StepDown
+            | Kind::Supplement
+            | Kind::Test => {}
         }
     }
 

@@ -79,9 +79,11 @@ impl Action {
             | Kind::Supplement
             | Kind::TestReply => Self::Answer,
             Kind::Clarification => Self::Clarify,
-            Kind::Outcome => Self::SendOutcome,
+            // Whoever tells what was decided also tells those who go on with the family.
+            Kind::Forwarding | Kind::Outcome | Kind::StepDown => Self::SendOutcome,
             // Whoever asks also says that no answer is needed, rings, and writes down what was said.
             Kind::Cancellation
+            | Kind::ConsentWithdrawal
             | Kind::Rfi
             | Kind::TelephoneContact
             | Kind::Test

@@ -36,12 +36,11 @@ impl Gateway {
     ) -> Result<Saved, Problem> {
         let stored = self.own(reader, desk, id).await?;
         let sealed = match record {
-            None => None,
-            Some(record) => {
-                self.schemas().check_saved_record(record, now)?;
+            Some(record) if self.schemas().check_saved_record(record, now)? => {
                 let exchange = self.store().exchange(&stored.envelope.exchange).await?;
                 Some(self.sealer.seal_record(&exchange, id, record)?)
             }
+            Some(_) | None => None,
         };
         if stored.delivery == DeliveryState::Saved && self.is_said(id, sealed.as_deref()).await? {
             return self.first_saved(&stored).await;

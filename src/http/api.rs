@@ -358,9 +358,12 @@ fn route(request: &Request) -> &'static str {
             Some(Kind::Acknowledgement) => "/v1/exchanges/{id}/acknowledgements",
             Some(Kind::Cancellation) => "/v1/exchanges/{id}/cancellations",
             Some(Kind::Clarification) => "/v1/exchanges/{id}/clarifications",
+            Some(Kind::ConsentWithdrawal) => "/v1/exchanges/{id}/consent-withdrawals",
+            Some(Kind::Forwarding) => "/v1/exchanges/{id}/forwardings",
             Some(Kind::OnwardDisclosure) => "/v1/exchanges/{id}/onward-disclosures",
             Some(Kind::Outcome) => "/v1/exchanges/{id}/outcomes",
             Some(Kind::Response) => "/v1/exchanges/{id}/responses",
+            Some(Kind::StepDown) => "/v1/exchanges/{id}/step-downs",
             Some(Kind::SubjectAccessConsultation) => {
                 "/v1/exchanges/{id}/subject-access-consultations"
             }
@@ -629,6 +632,13 @@ async fn exchange(
     let timeline = api.gateway.timeline(reader, &id).await?;
     let mut view = exchange_view(&exchange, &api.gateway.timers(), sender.at);
     view["timeline"] = timeline.iter().map(timeline_view).collect();
+    let desk = sender.peer.role();
+    if let Some((name, job_title)) = api.gateway.representative(reader, desk, &exchange).await? {
+        let due = view["due"].as_array_mut().into_iter().flatten();
+        for due in due.filter(|due| due["owner"] == "hub") {
+            due["representative"] = json!({ "jobTitle": job_title, "name": name });
+        }
+    }
     Ok(json_response(&view))
 }
 

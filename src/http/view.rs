@@ -34,9 +34,11 @@ pub fn exchange_view(exchange: &Exchange, timers: &timer::Settings, at: Timestam
     let Marks { answered_at, will_reply_by, transcribed_at, telephoned_at, .. } = exchange.marks;
     let Marks { decided_at, outcome_at, cancelled_at, consulted_at, viewed_at, .. } =
         exchange.marks;
+    let consent_withdrawn_at = exchange.marks.consent_withdrawn_at;
     for (name, at) in [
         ("answeredAt", answered_at),
         ("cancelledAt", cancelled_at),
+        ("consentWithdrawnAt", consent_withdrawn_at),
         ("consultedAt", consulted_at),
         ("decidedAt", decided_at),
         ("outcomeAt", outcome_at),

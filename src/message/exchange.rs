@@ -197,8 +197,11 @@ impl Before {
             Kind::Response => self.has_outcome || self.is_cancelled,
             Kind::Acknowledgement
             | Kind::Cancellation
+            | Kind::ConsentWithdrawal
+            | Kind::Forwarding
             | Kind::Outcome
             | Kind::Rfi
+            | Kind::StepDown
             | Kind::SubjectAccessConsultation
             | Kind::SubjectAccessView
             | Kind::TelephoneContact
@@ -229,7 +232,10 @@ impl Before {
             (Said::Cancellation, _) => Ok(Cancelled),
             (Said::Outcome { .. }, _) if self.has_outcome => Err(Untimely::OutcomeAlreadySent),
             (
-                Said::OnwardDisclosure | Said::SubjectAccessConsultation | Said::Supplement,
+                Said::Forwarding
+                | Said::OnwardDisclosure
+                | Said::SubjectAccessConsultation
+                | Said::Supplement,
                 state,
             ) => self.has_result.then_some(state).ok_or(Untimely::NotYetAnswered),
             (Said::Response(ResponseResult::Partial), Cancelled | Completed)
@@ -240,9 +246,14 @@ impl Before {
             (Said::SubjectAccessView, state) => {
                 self.is_consulted.then_some(state).ok_or(Untimely::NotConsulted)
             }
-            (Said::Clarification | Said::Outcome { .. } | Said::TelephoneContact { .. }, state) => {
-                Ok(state)
-            }
+            (
+                Said::Clarification
+                | Said::ConsentWithdrawal
+                | Said::Outcome { .. }
+                | Said::StepDown
+                | Said::TelephoneContact { .. },
+                state,
+            ) => Ok(state),
         }
     }
 }
@@ -259,6 +270,10 @@ pub enum Said {
     Cancellation,
     /// A question about it, or the answer to one.
     Clarification,
+    /// Somebody has withdrawn their consent.
+    ConsentWithdrawal,
+    /// An answer is passed on to whoever assesses the child (R37).
+    Forwarding,
     /// What the family may be told, said again (R41).
     OnwardDisclosure,
     /// The hub's outcome.
@@ -270,6 +285,8 @@ pub enum Said {
     },
     /// An answer.
     Response(ResponseResult),
+    /// The Early Help service is told of the concerns (R117).
+    StepDown,
     /// Somebody asks for what is held about them: may the agency's part be released (R97)?
     SubjectAccessConsultation,
     /// What the agency says to that.
@@ -391,6 +408,8 @@ pub struct Marks {
     pub consulted_at: Option<Timestamp>,
     /// When the agency last said what may be.
     pub viewed_at: Option<Timestamp>,
+    /// When the hub first said that somebody has withdrawn their consent.
+    pub consent_withdrawn_at: Option<Timestamp>,
 }
 
 /// What was decided in an enquiry: what the first outcome sent in it says.
@@ -459,7 +478,12 @@ mod tests {
 
     #[test]
     fn what_is_about_an_answer_needs_one() {
-        for said in [Said::OnwardDisclosure, Said::SubjectAccessConsultation, Said::Supplement] {
+        for said in [
+            Said::Forwarding,
+            Said::OnwardDisclosure,
+            Said::SubjectAccessConsultation,
+            Said::Supplement,
+        ] {
             for state in ExchangeState::ALL {
                 let without = Before { has_result: false, ..before(state) };
                 assert_eq!(without.after(said), Err(Untimely::NotYetAnswered));

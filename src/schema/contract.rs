@@ -17,9 +17,14 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ),
     ("cancellation.v1.schema.json", include_str!("../../schemas/cancellation.v1.schema.json")),
     ("clarification.v1.schema.json", include_str!("../../schemas/clarification.v1.schema.json")),
+    (
+        "consent-withdrawal.v1.schema.json",
+        include_str!("../../schemas/consent-withdrawal.v1.schema.json"),
+    ),
     ("common.v1.schema.json", include_str!("../../schemas/common.v1.schema.json")),
     ("dispatch.v1.schema.json", include_str!("../../schemas/dispatch.v1.schema.json")),
     ("envelope.v1.schema.json", include_str!("../../schemas/envelope.v1.schema.json")),
+    ("forwarding.v1.schema.json", include_str!("../../schemas/forwarding.v1.schema.json")),
     (
         "onward-disclosure.v1.schema.json",
         include_str!("../../schemas/onward-disclosure.v1.schema.json"),
@@ -33,6 +38,7 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("response.v1.schema.json", include_str!("../../schemas/response.v1.schema.json")),
     ("rfi.v1.schema.json", include_str!("../../schemas/rfi.v1.schema.json")),
     ("saved-record.v1.schema.json", include_str!("../../schemas/saved-record.v1.schema.json")),
+    ("step-down.v1.schema.json", include_str!("../../schemas/step-down.v1.schema.json")),
     (
         "subject-access-consultation.v1.schema.json",
         include_str!("../../schemas/subject-access-consultation.v1.schema.json"),

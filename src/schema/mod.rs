@@ -63,6 +63,14 @@ impl Valid {
         }
     }
 
+    /// What of an exchange this passes on to another agency, if it does.
+    pub(crate) fn goes_further(&mut self) -> Option<&mut ReplyContent> {
+        match &mut self.content {
+            Content::Reply(reply) if reply.kind.goes_further() => Some(reply),
+            Content::Reply(_) | Content::Rfi(_) | Content::Test(_) => None,
+        }
+    }
+
     /// The RFI, if it is one.
     pub(crate) fn rfi(&self) -> Option<&Value> {
         match &self.content {
@@ -145,6 +153,8 @@ pub(crate) struct ReplyContent {
     /// The only roles that may see it, with a space between, when the message says so.
     pub(crate) visible_to: Option<String>,
     pub(crate) in_reply_to: MessageId,
+    /// The agency it goes to, when that is not the exchange's other party.
+    pub(crate) to: Option<AgencyId>,
 }
 
 /// Why a body was not taken.
@@ -260,10 +270,12 @@ impl Schemas {
         Ok(body)
     }
 
-    /// Checks what a recipient says of where a message is in its own record (R114).
-    pub fn check_saved_record(&self, body: &[u8], now: Timestamp) -> Result<(), Refusal> {
+    /// Checks what a recipient says of where a message is in its own record (R114); says whether it says
+    /// anything of that.
+    pub fn check_saved_record(&self, body: &[u8], now: Timestamp) -> Result<bool, Refusal> {
         let body = self.read(&self.saved_record, body)?;
-        refuse(rule::contact::saved_violations(&body, now))
+        refuse(rule::contact::saved_violations(&body, now))?;
+        Ok(body.as_object().is_some_and(|said| !said.is_empty()))
     }
 
     /// The text of a schema file, by its name: `rfi.v1.schema.json`.
@@ -316,10 +328,12 @@ impl Schemas {
         let mut found = violations(kind, &body, now);
         found.extend(match kind {
             Kind::Acknowledgement => rule::acknowledgement::violations_in(&body, &exchange),
-            Kind::Cancellation | Kind::TelephoneContact => {
-                rule::contact::violations_in(&body, &exchange)
-            }
+            Kind::Cancellation => rule::consent::cancellation_in(&body, &exchange),
+            Kind::TelephoneContact => rule::contact::violations_in(&body, &exchange),
             Kind::Clarification => rule::clarification::violations_in(&body, &exchange),
+            Kind::ConsentWithdrawal | Kind::Forwarding | Kind::StepDown => {
+                rule::further::violations_in(&body, &exchange)
+            }
             Kind::OnwardDisclosure => rule::onward_disclosure::violations_in(&body, &exchange),
             Kind::Outcome => rule::outcome::violations_in(&body, &exchange),
             Kind::Response | Kind::Transcription => rule::response::violations_in(&body, &exchange),
@@ -340,8 +354,12 @@ impl Schemas {
             Kind::Acknowledgement
             | Kind::Cancellation
             | Kind::Clarification
+            | Kind::ConsentWithdrawal
+            // Those of what is passed on, which is still to be opened.
+            | Kind::Forwarding
             | Kind::Outcome
             | Kind::Rfi
+            | Kind::StepDown
             | Kind::SubjectAccessConsultation
             | Kind::SubjectAccessView
             | Kind::TelephoneContact
@@ -355,8 +373,17 @@ impl Schemas {
         let mut roles: Vec<_> = rule::texts(&body, "/visibleTo").map(|(_, role)| role).collect();
         roles.sort_unstable();
         let visible_to = Some(roles.join(" ")).filter(|roles| !roles.is_empty());
-        let reply =
-            ReplyContent { kind, said, attachments, handling, visible_to, in_reply_to, exchange };
+        let to = rule::text(&body, "/to").and_then(|to| AgencyId::parse(to).ok());
+        let reply = ReplyContent {
+            kind,
+            said,
+            attachments,
+            handling,
+            visible_to,
+            in_reply_to,
+            to: to.filter(|_| kind.goes_further()),
+            exchange,
+        };
         Ok((body, reply))
     }
 }
@@ -366,10 +393,13 @@ fn violations(kind: Kind, body: &Value, now: Timestamp) -> Vec<Violation> {
     match kind {
         Kind::Acknowledgement => rule::acknowledgement::violations(body, now),
         Kind::Cancellation | Kind::Clarification => rule::attachments::violations(body),
+        Kind::ConsentWithdrawal => rule::consent::violations(body, now),
+        Kind::Forwarding => rule::further::forwarding_violations(body),
         Kind::OnwardDisclosure => rule::onward_disclosure::violations(body, now),
         Kind::Outcome => rule::outcome::violations(body, now),
         Kind::Response | Kind::Transcription => rule::response::violations(body, now),
         Kind::Rfi => rule::rfi::violations(body, now),
+        Kind::StepDown => rule::further::step_down_violations(body, now),
         Kind::SubjectAccessConsultation | Kind::SubjectAccessView => {
             rule::subject_access::violations(body, now)
         }
@@ -457,6 +487,8 @@ fn said(kind: Kind, body: &Value) -> Option<Said> {
         }
         Kind::Cancellation => Said::Cancellation,
         Kind::Clarification => Said::Clarification,
+        Kind::ConsentWithdrawal => Said::ConsentWithdrawal,
+        Kind::Forwarding => Said::Forwarding,
         Kind::OnwardDisclosure => Said::OnwardDisclosure,
         Kind::Outcome => Said::Outcome {
             outcome: OutcomeCode::parse(rule::text(body, "/outcome")?)?,
@@ -464,6 +496,7 @@ fn said(kind: Kind, body: &Value) -> Option<Said> {
         },
         Kind::Response => Said::Response(result(body)?),
         Kind::Rfi | Kind::Test => return None,
+        Kind::StepDown => Said::StepDown,
         Kind::SubjectAccessConsultation => Said::SubjectAccessConsultation,
         Kind::SubjectAccessView => Said::SubjectAccessView,
         Kind::Supplement => Said::Supplement,

@@ -30,8 +30,10 @@ fn action(operation: &str) -> Action {
         "listInbox" => Action::ReadInbox,
         "recordOverride" => Action::Override,
         "recordReferrerContact" => Action::TellReferrer,
-        "sendOutcome" => Action::SendOutcome,
-        "cancel" | "recordTelephoneContact" | "sendRfi" | "transcribe" => Action::SendRfi,
+        "forwardAnswer" | "sendOutcome" | "stepDown" => Action::SendOutcome,
+        "cancel" | "recordTelephoneContact" | "sendRfi" | "transcribe" | "withdrawConsent" => {
+            Action::SendRfi
+        }
         "uploadAttachment" => Action::Attach,
         "whoami" => Action::WhoAmI,
         other => panic!("{other} is in no row of this table: who may do it?"),

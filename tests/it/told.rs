@@ -5,7 +5,9 @@ use hyper::Method;
 use mash_gateway::message::{Kind, Role};
 use serde_json::{Value, json};
 
-use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
+use crate::support::{
+    Agency, Answer, EARLY_HELP, HUB, POLICE, SOCIAL_CARE, SURGERY, TRUST, TestGateway, case, text,
+};
 
 async fn say(who: &Agency, asked: &Value, kind: Kind, body: &Value) -> Value {
     who.post(&case::path(asked, kind.path().unwrap()), body).await.ok(202)
@@ -341,4 +343,318 @@ async fn what_is_about_crime_says_so_outside_its_payload() {
     let entries = gateway.entries();
     let supplement = entries.iter().find(|entry| entry["kind"] == "supplement").unwrap();
     assert_eq!(supplement["handling"], "not-without-asking-us criminal-offence-data");
+}
+
+/// A gateway whose directory has those who go on with a family.
+fn with_followers() -> TestGateway {
+    let mut gateway = TestGateway::made(&(case::partners(&[]) + &case::followers()));
+    gateway.certify(EARLY_HELP);
+    gateway.certify(SOCIAL_CARE);
+    gateway.serve();
+    gateway
+}
+
+/// What an agency's message is, as the hub names it.
+fn id(accepted: &Value) -> &str {
+    accepted["message"].as_str().unwrap()
+}
+
+async fn document(who: &Agency, accepted: &Value) -> Value {
+    who.get_json(&format!("/v1/messages/{}", id(accepted))).await
+}
+
+#[tokio::test]
+async fn an_answer_goes_to_whoever_assesses_the_child_with_its_labels_and_to_nobody_else() {
+    let mut gateway = with_followers();
+    let (hub, police, trust) = (gateway.agency(HUB), gateway.agency(POLICE), gateway.agency(TRUST));
+    let social_care = gateway.agency(SOCIAL_CARE);
+    let dispatched = hub.dispatch(&[POLICE, TRUST]).await;
+    let [asked, other] = &dispatched["exchanges"].as_array().unwrap()[..] else { panic!("two") };
+    let rfi = id(asked);
+    let forwardings = case::path(asked, "forwardings");
+    let mut response = case::partial(rfi);
+    response["answers"][0] = case::supplement(rfi)["answers"][0].clone();
+    let answer = say(&police, asked, Kind::Response, &response).await;
+    let forwarding = case::forwarding(rfi, id(&answer));
+
+    // Not before it is decided that somebody assesses.
+    hub.post(&forwardings, &forwarding).await.problem(409, "outcome-not-sent");
+    say(&hub, other, Kind::Outcome, &case::outcome_of("social-care-assessment")).await;
+    let passed_on = hub.post(&forwardings, &forwarding).await.ok(202);
+    let received = document(&social_care, &passed_on).await;
+    assert_eq!(received["type"], "org.mash.forwarding.v1");
+    assert_eq!(received["source"], format!("spiffe://{}/agency/{HUB}", crate::support::DOMAIN));
+    let label = "not-without-asking-us criminal-offence-data";
+    assert_eq!((&received["handling"], &received["to"]), (&json!(label), &json!(SOCIAL_CARE)));
+    assert_eq!(received["visibleto"], "mash-team-manager social-worker");
+    let within = &received["data"]["answer"];
+    assert_eq!((&within["data"], &within["from"]), (&response, &json!(POLICE)));
+    assert_eq!((&within["handling"], &within["message"]), (&json!(label), &answer["message"]));
+    assert_eq!(received["data"].get("confirmation"), None);
+
+    // Whose it is sees that it went further, and nothing else; who has it is no party to anything.
+    let timeline = stands(&police, asked).await["timeline"].clone();
+    let told: Vec<_> = timeline.as_array().unwrap().iter().map(|e| &e["recipient"]).collect();
+    assert!(told.contains(&&json!(SOCIAL_CARE)), "{timeline}");
+    let path = format!("/v1/messages/{}", id(&passed_on));
+    police.get(&path).await.problem(404, "not-found");
+    let exchange = format!("/v1/exchanges/{}", asked["exchange"].as_str().unwrap());
+    social_care.get(&exchange).await.problem(404, "not-found");
+    let reply = case::said(Kind::Clarification, rfi);
+    social_care.post(&case::path(asked, "clarifications"), &reply).await.problem(404, "not-found");
+
+    // To the social work team, of this exchange's answers, by the hub.
+    for (to, code) in [
+        (TRUST, "recipient-of-another-kind"),
+        (EARLY_HELP, "recipient-of-another-kind"),
+        (HUB, "recipient-is-the-hub"),
+        ("test-nobody", "unknown-recipient"),
+    ] {
+        let mut wrong = forwarding.clone();
+        wrong["to"] = json!(to);
+        let problem = hub.post(&forwardings, &wrong).await.problem(422, "recipient");
+        let error = &problem["errors"][0];
+        assert_eq!((&error["pointer"], &error["code"]), (&json!("/to"), &json!(code)));
+    }
+    let others = say(&trust, other, Kind::Response, &case::response(id(other))).await;
+    for message in [id(&others), rfi, "01890a5d-ac96-774b-bcce-b302099a8057"] {
+        let wrong = case::forwarding(rfi, message);
+        is_wrong(&hub.post(&forwardings, &wrong).await, "/message", "not-an-answer-here");
+    }
+    let mut wrong = forwarding.clone();
+    wrong["answer"] = within.clone();
+    is_wrong(&hub.post(&forwardings, &wrong).await, "/answer", "written-by-gateway");
+    police.post(&forwardings, &forwarding).await.problem(403, "wrong-party");
+    social_care.post(&forwardings, &forwarding).await.problem(404, "not-found");
+
+    // Nobody passes on what they may not see, and nothing goes to whom its sender does not show it.
+    let representative = gateway.desk(HUB, Role::HealthRepresentative);
+    representative.post(&forwardings, &forwarding).await.problem(403, "role-not-permitted");
+    gateway.desk(HUB, Role::TeamManager).post(&forwardings, &forwarding).await.ok(202);
+    response["visibleTo"] = json!(["mash-team-manager"]);
+    let answer = say(&police, asked, Kind::Response, &response).await;
+    let kept = case::forwarding(rfi, id(&answer));
+    let problem = hub.post(&forwardings, &kept).await.problem(403, "role-not-permitted");
+    assert_eq!(problem["detail"], "Its sender shows this to the MASH Team Manager only.");
+
+    // What the family may be told goes by what was said last: wider, and narrower again.
+    for (said, label) in [
+        ("family-may-be-told", "family-may-be-told criminal-offence-data"),
+        ("not-without-asking-us", "not-without-asking-us criminal-offence-data"),
+    ] {
+        let mut confirmed = case::said(Kind::OnwardDisclosure, rfi);
+        confirmed.as_object_mut().unwrap().remove("answers");
+        confirmed["onwardDisclosure"] = json!(said);
+        say(&police, asked, Kind::OnwardDisclosure, &confirmed).await;
+        let passed_on = hub.post(&forwardings, &forwarding).await.ok(202);
+        let received = document(&social_care, &passed_on).await;
+        assert_eq!(
+            (&received["handling"], &received["data"]["confirmation"]),
+            (&json!(label), &confirmed)
+        );
+        // What it was labelled when it came is still to be seen.
+        let was = &received["data"]["answer"]["handling"];
+        assert_eq!(was, "not-without-asking-us criminal-offence-data");
+    }
+    // The same once more is the same.
+    let key = uuid::Uuid::new_v4().to_string();
+    let first = hub.post_bytes(&forwardings, &key, forwarding.to_string()).await;
+    let again = hub.post_bytes(&forwardings, &key, forwarding.to_string()).await;
+    assert_eq!((first.status, first.text()), (202, again.text()));
+
+    gateway.stop();
+    gateway.verify_log();
+    let entries = gateway.entries();
+    let passed_on = |entry: &&Value| entry["event"] == "accepted" && entry["kind"] == "forwarding";
+    let labels: Vec<_> = entries.iter().filter(passed_on).map(|e| e["handling"].clone()).collect();
+    let (asking, open) =
+        ("not-without-asking-us criminal-offence-data", "family-may-be-told criminal-offence-data");
+    assert_eq!(labels, [asking, asking, open, asking, asking]);
+    gateway.holds_nowhere(&["caution was found", "what the school saw"]);
+}
+
+#[tokio::test]
+async fn early_help_hears_of_the_concerns_once_it_is_the_outcome() {
+    let mut gateway = with_followers();
+    let (hub, trust) = (gateway.agency(HUB), gateway.agency(TRUST));
+    let early_help = gateway.agency(EARLY_HELP);
+    let dispatched = hub.dispatch(&[TRUST]).await;
+    let asked = &dispatched["exchanges"][0];
+    let rfi = id(asked);
+    let step_downs = case::path(asked, "step-downs");
+    let step_down = case::said(Kind::StepDown, rfi);
+    hub.post(&step_downs, &step_down).await.problem(409, "outcome-not-sent");
+
+    // Early help is no outcome without what the family knows of it (R108, R116).
+    let outcomes = case::path(asked, "outcomes");
+    for (member, code) in [
+        ("familyTold", "family-told-required"),
+        ("letterToFamily", "letter-to-family-required"),
+        ("nextAgency", "next-agency-required"),
+    ] {
+        let mut outcome = case::outcome();
+        outcome.as_object_mut().unwrap().remove(member);
+        is_wrong(&hub.post(&outcomes, &outcome).await, &format!("/{member}"), code);
+    }
+    hub.post(&outcomes, &case::outcome()).await.ok(202);
+
+    let told = hub.post(&step_downs, &step_down).await.ok(202);
+    let received = document(&early_help, &told).await;
+    assert_eq!(
+        (&received["type"], &received["data"]),
+        (&json!("org.mash.step-down.v1"), &step_down)
+    );
+    trust.get(&format!("/v1/messages/{}", id(&told))).await.problem(404, "not-found");
+    let timeline = stands(&trust, asked).await["timeline"].clone();
+    assert!(
+        timeline.as_array().unwrap().iter().any(|e| e["recipient"] == EARLY_HELP),
+        "{timeline}"
+    );
+    let mut wrong = step_down.clone();
+    wrong["to"] = json!(SOCIAL_CARE);
+    let problem = hub.post(&step_downs, &wrong).await.problem(422, "recipient");
+    assert_eq!(problem["errors"][0]["code"], "recipient-of-another-kind");
+    let mut wrong = step_down.clone();
+    wrong["letterToFamily"] =
+        json!({ "state": "sent", "sentOn": "2026-01-05", "copyAttached": true });
+    is_wrong(&hub.post(&step_downs, &wrong).await, "/attachments", "letter-copy-without-file");
+    trust.post(&step_downs, &step_down).await.problem(403, "wrong-party");
+    // Nothing was asked of Early Help, and nothing is due from it.
+    let exchange = stands(&hub, asked).await;
+    assert_eq!((&exchange["agency"], &exchange["state"]), (&json!(TRUST), &json!("requested")));
+    gateway.stop();
+    gateway.verify_log();
+    gateway.holds_nowhere(&["greenhouse"]);
+}
+
+#[tokio::test]
+async fn once_consent_is_withdrawn_no_answer_rests_on_it() {
+    let mut gateway = TestGateway::start();
+    let (hub, trust, surgery) =
+        (gateway.agency(HUB), gateway.agency(TRUST), gateway.agency(SURGERY));
+    let dispatched = hub.dispatch(&[TRUST, SURGERY]).await;
+    let [asked, other] = &dispatched["exchanges"].as_array().unwrap()[..] else { panic!("two") };
+    let on_consent = |asked: &Value| {
+        let mut response = case::partial(id(asked));
+        response["lawfulBasis"]["article6"] = json!("a");
+        response
+    };
+    // Until then it may.
+    say(&trust, asked, Kind::Response, &on_consent(asked)).await;
+    let mut cancellation = case::said(Kind::Cancellation, id(other));
+    cancellation["reason"] = json!("consent-withdrawn");
+    let cancellations = case::path(other, "cancellations");
+    let refused = hub.post(&cancellations, &cancellation).await;
+    is_wrong(&refused, "/reason", "withdrawal-not-recorded");
+    let withdrawal = case::said(Kind::ConsentWithdrawal, id(asked));
+    let path = case::path(asked, "consent-withdrawals");
+    trust.post(&path, &withdrawal).await.problem(403, "wrong-party");
+    let mut wrong = withdrawal.clone();
+    wrong["withdrawnAt"] = json!(case::hours(1));
+    is_wrong(&hub.post(&path, &wrong).await, "/withdrawnAt", "in-the-future");
+
+    // Whoever was asked in the enquiry is told, each once however often the command is run.
+    let file = gateway.folder().join("withdrawn.json");
+    let mut body = withdrawal;
+    body.as_object_mut().unwrap().remove("inReplyTo");
+    std::fs::write(&file, body.to_string()).unwrap();
+    let agencies = gateway.agencies();
+    let own = |name: &str| agencies.join(name).to_str().unwrap().to_owned();
+    for _ in 0..2 {
+        let arguments = [
+            "rfi",
+            "consent-withdrawn",
+            dispatched["enquiry"].as_str().unwrap(),
+            file.to_str().unwrap(),
+            "--receipts",
+            &own("."),
+            "--gateway",
+            &gateway.url,
+            "--cert",
+            &own(&format!("{HUB}.pem")),
+            "--key",
+            &own(&format!("{HUB}.key")),
+            "--ca",
+            &own("ca.pem"),
+        ];
+        let done = gateway.run(&arguments);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    for (who, exchange) in [(&trust, asked), (&surgery, other)] {
+        assert!(stands(who, exchange).await["consentWithdrawnAt"].is_string());
+        let inbox = who.get_json("/v1/inbox").await;
+        let kinds = inbox["messages"].as_array().unwrap().iter().map(|it| it["kind"].clone());
+        assert_eq!(kinds.filter(|kind| kind == "consent-withdrawal").count(), 1);
+    }
+
+    for (member, value, pointer) in
+        [("article6", "a", "/lawfulBasis/article6"), ("article9", "a", "/lawfulBasis/article9")]
+    {
+        let mut response = case::response(id(other));
+        response["lawfulBasis"][member] = json!(value);
+        let refused = surgery.post(&case::path(other, "responses"), &response).await;
+        is_wrong(&refused, pointer, "consent-withdrawn");
+    }
+    let mut response = case::response(id(other));
+    response["confidenceGateway"] = json!("consent");
+    let refused = surgery.post(&case::path(other, "responses"), &response).await;
+    is_wrong(&refused, "/confidenceGateway", "consent-withdrawn");
+    let mut supplement = case::supplement(id(asked));
+    supplement["lawfulBasis"]["article6"] = json!("a");
+    let refused = trust.post(&case::path(asked, "supplements"), &supplement).await;
+    is_wrong(&refused, "/lawfulBasis/article6", "consent-withdrawn");
+    let mut written = case::said(Kind::Transcription, id(other));
+    written["lawfulBasis"]["article6"] = json!("a");
+    let refused = hub.post(&case::path(other, "transcriptions"), &written).await;
+    is_wrong(&refused, "/lawfulBasis/article6", "consent-withdrawn");
+    // On another basis whoever knows something is heard; and who is to stop is told so.
+    say(&trust, asked, Kind::Response, &case::response(id(asked))).await;
+    hub.post(&cancellations, &cancellation).await.ok(202);
+
+    // The manager may decide to go on: a request of its own, which says by whose decision.
+    let manager = gateway.desk(HUB, Role::TeamManager);
+    let rfi = case::rfi_without_consent();
+    let decision = manager.post("/v1/overrides", &case::overriding(&rfi)).await.ok(201);
+    let mut dispatch = case::dispatch(&[SURGERY]);
+    dispatch["rfi"] = rfi;
+    dispatch["rfi"]["override"]["decisionCode"] = decision["decisionCode"].clone();
+    let anew = hub.post("/v1/rfis", &dispatch).await.ok(202)["exchanges"][0].clone();
+    say(&surgery, &anew, Kind::Response, &case::response(id(&anew))).await;
+    gateway.stop();
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn an_outcome_is_somebodys_to_feed_back_and_that_is_to_be_seen() {
+    let mut gateway = TestGateway::start();
+    let (hub, trust) = (gateway.agency(HUB), gateway.agency(TRUST));
+    let dispatched = hub.dispatch(&[TRUST]).await;
+    let asked = &dispatched["exchanges"][0];
+    say(&trust, asked, Kind::Response, &case::response(id(asked))).await;
+    let whose = |exchange: &Value| {
+        let due = exchange["due"].as_array().unwrap();
+        due.iter().find(|due| due["timer"] == "outcome").unwrap()["representative"].clone()
+    };
+    let representative =
+        json!({ "name": "Oswin Quillfeather", "jobTitle": "Health Representative" });
+    assert_eq!(whose(&stands(&hub, asked).await), representative);
+    let colleague = gateway.desk(HUB, Role::HealthRepresentative);
+    assert_eq!(whose(&stands(&colleague, asked).await), representative);
+    // Who looks on reads nothing of what was said, not that either; and the agency has it in the RFI.
+    let auditor = gateway.desk(HUB, Role::Auditor);
+    assert_eq!(whose(&stands(&auditor, asked).await), Value::Null);
+    assert_eq!(whose(&stands(&trust, asked).await), Value::Null);
+
+    let mut nobodys = case::outcome();
+    nobodys.as_object_mut().unwrap().remove("representative");
+    let outcomes = case::path(asked, "outcomes");
+    is_wrong(&hub.post(&outcomes, &nobodys).await, "/representative", "representative-required");
+    let told = colleague.post(&outcomes, &case::outcome()).await.ok(202);
+    assert_eq!(document(&trust, &told).await["data"]["representative"], representative);
+    gateway.stop();
+    gateway.verify_log();
+    let entries = gateway.entries();
+    let sent = entries.iter().find(|entry| entry["kind"] == "outcome").unwrap();
+    assert_eq!(sent["desk"], "mash-health-representative", "the role, and no name");
+    gateway.holds_nowhere(&["Quillfeather"]);
 }

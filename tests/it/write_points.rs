@@ -40,7 +40,7 @@ const KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 fn ground() -> (TestGateway, Endpoint) {
     let mut endpoint = Endpoint::reserve();
     let special = [(HUB, MAY_ATTACH), (POLICE, &endpoint.lines(false))];
-    let gateway = TestGateway::made(&case::partners(&special));
+    let gateway = TestGateway::made(&(case::partners(&special) + &case::followers()));
     endpoint.introduce(&gateway.home());
     endpoint.start(&gateway.home());
     (gateway, endpoint)
@@ -90,7 +90,10 @@ impl Case {
         match self.point {
             WritePoint::AcceptCancellation => Kind::Cancellation,
             WritePoint::AcceptClarification => Kind::Clarification,
+            WritePoint::AcceptConsentWithdrawal => Kind::ConsentWithdrawal,
+            WritePoint::AcceptForwarding => Kind::Forwarding,
             WritePoint::AcceptOnwardDisclosure => Kind::OnwardDisclosure,
+            WritePoint::AcceptStepDown => Kind::StepDown,
             WritePoint::AcceptSubjectAccessConsultation => Kind::SubjectAccessConsultation,
             WritePoint::AcceptSubjectAccessView => Kind::SubjectAccessView,
             WritePoint::AcceptSupplement => Kind::Supplement,
@@ -160,6 +163,7 @@ impl Case {
             }
             WritePoint::AcceptCancellation
             | WritePoint::AcceptClarification
+            | WritePoint::AcceptConsentWithdrawal
             | WritePoint::AcceptTelephoneContact
             | WritePoint::AcceptTranscription => {
                 self.ask_one(running, TRUST).await;
@@ -180,6 +184,31 @@ impl Case {
                     running.submit(HUB, &key, target(asks), &asked, self.at).await.ok().unwrap();
                 }
                 self.body = case::said(self.kind(), &self.message()).to_string();
+            }
+            WritePoint::AcceptForwarding | WritePoint::AcceptStepDown => {
+                self.ask_one(running, TRUST).await;
+                let target = |kind| Target::Exchange(self.exchange.unwrap(), kind);
+                let response = case::response(&self.message()).to_string();
+                let answer = running
+                    .submit(TRUST, KEY, target(Kind::Response), &response, self.at)
+                    .await
+                    .ok()
+                    .unwrap();
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                let (outcome, body) = match self.point {
+                    WritePoint::AcceptStepDown => {
+                        ("early-help", case::said(Kind::StepDown, &self.message()))
+                    }
+                    _ => (
+                        "social-care-assessment",
+                        case::forwarding(&self.message(), answer["message"].as_str().unwrap()),
+                    ),
+                };
+                let (key, outcome) =
+                    (KEY.replace("8057", "8157"), case::outcome_of(outcome).to_string());
+                let told = running.submit(HUB, &key, target(Kind::Outcome), &outcome, self.at);
+                told.await.ok().unwrap();
+                self.body = body.to_string();
             }
             WritePoint::AcceptOutcome => {
                 self.ask_one(running, TRUST).await;
@@ -233,6 +262,9 @@ impl Case {
             | WritePoint::AcceptSubjectAccessView
             | WritePoint::AcceptSupplement => (TRUST, reply(self.kind())),
             WritePoint::AcceptCancellation
+            | WritePoint::AcceptConsentWithdrawal
+            | WritePoint::AcceptForwarding
+            | WritePoint::AcceptStepDown
             | WritePoint::AcceptSubjectAccessConsultation
             | WritePoint::AcceptTelephoneContact
             | WritePoint::AcceptTranscription => (HUB, reply(self.kind())),
@@ -372,7 +404,10 @@ impl Case {
             WritePoint::AcceptAcknowledgement
             | WritePoint::AcceptCancellation
             | WritePoint::AcceptClarification
+            | WritePoint::AcceptConsentWithdrawal
+            | WritePoint::AcceptForwarding
             | WritePoint::AcceptOnwardDisclosure
+            | WritePoint::AcceptStepDown
             | WritePoint::AcceptOutcome
             | WritePoint::AcceptResponse
             | WritePoint::AcceptRfi

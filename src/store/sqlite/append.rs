@@ -617,7 +617,13 @@ impl Batch<'_> {
             Said::SubjectAccessView => marks.viewed_at = at,
             Said::TelephoneContact { made_at } => marks.telephoned_at = Some(made_at),
             Said::Transcription(said) => (result, marks.transcribed_at) = (Some(said), at),
-            Said::Clarification | Said::OnwardDisclosure | Said::Supplement | Said::TestReply => {}
+            Said::ConsentWithdrawal => marks.consent_withdrawn_at = at,
+            Said::Clarification
+            | Said::Forwarding
+            | Said::OnwardDisclosure
+            | Said::StepDown
+            | Said::Supplement
+            | Said::TestReply => {}
         }
         self.connection
             .prepare_cached(
@@ -628,7 +634,8 @@ impl Batch<'_> {
                  telephoned_ms = coalesce(?8, telephoned_ms), outcome = coalesce(?9, outcome),
                  decided_ms = coalesce(?10, decided_ms), outcome_ms = coalesce(?11, outcome_ms),
                  cancelled_ms = coalesce(?12, cancelled_ms),
-                 consulted_ms = coalesce(?13, consulted_ms), viewed_ms = coalesce(?14, viewed_ms)
+                 consulted_ms = coalesce(?13, consulted_ms), viewed_ms = coalesce(?14, viewed_ms),
+                 consent_withdrawn_ms = coalesce(consent_withdrawn_ms, ?15)
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -646,6 +653,7 @@ impl Batch<'_> {
                 row::ms(marks.cancelled_at),
                 row::ms(marks.consulted_at),
                 row::ms(marks.viewed_at),
+                row::ms(marks.consent_withdrawn_at),
             ])?;
         Ok(())
     }

@@ -570,7 +570,7 @@ pub(super) fn message_digests(
              x.result IS NOT NULL, x.sealing_recipient, x.state, d.recipient, d.state, d.told,
              d.exchange, d.needs_attention, x.answered_ms, x.will_reply_by_ms, x.transcribed_ms,
              x.telephoned_ms, x.outcome, x.decided_ms, x.outcome_ms, x.cancelled_ms, x.consulted_ms,
-             x.viewed_ms, e.referrer_told_ms, s.ciphertext
+             x.viewed_ms, x.consent_withdrawn_ms, e.referrer_told_ms, s.ciphertext
              FROM messages AS m
              LEFT JOIN payloads AS p ON p.entry = m.entry
              LEFT JOIN saved_records AS s ON s.entry = m.entry

@@ -41,7 +41,7 @@ macro_rules! exchange_columns {
          EXISTS (SELECT 1 FROM deliveries AS d WHERE d.exchange = exchanges.id \
           AND d.needs_attention = 1 AND d.state <> 'saved'), \
          answered_ms, will_reply_by_ms, transcribed_ms, telephoned_ms, outcome, decided_ms, \
-         outcome_ms, cancelled_ms, consulted_ms, viewed_ms, \
+         outcome_ms, cancelled_ms, consulted_ms, viewed_ms, consent_withdrawn_ms, \
          (SELECT x.outcome FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry \
           AND x.decided_ms IS NOT NULL ORDER BY x.decided_ms, x.entry LIMIT 1), \
          (SELECT min(x.decided_ms) FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry), \
@@ -232,7 +232,7 @@ pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
         undelivered: undelivered(row, 14)?,
         needs_attention: row.get(15)?,
         marks: marks(row, 16)?,
-        decision: decision(row, 26)?,
+        decision: decision(row, 27)?,
     })
 }
 
@@ -257,6 +257,7 @@ fn marks(row: &Row<'_>, first: usize) -> Result<Marks> {
         cancelled_at: at(7)?,
         consulted_at: at(8)?,
         viewed_at: at(9)?,
+        consent_withdrawn_at: at(10)?,
     })
 }
 
@@ -318,6 +319,8 @@ fn message_rows(
     let ours = (&envelope.sender, &envelope.recipient);
     match &parties {
         None => return Ok(Err(RowFault::ExchangeMissing)),
+        // The hub may say something in it to another agency.
+        Some((hub, _)) if envelope.kind.goes_further() && envelope.sender == *hub => {}
         Some((hub, agency)) if ours != (hub, agency) && ours != (agency, hub) => {
             return Ok(Err(RowFault::ExchangeParties));
         }
@@ -337,14 +340,14 @@ fn message_rows(
         sealing_recipient: row.get(at(7))?,
         state: row.get(at(8))?,
         marks: marks(row, at(14))?,
-        referrer_told_at: optional_time(row, at(24))?,
+        referrer_told_at: optional_time(row, at(25))?,
     };
     Ok(Ok(MessageRows {
         delivery: row.get(at(10))?,
         told: optional_unsigned(row, at(11))?,
         needs_attention: row.get(at(13))?,
         enquiry_recipient: row.get(at(2))?,
-        saved_record_sha256: row.get_ref(at(25))?.as_blob_or_null()?.map(sha256),
+        saved_record_sha256: row.get_ref(at(26))?.as_blob_or_null()?.map(sha256),
         exchange,
     }))
 }

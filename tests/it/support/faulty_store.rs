@@ -40,8 +40,9 @@ macro_rules! write_points {
 }
 
 write_points! {
-    AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptOnwardDisclosure,
-    AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSubjectAccessConsultation,
+    AcceptAcknowledgement, AcceptCancellation, AcceptClarification,
+    AcceptConsentWithdrawal, AcceptForwarding, AcceptOnwardDisclosure,
+    AcceptOutcome, AcceptResponse, AcceptRfi, AcceptStepDown, AcceptSubjectAccessConsultation,
     AcceptSubjectAccessView, AcceptSupplement, AcceptTelephoneContact, AcceptTest, AcceptTestReply,
     AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment, TellReferrer,
 }
@@ -74,9 +75,12 @@ impl WritePoint {
                 Step::Say(Said::Acknowledgement { .. }) => Self::AcceptAcknowledgement,
                 Step::Say(Said::Cancellation) => Self::AcceptCancellation,
                 Step::Say(Said::Clarification) => Self::AcceptClarification,
+                Step::Say(Said::ConsentWithdrawal) => Self::AcceptConsentWithdrawal,
+                Step::Say(Said::Forwarding) => Self::AcceptForwarding,
                 Step::Say(Said::OnwardDisclosure) => Self::AcceptOnwardDisclosure,
                 Step::Say(Said::Outcome { .. }) => Self::AcceptOutcome,
                 Step::Say(Said::Response(_)) => Self::AcceptResponse,
+                Step::Say(Said::StepDown) => Self::AcceptStepDown,
                 Step::Say(Said::SubjectAccessConsultation) => Self::AcceptSubjectAccessConsultation,
                 Step::Say(Said::SubjectAccessView) => Self::AcceptSubjectAccessView,
                 Step::Say(Said::Supplement) => Self::AcceptSupplement,
