@@ -261,6 +261,10 @@ impl Status {
             Some(reference) => {
                 let exchange = gateway.get_json(&format!("/v1/exchanges/{reference}")).await?;
                 let mut lines = vec![status_line(&exchange)];
+                let told = text(&exchange, "familyMayBeTold");
+                if !told.is_empty() {
+                    lines.push(format!("  of what was said the family may be told: {told}"));
+                }
                 for entry in exchange["timeline"].as_array().into_iter().flatten() {
                     lines.push(timeline_line(entry));
                 }

@@ -35,7 +35,9 @@ use crate::http::referrer;
 use crate::http::refusals::Refusals;
 use crate::http::saved;
 use crate::http::share::Shares;
-use crate::http::view::{correspondence_view, exchange_view, message_view, timeline_view};
+use crate::http::view::{
+    correspondence_view, exchange_view, family_may_be_told, message_view, timeline_view,
+};
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, IdempotencyKey, Kind, MessageId, Period, Reference,
     Submission, Target, now, rfc3339, sha256,
@@ -632,9 +634,12 @@ async fn exchange(
     let timeline = api.gateway.timeline(reader, &id).await?;
     let mut view = exchange_view(&exchange, &api.gateway.timers(), sender.at);
     view["timeline"] = timeline.iter().map(timeline_view).collect();
+    if let Some(level) = family_may_be_told(&timeline) {
+        view["familyMayBeTold"] = json!(level);
+    }
     let desk = sender.peer.role();
     if let Some((name, job_title)) = api.gateway.representative(reader, desk, &exchange).await? {
-        let due = view["due"].as_array_mut().into_iter().flatten();
+        let due = view.get_mut("due").and_then(Value::as_array_mut).into_iter().flatten();
         for due in due.filter(|due| due["owner"] == "hub") {
             due["representative"] = json!({ "jobTitle": job_title, "name": name });
         }

@@ -658,3 +658,149 @@ async fn an_outcome_is_somebodys_to_feed_back_and_that_is_to_be_seen() {
     assert_eq!(sent["desk"], "mash-health-representative", "the role, and no name");
     gateway.holds_nowhere(&["Quillfeather"]);
 }
+
+#[tokio::test]
+async fn the_family_may_be_told_nothing_until_whose_it_is_says_so_and_as_was_said_last() {
+    let mut gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let dispatched = hub.dispatch(&[POLICE]).await;
+    let asked = &dispatched["exchanges"][0];
+    let rfi = id(asked);
+    let level = async || stands(&hub, asked).await["familyMayBeTold"].clone();
+    assert_eq!(level().await, Value::Null, "there is nothing yet to tell");
+    let mut response = case::response(rfi);
+    response["onwardDisclosure"] = json!("decision-to-follow");
+    say(&police, asked, Kind::Response, &response).await;
+    assert_eq!(level().await, "nothing");
+
+    let confirmed = |label: &str| {
+        let mut body = case::said(Kind::OnwardDisclosure, rfi);
+        body["onwardDisclosure"] = json!(label);
+        if label != "family-may-be-told-part" {
+            body.as_object_mut().unwrap().remove("answers");
+        }
+        body
+    };
+    for (label, expected) in [
+        ("family-may-be-told-part", "part"),
+        ("family-may-be-told", "all"),
+        ("not-without-asking-us", "nothing"),
+        ("family-may-be-told", "all"),
+    ] {
+        say(&police, asked, Kind::OnwardDisclosure, &confirmed(label)).await;
+        assert_eq!(level().await, expected, "{label}");
+    }
+    // A decision that is still to follow is no confirmation, and nobody confirms for another.
+    let path = case::path(asked, "onward-disclosures");
+    let undecided = confirmed("decision-to-follow");
+    is_wrong(
+        &police.post(&path, &undecided).await,
+        "/onwardDisclosure",
+        "onward-disclosure-missing",
+    );
+    hub.post(&path, &confirmed("family-may-be-told")).await.problem(403, "wrong-party");
+    gateway
+        .agency(TRUST)
+        .post(&path, &confirmed("family-may-be-told"))
+        .await
+        .problem(404, "not-found");
+    // What is new is not covered by what was said before.
+    say(&police, asked, Kind::Supplement, &case::supplement(rfi)).await;
+    assert_eq!(level().await, "nothing");
+    say(&police, asked, Kind::OnwardDisclosure, &confirmed("family-may-be-told-part")).await;
+    assert_eq!(
+        (level().await, stands(&police, asked).await["familyMayBeTold"].clone()),
+        (json!("part"), json!("part"))
+    );
+    gateway.stop();
+    gateway.verify_log();
+    let entries = gateway.entries();
+    let said: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry["kind"] == "onward-disclosure" && entry["event"] == "accepted")
+        .map(|entry| entry["handling"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "family-may-be-told-part",
+            "family-may-be-told",
+            "not-without-asking-us",
+            "family-may-be-told",
+            "family-may-be-told-part",
+        ]
+    );
+}
+
+/// Who there can be in a family, as they arrive: in any script, not yet born, two at once, known in part.
+#[tokio::test]
+async fn whoever_a_family_has_arrives_as_they_were_written() {
+    let mut gateway = TestGateway::start();
+    let (hub, trust) = (gateway.agency(HUB), gateway.agency(TRUST));
+    let unborn = |number: u8| {
+        json!({
+            "personId": format!("p{number}"), "kind": "unborn-child", "relationship": "unborn child",
+            "expectedDeliveryDate": "2031-02-28", "motherPersonId": "p1",
+        })
+    };
+    let persons = json!([
+        { "personId": "p1", "kind": "parent-or-guardian", "relationship": "mother",
+          "familyName": "\u{738b}", "givenName": "\u{5c0f}\u{660e}", "birthDate": "2003" },
+        unborn(2), unborn(3),
+        { "personId": "p4", "kind": "child", "relationship": "child",
+          "familyName": "\u{627}\u{644}\u{634}\u{645}\u{631}\u{64a}",
+          // A letter and its accent apart: not put together on the way.
+          "givenName": "Zoe\u{308} d'\u{d2}-\u{1e24}ali\u{304}ma", "birthDate": "2019-11" },
+    ]);
+    let mut dispatch = case::dispatch(&[TRUST]);
+    dispatch["rfi"]["persons"] = persons.clone();
+    hub.post("/v1/rfis", &dispatch).await.ok(202);
+    assert_eq!(trust.collect_first().await["data"]["persons"], persons);
+
+    // One spelling of an NHS number: whoever has it with spaces is told so.
+    for (at, member, value, code) in [
+        (3, "nhsNumber", json!("999 000 0018"), "nhs-number-format"),
+        (3, "birthDate", json!("2019-13"), "date-format"),
+        (3, "givenName", json!("\u{0007}"), "line-format"),
+        (1, "expectedDeliveryDate", json!("2031-02-30"), "date-format"),
+        (1, "motherPersonId", json!("p9"), "person-not-in-rfi"),
+        (2, "birthDate", json!("2026-01-01"), "unborn-no-birth-date"),
+    ] {
+        let mut wrong = dispatch.clone();
+        wrong["rfi"]["persons"][at][member] = value;
+        if member == "nhsNumber" {
+            wrong["rfi"]["persons"][at]["nhsNumberStatus"] = json!("number-present-and-verified");
+        }
+        let pointer = format!("/rfi/persons/{at}/{member}");
+        is_wrong(&hub.post("/v1/rfis", &wrong).await, &pointer, code);
+    }
+    gateway.stop();
+    gateway.verify_log();
+}
+
+/// A case that is over is not over for what comes after it; and an answer that somebody else wrote down is
+/// theirs, not the agency's.
+#[tokio::test]
+async fn what_comes_after_the_end_is_seen_and_who_wrote_an_answer_down_is_known() {
+    let mut gateway = TestGateway::start();
+    let (hub, surgery) = (gateway.agency(HUB), gateway.agency(SURGERY));
+    let dispatched = hub.dispatch(&[SURGERY]).await;
+    let asked = &dispatched["exchanges"][0];
+    let written =
+        say(&hub, asked, Kind::Transcription, &case::said(Kind::Transcription, id(asked))).await;
+    let data = document(&surgery, &written).await["data"].clone();
+    assert_ne!(data["transcription"]["takenBy"]["name"], data["respondedBy"]["name"]);
+    say(&hub, asked, Kind::Outcome, &case::outcome()).await;
+    assert_eq!(stands(&hub, asked).await.get("needsAttention"), None);
+    let more = say(&surgery, asked, Kind::Supplement, &case::supplement(id(asked))).await;
+    let exchange = stands(&hub, asked).await;
+    assert_eq!(
+        (&exchange["state"], &exchange["needsAttention"]),
+        (&json!("completed"), &json!(true))
+    );
+    document(&hub, &more).await;
+    save(&hub, &format!("/v1/messages/{}/saved", id(&more))).await.ok(200);
+    assert_eq!(stands(&hub, asked).await.get("needsAttention"), None);
+    gateway.stop();
+    gateway.verify_log();
+}
