@@ -5,7 +5,10 @@
 //! `From<…> for Problem` is below.
 
 pub mod attachments;
+mod further;
 pub mod overrides;
+pub mod referrer;
+pub mod saved;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,12 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
 use crate::audit::checkpoint::LogVerifier;
 use crate::audit::cosignature::{Cosignature, WitnessPolicy};
-use crate::audit::entry::{Event, EventName, Fields};
+use crate::audit::entry::Event;
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
 use crate::directory::Directory;
@@ -31,6 +35,7 @@ use crate::message::{
     Reference, Role, Submission, Target, Untimely,
 };
 use crate::problem::{Problem, ProblemType};
+use crate::rule::{self, ages};
 use crate::schema::{Refusal, Schemas, Valid, Violation};
 use crate::seal::{self, OpenError, SealError, Sealed, Sealer};
 use crate::store::{
@@ -123,6 +128,10 @@ impl Gateway {
     pub async fn submit(&self, new: Submission, now: Timestamp) -> Result<Answer, Problem> {
         let token = seal::idempotency_token(&new);
         let (desk, certificate) = (new.desk, new.certificate.clone());
+        let warnings = match new.target {
+            Target::Rfis => ages::warnings(&new.body),
+            Target::Exchange(..) | Target::Test(_) => Vec::new(),
+        };
         match self.prepare(new, desk, token, now).await {
             Ok(sealed) => {
                 let is_pushed = sealed.is_pushed();
@@ -133,11 +142,11 @@ impl Gateway {
                 if is_pushed {
                     self.push_queued.notify_one();
                 }
-                answer(applied)
+                answer(applied, &warnings)
             }
             // Only what was never accepted is refused.
             Err(problem) => match self.store.replay(&token).await? {
-                Some(first) => answer(first),
+                Some(first) => answer(first, &warnings),
                 None => Err(problem),
             },
         }
@@ -155,11 +164,12 @@ impl Gateway {
             Target::Rfis | Target::Test(_) => None,
         };
         let is_hub = self.is_hub(&new.sender);
-        let valid = self.schemas.check(new, exchange, now)?;
+        let mut valid = self.schemas.check(new, exchange, now)?;
         self.hold_to_its_test(&valid).await?;
         self.hold_to_its_exchange(&valid).await?;
         let basis = self.hold_to_its_basis(&valid);
         let decision = self.decision(&valid, desk);
+        let told_further = self.told_further(&mut valid, desk).await;
         let references = match references_wanted(&valid) {
             0 => 0,
             // Nobody else's come to be sent.
@@ -172,6 +182,7 @@ impl Gateway {
         // Not before: who may not send it at all learns that, and nothing of what it would need.
         basis?;
         let decision = decision?;
+        told_further?;
         let files = self.held_files(&sender, &named, pointer).await?;
         Ok(self.sealer.seal(routed, token, decision, &files)?)
     }
@@ -294,46 +305,6 @@ impl Gateway {
         Ok(document)
     }
 
-    /// The recipient says the message is in its own record (R114); returns the entry that says so,
-    /// and when: the first, however often it is said.
-    pub async fn save(
-        &self,
-        reader: &AgencyId,
-        certificate: Option<&str>,
-        desk: Option<Role>,
-        id: &MessageId,
-        now: Timestamp,
-    ) -> Result<(u64, Timestamp), Problem> {
-        let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader {
-            return Err(not_found());
-        }
-        hold_to_roles(&stored.envelope, desk)?;
-        if stored.delivery == DeliveryState::Saved
-            && let Some(first) = self.saved(&stored).await?
-        {
-            return Ok(first);
-        }
-        if stored.delivery == DeliveryState::Destroyed {
-            return Err(OpenError::Purged.into());
-        }
-        let event = Event::saved(&stored.envelope).at_desk(desk).done_with(certificate);
-        let logged = self.record(&event, now, &stored, Effect::Save(*id)).await?;
-        Ok((logged.index, now))
-    }
-
-    async fn saved(&self, stored: &StoredMessage) -> Result<Option<(u64, Timestamp)>, Problem> {
-        let message = stored.envelope.id.to_string();
-        let timeline = self.store.timeline(&stored.envelope.exchange, TIMELINE_MAX).await?;
-        Ok(timeline.iter().find_map(|entry| {
-            let fields = Fields::parse(entry.fields.as_deref()?)?;
-            let is_it = fields.get("event") == Some(EventName::Saved.as_str())
-                && fields.get("message") == Some(&message);
-            let at = fields.get("time")?.parse().ok()?;
-            is_it.then_some((entry.index, at))
-        }))
-    }
-
     /// That a message was returned, and why, for its sender: the entry that says so, as a receipt is.
     pub async fn non_delivery(&self, reader: &AgencyId, id: &MessageId) -> Result<String, Problem> {
         let stored = self.store.message(id).await?;
@@ -403,6 +374,29 @@ impl Gateway {
     ) -> Result<Exchange, Problem> {
         let exchange = self.store.exchange_by_reference(name).await?;
         exchange.party(reader).map(|_| exchange.clone()).ok_or_else(not_found)
+    }
+
+    /// Who at the hub asked, by name and job title: whose it is to feed the outcome back (R113). For those
+    /// who may read what is said; nobody's, where the agency alone has the key of what it was asked.
+    pub async fn representative(
+        &self,
+        reader: &AgencyId,
+        desk: Option<Role>,
+        exchange: &Exchange,
+    ) -> Result<Option<(String, String)>, Problem> {
+        let may_read = desk.is_none_or(|role| permission::may(role, Action::Collect));
+        if exchange.hub != *reader || exchange.is_test() || !may_read {
+            return Ok(None);
+        }
+        let stored = self.store.message(&exchange.rfi).await?;
+        let sealed = self.store.sealed_payload(&exchange.rfi).await?;
+        let opened = match self.sealer.open(&stored.envelope, &sealed) {
+            Err(OpenError::Purged | OpenError::SealedToAgency) => return Ok(None),
+            opened => opened?,
+        };
+        let Ok(rfi) = Schemas::parse(&opened) else { return Ok(None) };
+        let text = |pointer| rule::text(&rfi, pointer).map(str::to_owned);
+        Ok(text("/requester/name").zip(text("/requester/jobTitle")))
     }
 
     /// The reader's exchanges, newest first.
@@ -692,12 +686,14 @@ impl Gateway {
     }
 }
 
-// The answer is rendered from the entries alone, the first time and every time after.
-fn answer(applied: Applied) -> Result<Answer, Problem> {
+// The answer is rendered from the entries, and from what the very same body warns of, the first time and
+// every time after.
+fn answer(applied: Applied, warnings: &[ages::Warning]) -> Result<Answer, Problem> {
     let is_replay = matches!(applied, Applied::Replayed(_));
+    let warnings = (!warnings.is_empty()).then(|| json!(warnings));
     match applied {
         Applied::Accepted(logged) | Applied::Replayed(logged) => {
-            Ok(Answer { body: receipt::answer(&logged), is_replay })
+            Ok(Answer { body: receipt::answer(&logged, warnings), is_replay })
         }
         Applied::KeyReused => Err(Problem::new(
             ProblemType::IdempotencyKeyReused,

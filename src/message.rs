@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 pub use exchange::{
-    Before, Decision, Exchange, ExchangeState, Marks, OutcomeCode, Party, ResponseResult, Said,
-    Undelivered, Untimely,
+    Before, Decision, Exchange, ExchangeState, Marks, OutcomeCode, Party, ReferrerChannel,
+    ResponseResult, Said, Undelivered, Untimely,
 };
 
 /// An agency's name in the directory, in its certificate and on every entry: a lower-case slug.
@@ -244,6 +244,10 @@ pub enum Kind {
     Cancellation,
     /// A question about the RFI or an answer, or what is said to it (R145).
     Clarification,
+    /// Somebody has withdrawn their consent: no answer rests on it any more.
+    ConsentWithdrawal,
+    /// The hub passes an answer on to the social work team that assesses the child (R37, R40).
+    Forwarding,
     /// Information that one party had of the other was lost, leaked or nearly so (R91), or what became of
     /// that.
     Incident,
@@ -255,6 +259,8 @@ pub enum Kind {
     Response,
     /// A Request For Information (agreement, Appendix 5).
     Rfi,
+    /// The hub tells the Early Help service of the concerns (R117).
+    StepDown,
     /// The hub asks whether the agency's part may be released to somebody who asks for what is held
     /// about them (R97).
     SubjectAccessConsultation,
@@ -275,15 +281,18 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Acknowledgement,
         Self::Cancellation,
         Self::Clarification,
+        Self::ConsentWithdrawal,
+        Self::Forwarding,
         Self::Incident,
         Self::OnwardDisclosure,
         Self::Outcome,
         Self::Response,
         Self::Rfi,
+        Self::StepDown,
         Self::SubjectAccessConsultation,
         Self::SubjectAccessView,
         Self::Supplement,
@@ -299,11 +308,14 @@ impl Kind {
             Self::Acknowledgement => "acknowledgement",
             Self::Cancellation => "cancellation",
             Self::Clarification => "clarification",
+            Self::ConsentWithdrawal => "consent-withdrawal",
+            Self::Forwarding => "forwarding",
             Self::Incident => "incident",
             Self::OnwardDisclosure => "onward-disclosure",
             Self::Outcome => "outcome",
             Self::Response => "response",
             Self::Rfi => "rfi",
+            Self::StepDown => "step-down",
             Self::SubjectAccessConsultation => "subject-access-consultation",
             Self::SubjectAccessView => "subject-access-view",
             Self::Supplement => "supplement",
@@ -320,11 +332,14 @@ impl Kind {
             Self::Acknowledgement => Some("acknowledgements"),
             Self::Cancellation => Some("cancellations"),
             Self::Clarification => Some("clarifications"),
+            Self::ConsentWithdrawal => Some("consent-withdrawals"),
+            Self::Forwarding => Some("forwardings"),
             Self::Incident => Some("incidents"),
             Self::OnwardDisclosure => Some("onward-disclosures"),
             Self::Outcome => Some("outcomes"),
             Self::Response => Some("responses"),
             Self::Rfi | Self::Test => None,
+            Self::StepDown => Some("step-downs"),
             Self::SubjectAccessConsultation => Some("subject-access-consultations"),
             Self::SubjectAccessView => Some("subject-access-views"),
             Self::Supplement => Some("supplements"),
@@ -358,8 +373,11 @@ impl Kind {
     pub fn sender(self) -> Option<Party> {
         match self {
             Self::Cancellation
+            | Self::ConsentWithdrawal
+            | Self::Forwarding
             | Self::Outcome
             | Self::Rfi
+            | Self::StepDown
             | Self::SubjectAccessConsultation
             | Self::TelephoneContact
             | Self::Test
@@ -372,6 +390,12 @@ impl Kind {
             | Self::TestReply => Some(Party::Agency),
             Self::Clarification | Self::Incident => None,
         }
+    }
+
+    /// Whether the hub says it to another agency than the one it asked: a disclosure that the one it asked
+    /// sees on the exchange's timeline.
+    pub fn goes_further(self) -> bool {
+        matches!(self, Self::Forwarding | Self::StepDown)
     }
 
     /// Whether a message of this kind belongs to a test, and so is about nobody: the gateway can then
@@ -519,7 +543,8 @@ pub struct Envelope {
     pub time: Timestamp,
     /// How urgent the exchange is.
     pub priority: Priority,
-    /// What the family may be told, on messages that say so (R41, R42).
+    /// What the family may be told, on messages that say so (R41, R42), and after a space that it holds
+    /// criminal-offence data, if it does (R136).
     pub handling: Option<String>,
     /// The only roles that may see it, with a space between; all that work with it may when none (R40).
     pub visible_to: Option<String>,

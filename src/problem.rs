@@ -146,6 +146,8 @@ pub enum ProblemType {
     NotYetAnswered,
     /// The outcome has been sent.
     OutcomeAlreadySent,
+    /// The hub has not sent the outcome that this goes with.
+    OutcomeNotSent,
     /// A recipient cannot be sent to.
     Recipient,
     /// The person's role is not there for this.
@@ -182,7 +184,7 @@ pub struct Facts {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::AgencyInactive,
         Self::AlreadyAnswered,
         Self::AlreadyCancelled,
@@ -211,6 +213,7 @@ impl ProblemType {
         Self::NotConsulted,
         Self::NotYetAnswered,
         Self::OutcomeAlreadySent,
+        Self::OutcomeNotSent,
         Self::Recipient,
         Self::RoleNotPermitted,
         Self::Schema,
@@ -463,6 +466,15 @@ impl ProblemType {
                 "The outcome of this exchange has been sent",
                 SENDER,
                 "Nothing more is needed; GET the exchange to see when it was sent.",
+                None,
+            ),
+            Self::OutcomeNotSent => fact(
+                "outcome-not-sent",
+                409,
+                "The outcome that this goes with has not been sent",
+                SENDER,
+                "Send an agency of this enquiry the outcome first: early-help before a step-down, \
+                 social-care-assessment before an answer is passed on.",
                 None,
             ),
             Self::Recipient => fact(

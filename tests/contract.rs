@@ -65,8 +65,11 @@ fn examples_get_the_answer_beside_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let kinds: BTreeSet<_> =
-        Kind::ALL.into_iter().map(Kind::as_str).chain([DISPATCH, OVERRIDE]).collect();
+    let kinds: BTreeSet<_> = Kind::ALL
+        .into_iter()
+        .map(Kind::as_str)
+        .chain([DISPATCH, OVERRIDE, REFERRER_CONTACT, SAVED_RECORD])
+        .collect();
     assert_eq!((&taken, &refused), (&kinds, &kinds), "each kind has examples of both sorts");
 }
 
@@ -137,6 +140,8 @@ fn check(schemas: &Schemas, kind: &str, body: &[u8], now: Timestamp) -> Result<(
     match kind {
         DISPATCH => schemas.validate_dispatch(body, now),
         OVERRIDE => schemas.check_override(body, now).map(drop),
+        REFERRER_CONTACT => schemas.check_referrer_contact(body, now).map(drop),
+        SAVED_RECORD => schemas.check_saved_record(body, now).map(drop),
         _ => schemas.validate(Kind::parse(kind).expect(kind), body, now),
     }
 }
@@ -159,3 +164,7 @@ fn folder() -> PathBuf {
 const DISPATCH: &str = "dispatch";
 /// What the Team Manager records.
 const OVERRIDE: &str = "override";
+/// What the hub records of its contact with whoever referred the child.
+const REFERRER_CONTACT: &str = "referrer-contact";
+/// What a recipient says of its own record.
+const SAVED_RECORD: &str = "saved-record";

@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 
 use super::tree::{Hash, leaf_hash};
 use crate::message::{
-    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, MediaType, Role, Said, hex, rfc3339,
+    AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, MediaType, ReferrerChannel, Role, Said,
+    hex, rfc3339, sha256,
 };
 use crate::pki::crl::Reason;
 
@@ -64,6 +65,8 @@ pub enum EventName {
     OpenedForAudit,
     /// The MASH Team Manager recorded an override of missing consent (R20).
     OverrideRecorded,
+    /// Whoever referred the child was told that the threshold is not met (R115).
+    ReferrerTold,
     /// A request was refused.
     Refused,
     /// More of the same refusals, counted.
@@ -114,6 +117,7 @@ impl EventName {
             Self::LegalHoldReleased => "legal-hold-released",
             Self::OpenedForAudit => "opened-for-audit",
             Self::OverrideRecorded => "override-recorded",
+            Self::ReferrerTold => "referrer-told",
             Self::Refused => "refused",
             Self::RefusedRepeatedly => "refused-repeatedly",
             Self::Returned => "returned",
@@ -326,6 +330,21 @@ impl Event {
         Self::of(EventName::LegalHoldReleased).with("enquiry", enquiry.to_string())
     }
 
+    /// The hub told whoever referred the child that the threshold is not met, so and then. Never whom, and
+    /// never who did: that is in the child's record.
+    pub fn referrer_told(
+        hub: &AgencyId,
+        enquiry: &EnquiryId,
+        channel: ReferrerChannel,
+        told_at: Timestamp,
+    ) -> Self {
+        Self::of(EventName::ReferrerTold)
+            .by(Some(hub))
+            .with("channel", channel.as_str())
+            .with("enquiry", enquiry.to_string())
+            .with("toldAt", rfc3339(told_at))
+    }
+
     /// An agency uploaded a file; `digest` is the SHA-256 of what was sealed of it. Never its name.
     pub fn attachment_uploaded(
         agency: &AgencyId,
@@ -373,8 +392,11 @@ impl Event {
             Said::TelephoneContact { made_at } => self.with_instant("telephonedAt", Some(made_at)),
             Said::Cancellation
             | Said::Clarification
+            | Said::ConsentWithdrawal
+            | Said::Forwarding
             | Said::OnwardDisclosure
             | Said::Response(_)
+            | Said::StepDown
             | Said::SubjectAccessConsultation
             | Said::SubjectAccessView
             | Said::Supplement
@@ -412,6 +434,14 @@ impl Event {
     /// Somebody with the at-rest keys opened a message, on the gateway's own machine.
     pub fn opened_for_audit(envelope: &Envelope) -> Self {
         Self::about(EventName::OpenedForAudit, envelope)
+    }
+
+    /// The same, with the SHA-256 of what it said of that record, as it was sealed.
+    pub fn in_record(self, sealed: Option<&[u8]>) -> Self {
+        match sealed {
+            Some(sealed) => self.with("record", hex(&sha256(sealed))),
+            None => self,
+        }
     }
 
     /// The recipient's endpoint took a message at this attempt, counted from 1.

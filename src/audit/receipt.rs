@@ -139,8 +139,9 @@ pub enum ReceiptError {
 }
 
 /// The body of the 202 for a submission's messages: JSON, keys sorted, made from the entries alone,
-/// so that the first answer and every later one are the same bytes.
-pub fn answer(messages: &[Logged]) -> String {
+/// so that the first answer and every later one are the same bytes. `warnings` follow from the RFI alone, and
+/// so are the same each time too; what is not in the log is not proved by it.
+pub fn answer(messages: &[Logged], warnings: Option<Value>) -> String {
     let mut rows: Vec<_> = messages.iter().map(row).collect();
     let is_reply = !rows.iter().any(|(fields, _)| is_rfi(fields));
     let answer = match rows.pop() {
@@ -159,6 +160,9 @@ pub fn answer(messages: &[Logged]) -> String {
                 Value::Object(row)
             });
             answer.insert("exchanges".to_owned(), exchanges.collect());
+            if let Some(warnings) = warnings {
+                answer.insert("warnings".to_owned(), warnings);
+            }
             answer
         }
     };
@@ -166,7 +170,7 @@ pub fn answer(messages: &[Logged]) -> String {
 }
 
 /// Checks a receipt or a notice of non-delivery, or the whole 202 answer that holds receipts: each must verify, and the answer
-/// must be exactly what is made from them (newlines that a program added or took away at the end are allowed).
+/// must be exactly what is made from them, but for what it warns of (newlines that a program added or took away at the end are allowed).
 pub fn verify_answer(text: &str, log: &LogVerifier) -> Result<Vec<Proven>, ReceiptError> {
     let messages = parse_answer(text)?;
     let proven: Vec<Proven> =
@@ -176,7 +180,9 @@ pub fn verify_answer(text: &str, log: &LogVerifier) -> Result<Vec<Proven>, Recei
     }
     // A 202 says that all of it was accepted, and nothing else.
     let is_accepted = proven.iter().all(|proven| is(&proven.fields, EventName::Accepted));
-    if !is_accepted || text.strip_suffix('\n').unwrap_or(text) != answer(&messages) {
+    let body: Value = serde_json::from_str(text).map_err(|_| ReceiptError::Form)?;
+    let warnings = body.get("warnings").filter(|warnings| warnings.is_array()).cloned();
+    if !is_accepted || text.strip_suffix('\n').unwrap_or(text) != answer(&messages, warnings) {
         return Err(ReceiptError::Answer);
     }
     Ok(proven)
@@ -319,14 +325,14 @@ mod tests {
             &key,
             &[envelope(Kind::Rfi, "demo-police", 1), envelope(Kind::Rfi, "demo-gp", 2)],
         );
-        let text = answer(&messages);
+        let text = answer(&messages, None);
         let body: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(body["enquiry"], "07070707-0707-0707-0707-070707070707");
         assert_eq!(body["exchanges"][1]["agency"], "demo-gp");
         let proven = verify_answer(&format!("{text}\n"), &key.verifier()).unwrap();
         assert_eq!(proven.len(), 2);
         // An RFI to one agency has the same form.
-        let body: Value = serde_json::from_str(&answer(&messages[..1])).unwrap();
+        let body: Value = serde_json::from_str(&answer(&messages[..1], None)).unwrap();
         assert_eq!(body["exchanges"].as_array().unwrap().len(), 1);
     }
 
@@ -334,7 +340,7 @@ mod tests {
     fn any_changed_byte_is_found() {
         let key = key();
         let messages = logged(&key, &[envelope(Kind::Response, "demo-hub", 1)]);
-        for text in [messages[0].receipt(), answer(&messages)] {
+        for text in [messages[0].receipt(), answer(&messages, None)] {
             for at in 0..text.len() {
                 for bit in [1, 0x20] {
                     let mut bytes = text.clone().into_bytes();

@@ -13,7 +13,7 @@ use super::entry::{EventName, Fields};
 use super::files::Files;
 use super::verify::{Fault, LogFault};
 use crate::message::{
-    AgencyId, Before, EnquiryId, ExchangeId, ExchangeState, Kind, Marks, MessageId,
+    AgencyId, Before, EnquiryId, ExchangeId, ExchangeState, Kind, Marks, MessageId, hex,
 };
 use crate::store::{
     CertificateRecord, DeliveryState, EnrolmentToken, ExchangeRow, Mailbox, MessageDigest,
@@ -31,6 +31,8 @@ pub(super) struct Standing {
     /// The entries that destroyed enquiries, and those that hold them now.
     destroyed: HashMap<EnquiryId, u64>,
     held: HashMap<EnquiryId, u64>,
+    /// When whoever referred the child was first told, by the enquiry.
+    referrers_told: HashMap<String, Timestamp>,
     pub(super) files: Files,
 }
 
@@ -40,8 +42,11 @@ struct Delivery {
     reached: Reached,
     /// The entry that last told its sender that it is late or returned, while that is so.
     told: Option<u64>,
+    /// The digest of what its recipient said of its own record.
+    record: Option<String>,
     row: String,
     row_told: Option<u64>,
+    row_record: Option<String>,
     recipient: AgencyId,
     size_bytes: u64,
     enquiry: EnquiryId,
@@ -71,6 +76,7 @@ struct Exchange {
     marks: Marks,
     /// Whether the message that was accepted last asks for attention.
     needs_attention: bool,
+    enquiry: String,
     hub: String,
     sealing_recipient: String,
     row: Option<ExchangeRow>,
@@ -85,6 +91,7 @@ impl Standing {
         self.files.entry(entry.index, fields)?;
         self.decided(fields)?;
         self.kept(entry.index, fields)?;
+        self.referrer_told(fields);
         let Ok(id) = text("exchange").parse::<ExchangeId>() else {
             return if entry.previous.is_none() { Ok(()) } else { Err(Fault::Chain) };
         };
@@ -102,6 +109,7 @@ impl Standing {
                     has_reached: false,
                     marks: Marks::default(),
                     needs_attention: false,
+                    enquiry: text("enquiry").to_owned(),
                     hub: text("sender").to_owned(),
                     sealing_recipient: text("sealingRecipient").to_owned(),
                     row: None,
@@ -119,6 +127,9 @@ impl Standing {
             let is_pushed_on = fields.get("next").is_some();
             delivery.told = told_after(delivery, event, is_pushed_on, entry.index);
             delivery.reached = after(delivery.reached, event);
+            if let Some(record) = fields.get("record") {
+                delivery.record.get_or_insert_with(|| record.to_owned());
+            }
             let has_reached = matches!(
                 delivery.reached,
                 Reached::Collected | Reached::Delivered | Reached::Saved
@@ -166,6 +177,18 @@ impl Standing {
         if is_orderly { Ok(()) } else { Err(Fault::Destruction) }
     }
 
+    // The first time counts, by what the hub says and not by when it says so.
+    fn referrer_told(&mut self, fields: &Fields) {
+        if fields.get("event") != Some(EventName::ReferrerTold.as_str()) {
+            return;
+        }
+        let told = fields.get("enquiry").zip(fields.get("toldAt").and_then(|at| at.parse().ok()));
+        if let Some((enquiry, at)) = told {
+            let first = self.referrers_told.entry(enquiry.to_owned()).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+
     /// Takes in the rows of the message that the latest entry accepted.
     pub(super) fn message(&mut self, message: &MessageDigest) -> Result<(), Fault> {
         let rows = message.rows.as_ref().map_err(|fault| Fault::Row(*fault))?;
@@ -173,8 +196,10 @@ impl Standing {
             entry: message.entry,
             reached: Reached::Nothing,
             told: None,
+            record: None,
             row: rows.delivery.clone(),
             row_told: rows.told,
+            row_record: rows.saved_record_sha256.map(|digest| hex(&digest)),
             recipient: message.envelope.recipient.clone(),
             size_bytes: message.envelope.size_bytes,
             enquiry: message.envelope.enquiry,
@@ -216,7 +241,8 @@ impl Standing {
             }
         }
         for exchange in self.exchanges.values() {
-            if let Err(fault) = exchange.compare() {
+            let referrer_told_at = self.referrers_told.get(&exchange.enquiry).copied();
+            if let Err(fault) = exchange.compare(referrer_told_at) {
                 faults.push(LogFault { entry: exchange.entry, fault });
             }
         }
@@ -306,7 +332,9 @@ impl Delivery {
             Reached::Returned => &["returned"],
             Reached::Saved => &["saved"],
         };
-        states.contains(&self.row.as_str()) && self.row_told == self.told
+        states.contains(&self.row.as_str())
+            && self.row_told == self.told
+            && self.row_record.as_ref() == self.record.as_ref().filter(|_| !is_destroyed)
     }
 }
 
@@ -342,7 +370,15 @@ impl Exchange {
             Kind::SubjectAccessView => marks.viewed_at = at,
             Kind::TestReply => self.is_test_answered = true,
             Kind::Transcription => marks.transcribed_at = at,
-            Kind::Clarification | Kind::OnwardDisclosure | Kind::Supplement | Kind::Test => {}
+            Kind::ConsentWithdrawal => {
+                marks.consent_withdrawn_at = marks.consent_withdrawn_at.or(at);
+            }
+            Kind::Clarification
+            | Kind::Forwarding
+            | Kind::OnwardDisclosure
+            | Kind::StepDown
+            | Kind::Supplement
+            | Kind::Test => {}
         }
     }
 
@@ -350,7 +386,7 @@ impl Exchange {
         self.marks.answered_at.is_some() || self.marks.transcribed_at.is_some()
     }
 
-    fn compare(&self) -> Result<(), Fault> {
+    fn compare(&self, referrer_told_at: Option<Timestamp>) -> Result<(), Fault> {
         let Some(row) = &self.row else { return Ok(()) };
         if row.last_entry != self.last_entry {
             return Err(Fault::Chain);
@@ -371,10 +407,10 @@ impl Exchange {
             ExchangeState::Requested => !self.has_reached && !self.is_acknowledged && is_open,
         };
         let marks = Marks { outcome: None, ..row.marks };
-        if is_as_logged && row.has_result == self.has_result() && marks == self.marks {
-            Ok(())
-        } else {
-            Err(Fault::Exchange)
-        }
+        let is_as_logged = is_as_logged
+            && row.has_result == self.has_result()
+            && row.referrer_told_at == referrer_told_at
+            && marks == self.marks;
+        if is_as_logged { Ok(()) } else { Err(Fault::Exchange) }
     }
 }

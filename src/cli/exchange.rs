@@ -33,6 +33,15 @@ An answer that is already on its way is taken all the same.")]
 
 The file says when and who spoke to whom: {\"madeAt\": …, \"by\": …, \"spokeTo\": …}.")]
     Telephoned(Reply),
+    /// Say that somebody has withdrawn their consent: no answer rests on it any more
+    #[command(after_help = "Example:
+  mash-gateway rfi consent-withdrawn RFI-2026-000001-H withdrawn.json \\
+      --cert hub.pem --key hub.key --ca ca.pem
+
+The file says whose, when, and what follows: {\"whose\": \"parent-or-guardian\", \"withdrawnAt\": …,
+\"recordedBy\": …, \"whatFollows\": \"wait-for-decision\"}. With an enquiry's id in place of the reference, every
+agency that was asked in it is told.")]
+    ConsentWithdrawn(Reply),
     /// Write down the answer that an agency gave by telephone; the agency is sent it to check
     #[command(after_help = "Example:
   mash-gateway rfi transcribe RFI-2026-000001-H answer.json \\
@@ -54,6 +63,22 @@ pub(super) enum Outcome {
   mash-gateway outcome send RFI-2026-000001-H outcome.json \\
       --cert hub.pem --key hub.key --ca ca.pem")]
     Send(Reply),
+    /// Tell the Early Help service of the concerns, after the outcome early-help
+    #[command(after_help = "Example:
+  mash-gateway outcome step-down RFI-2026-000001-H concerns.json \\
+      --cert hub.pem --key hub.key --ca ca.pem
+
+The file says to whom, who says it, and of whom: {\"to\": \"early-help\", \"notifiedBy\": …, \"concerns\": …,
+\"persons\": […], \"familyTold\": …, \"letterToFamily\": …}.")]
+    StepDown(Reply),
+    /// Pass an answer on to children's social care, after the outcome social-care-assessment
+    #[command(after_help = "Example:
+  mash-gateway outcome forward RFI-2026-000001-H forward.json \\
+      --cert hub.pem --key hub.key --ca ca.pem
+
+The file says which answer goes to whom and why: {\"message\": …, \"to\": …, \"forwardedBy\": …, \"why\": …}.
+The answer itself, its labels and the roles that may see it are written by the gateway.")]
+    Forward(Reply),
 }
 
 /// The MASH Team Manager's decision to go on without consent.
@@ -138,6 +163,7 @@ impl Rfi {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Cancel(reply) => reply.run(context, Kind::Cancellation),
+            Self::ConsentWithdrawn(reply) => block_on(reply.send_each(context)),
             Self::Send(send) => block_on(send.run(context)),
             Self::Status(status) => block_on(status.run(context)),
             Self::Telephoned(reply) => reply.run(context, Kind::TelephoneContact),
@@ -150,6 +176,8 @@ impl Outcome {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Send(reply) => reply.run(context, Kind::Outcome),
+            Self::StepDown(reply) => reply.run(context, Kind::StepDown),
+            Self::Forward(reply) => reply.run(context, Kind::Forwarding),
         }
     }
 }
@@ -218,6 +246,9 @@ impl Send {
                 ));
             }
         }
+        for warning in dispatched["warnings"].as_array().into_iter().flatten() {
+            lines.push(format!("note {}  {}", text(warning, "pointer"), text(warning, "message")));
+        }
         context.result(&dispatched, lines.join("\n"));
         Ok(())
     }
@@ -230,6 +261,10 @@ impl Status {
             Some(reference) => {
                 let exchange = gateway.get_json(&format!("/v1/exchanges/{reference}")).await?;
                 let mut lines = vec![status_line(&exchange)];
+                let told = text(&exchange, "familyMayBeTold");
+                if !told.is_empty() {
+                    lines.push(format!("  of what was said the family may be told: {told}"));
+                }
                 for entry in exchange["timeline"].as_array().into_iter().flatten() {
                     lines.push(timeline_line(entry));
                 }
@@ -272,6 +307,23 @@ impl Reply {
             ),
         );
         Ok(())
+    }
+
+    // To each exchange of an enquiry, if it is an enquiry that is named. What one of them refuses is said, and
+    // the others are told all the same; done again, nobody is told twice.
+    async fn send_each(self, context: &Context) -> Result<(), Failure> {
+        let kind = Kind::ConsentWithdrawal;
+        let gateway = self.connection.open()?;
+        let enquiry = gateway.get_json(&format!("/v1/enquiries/{}", self.reference)).await;
+        let Ok(enquiry) = enquiry else { return self.send(context, kind).await };
+        let mut refused = None;
+        for exchange in enquiry["exchanges"].as_array().into_iter().flatten() {
+            let reference = text(exchange, "reference").to_owned();
+            let (file, sending) = (self.file.clone(), self.sending.clone());
+            let reply = Self { reference, file, sending, connection: self.connection.clone() };
+            refused = reply.send(context, kind).await.err().or(refused);
+        }
+        refused.map_or(Ok(()), Err)
     }
 
     // The file as it is, unless it lacks the one field the gateway itself can tell.
@@ -339,12 +391,16 @@ fn due_part(due: &Value) -> String {
         "telephone" => return "  RING THE AGENCY: the answer is needed soon".to_owned(),
         other => other,
     };
+    let whose = match text(&due["representative"], "name") {
+        "" => String::new(),
+        name => format!(", by {name}"),
+    };
     match text(due, "grade") {
-        "overdue" => format!("  OVERDUE: {what}, due {}", text(due, "at")),
+        "overdue" => format!("  OVERDUE: {what}{whose}, due {}", text(due, "at")),
         grade => {
             let soon = if grade == "due-soon" { "SOON: " } else { "" };
             let left = text(due, "workingTimeLeft");
-            format!("  {soon}{what} due {} ({left} working hours)", text(due, "at"))
+            format!("  {soon}{what}{whose} due {} ({left} working hours)", text(due, "at"))
         }
     }
 }
@@ -369,7 +425,7 @@ fn timeline_line(entry: &Value) -> String {
     )
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
         let exit = if error.kind() == std::io::ErrorKind::NotFound {
             Exit::NotFound

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::{Connection, Gateway};
-use super::exchange::text;
+use super::exchange::{read_bytes, text};
 use super::{Context, Exit, Failure, block_on};
 use crate::event::content_digest;
 use crate::message::{AttachmentId, MediaType, sha256};
@@ -32,8 +32,12 @@ Files that came with the message are written beside it, under names made of thei
 only your agency's own age key opens, ID.key.age is what that key opens, and it opens ID.age.")]
     Collect(Collect),
     /// Say that a message is in your agency's own record: it leaves the list
-    #[command(after_help = "Example:
-  mash-gateway inbox acknowledge MESSAGE --cert surgery.pem --key surgery.key --ca ca.pem")]
+    #[command(after_help = "Examples:
+  mash-gateway inbox acknowledge MESSAGE --cert surgery.pem --key surgery.key --ca ca.pem
+  mash-gateway inbox acknowledge MESSAGE --record saved.json --cert hub.pem --key hub.key --ca ca.pem
+
+The file says who saved it, when, and what the record is found by: {\"savedBy\": …, \"savedAt\": …,
+\"recordRef\": …}. It is kept sealed, for your agency alone.")]
     Acknowledge(Acknowledge),
 }
 
@@ -55,6 +59,9 @@ pub(super) struct Collect {
 pub(super) struct Acknowledge {
     /// The message's id
     id: String,
+    /// Who saved it, when and where, JSON
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -149,7 +156,11 @@ async fn collect_file(gateway: &Gateway, folder: &Path, id: &str) -> Result<Vec<
 impl Acknowledge {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let path = format!("/v1/messages/{}/saved", self.id);
-        let saved = self.connection.open()?.post(&path).await?;
+        let gateway = self.connection.open()?;
+        let saved = match &self.record {
+            Some(file) => gateway.post_bytes(&path, read_bytes(file)?).await?,
+            None => gateway.post(&path).await?,
+        };
         context.result(&saved, format!("saved, entry {} of the log", saved["entry"]));
         Ok(())
     }

@@ -12,6 +12,7 @@ mod connect;
 mod dead_letter;
 mod demo;
 mod doctor;
+mod enquiry;
 mod evidence;
 mod exchange;
 mod inbox;
@@ -170,6 +171,9 @@ information it is. Later ones say what became of it, with inReplyTo naming the f
     /// The MASH Team Manager's decision to go on without consent
     #[command(subcommand)]
     Override(exchange::Override),
+    /// What the hub does of an enquiry as a whole
+    #[command(subcommand)]
+    Enquiry(enquiry::Enquiry),
     /// What may be released to somebody who asks for what is held about them
     #[command(subcommand)]
     SubjectAccess(exchange::SubjectAccess),
@@ -228,6 +232,7 @@ impl Command {
             Self::DeadLetter(command) => command.run(context),
             Self::Demo(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
+            Self::Enquiry(command) => command.run(context),
             Self::Evidence(command) => command.run(context),
             Self::Inbox(command) => command.run(context),
             Self::Incident(command) => command.run(context, crate::message::Kind::Incident),

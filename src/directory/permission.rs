@@ -40,13 +40,16 @@ pub enum Action {
     SendOutcome,
     /// Ask.
     SendRfi,
+    /// Record that whoever referred the child was told what was decided (R115): the social worker's to do,
+    /// by the agreement, or the hub's for them.
+    TellReferrer,
     /// Ask who one is.
     WhoAmI,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Answer,
         Self::Attach,
         Self::Clarify,
@@ -62,6 +65,7 @@ impl Action {
         Self::Renew,
         Self::SendOutcome,
         Self::SendRfi,
+        Self::TellReferrer,
         Self::WhoAmI,
     ];
 
@@ -76,9 +80,11 @@ impl Action {
             | Kind::TestReply => Self::Answer,
             // Whoever may ask may tell what went wrong.
             Kind::Clarification | Kind::Incident => Self::Clarify,
-            Kind::Outcome => Self::SendOutcome,
+            // Whoever tells what was decided also tells those who go on with the family.
+            Kind::Forwarding | Kind::Outcome | Kind::StepDown => Self::SendOutcome,
             // Whoever asks also says that no answer is needed, rings, and writes down what was said.
             Kind::Cancellation
+            | Kind::ConsentWithdrawal
             | Kind::Rfi
             | Kind::TelephoneContact
             | Kind::Test
@@ -92,7 +98,8 @@ impl Action {
 pub fn may(role: Role, action: Action) -> bool {
     use Action::{
         Answer, Attach, Clarify, Collect, Consult, Override, ReadBoard, ReadContract,
-        ReadExchanges, ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, WhoAmI,
+        ReadExchanges, ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, TellReferrer,
+        WhoAmI,
     };
     let actions: &[Action] = match role {
         // Whether it was done as agreed can be seen without reading what was said.
@@ -126,6 +133,7 @@ pub fn may(role: Role, action: Action) -> bool {
             ReadReceipts,
             SendOutcome,
             SendRfi,
+            TellReferrer,
             Renew,
             WhoAmI,
         ],
@@ -139,6 +147,7 @@ pub fn may(role: Role, action: Action) -> bool {
             ReadLog,
             ReadReceipts,
             Renew,
+            TellReferrer,
             WhoAmI,
         ],
         // Sees how the hub's work stands, and not what is in it. Notices of incidents (R93) will be

@@ -88,6 +88,12 @@ pub enum RecipientFault {
         /// Where it is named first.
         first: String,
     },
+    /// What is told on goes to agencies of one kind only.
+    #[error("this is not for that agency; it is for {} alone", .wanted.as_str())]
+    OtherKind {
+        /// Which.
+        wanted: AgencyKind,
+    },
     /// The hub cannot ask itself.
     #[error("this is the hub itself; look in the hub's own records instead")]
     Hub,
@@ -120,6 +126,7 @@ impl RecipientFault {
             Self::Duplicate { .. } => "recipient-named-twice",
             Self::Hub => "recipient-is-the-hub",
             Self::NoEndpoint => "recipient-has-no-endpoint",
+            Self::OtherKind { .. } => "recipient-of-another-kind",
             Self::Pending => "recipient-pending",
             Self::Suspended => "recipient-suspended",
             Self::Unknown { .. } => "unknown-recipient",
@@ -254,16 +261,19 @@ impl Directory {
         reply: ReplyContent,
         plaintext: Zeroizing<Vec<u8>>,
     ) -> Result<RoutedMessage, RouteError> {
-        let ReplyContent { exchange, kind, said, handling, visible_to, in_reply_to, .. } = reply;
+        let ReplyContent { exchange, kind, said, handling, visible_to, in_reply_to, to, .. } =
+            reply;
         let party = exchange.party(common.sender).ok_or(RouteError::NotYours)?;
         if let Some(says) = kind.sender().filter(|says| *says != party) {
             return Err(RouteError::WrongParty { kind, says });
         }
-        let recipient = match party {
-            Party::Agency => &exchange.hub,
-            Party::Hub => &exchange.agency,
+        let partner = match (party, to) {
+            (Party::Hub, Some(to)) => self.told_further(kind, to, common.now)?,
+            (Party::Agency, _) => self.get(&exchange.hub).ok_or(RouteError::OtherPartyUnknown)?,
+            (Party::Hub, None) => {
+                self.get(&exchange.agency).ok_or(RouteError::OtherPartyUnknown)?
+            }
         };
-        let partner = self.get(recipient).ok_or(RouteError::OtherPartyUnknown)?;
         // Police information is for those who assess and decide, unless the police say otherwise (R40).
         let is_police = self.get(common.sender).is_some_and(|own| own.kind == AgencyKind::Police);
         let visible_to = visible_to
@@ -288,6 +298,28 @@ impl Directory {
             age_recipients: partner.age_recipients.clone(),
             is_pushed: is_pushed(partner, kind, common.now),
             step: RoutedStep::Say { said, exchange: Box::new(exchange) },
+        })
+    }
+
+    // Those who go on with the family: an answer goes to whoever assesses the child (R37, R40), the concerns
+    // to whoever helps (R117), and neither to anybody else.
+    fn told_further(
+        &self,
+        kind: Kind,
+        to: AgencyId,
+        now: Timestamp,
+    ) -> Result<&Partner, RouteError> {
+        let wanted = match kind {
+            Kind::StepDown => AgencyKind::EarlyHelp,
+            _ => AgencyKind::ChildrensSocialCare,
+        };
+        let found = self.askable_one(&Address::Agency(to), now);
+        let found = found.and_then(|partner| match partner.kind == wanted {
+            true => Ok(partner),
+            false => Err(RecipientFault::OtherKind { wanted }),
+        });
+        found.map_err(|fault| {
+            RouteError::Recipients(vec![RecipientProblem { pointer: "/to".to_owned(), fault }])
         })
     }
 
@@ -567,6 +599,7 @@ agency = [
             handling,
             visible_to: None,
             in_reply_to,
+            to: None,
         };
         valid(sender, Content::Reply(Box::new(content)))
     }

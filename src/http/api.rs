@@ -31,9 +31,13 @@ use crate::http::log;
 use crate::http::overrides;
 use crate::http::presence::Presence;
 use crate::http::rate::Rate;
+use crate::http::referrer;
 use crate::http::refusals::Refusals;
+use crate::http::saved;
 use crate::http::share::Shares;
-use crate::http::view::{correspondence_view, exchange_view, message_view, timeline_view};
+use crate::http::view::{
+    correspondence_view, exchange_view, family_may_be_told, message_view, timeline_view,
+};
 use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, IdempotencyKey, Kind, MessageId, Period, Reference,
     Submission, Target, now, rfc3339, sha256,
@@ -83,6 +87,10 @@ pub fn router(api: Api) -> Router {
         .route("/v1/rfis", may(&api, Action::saying(Kind::Rfi), post(send_rfi)))
         .route("/v1/enquiries", may(&api, Action::ReadBoard, get(enquiries)))
         .route("/v1/enquiries/{id}", may(&api, Action::ReadBoard, get(enquiry)))
+        .route(
+            "/v1/enquiries/{id}/referrer-contacts",
+            may(&api, Action::TellReferrer, post(referrer::record)),
+        )
         .route("/v1/exchanges", may(&api, Action::ReadExchanges, get(exchanges)))
         .route("/v1/exchanges/{id}", may(&api, Action::ReadExchanges, get(exchange)))
         .route("/v1/inbox", may(&api, Action::ReadInbox, get(inbox)))
@@ -91,7 +99,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/attachments/{id}", may(&api, Action::Collect, get(collect_attachment)))
         .route("/v1/messages", may(&api, Action::ReadReceipts, get(messages)))
         .route("/v1/messages/{id}", may(&api, Action::Collect, get(collect)))
-        .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved)))
+        .route("/v1/messages/{id}/saved", may(&api, Action::Collect, post(saved::save)))
+        .route("/v1/messages/{id}/saved", may(&api, Action::Collect, get(saved::saved)))
         .route("/v1/messages/{id}/non-delivery", may(&api, Action::ReadReceipts, get(non_delivery)))
         .route("/v1/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(receipt)))
         .route("/v1/log/checkpoint", may(&api, Action::ReadLog, get(log::checkpoint)))
@@ -351,10 +360,13 @@ fn route(request: &Request) -> &'static str {
             Some(Kind::Acknowledgement) => "/v1/exchanges/{id}/acknowledgements",
             Some(Kind::Cancellation) => "/v1/exchanges/{id}/cancellations",
             Some(Kind::Clarification) => "/v1/exchanges/{id}/clarifications",
+            Some(Kind::ConsentWithdrawal) => "/v1/exchanges/{id}/consent-withdrawals",
+            Some(Kind::Forwarding) => "/v1/exchanges/{id}/forwardings",
             Some(Kind::Incident) => "/v1/exchanges/{id}/incidents",
             Some(Kind::OnwardDisclosure) => "/v1/exchanges/{id}/onward-disclosures",
             Some(Kind::Outcome) => "/v1/exchanges/{id}/outcomes",
             Some(Kind::Response) => "/v1/exchanges/{id}/responses",
+            Some(Kind::StepDown) => "/v1/exchanges/{id}/step-downs",
             Some(Kind::SubjectAccessConsultation) => {
                 "/v1/exchanges/{id}/subject-access-consultations"
             }
@@ -367,6 +379,9 @@ fn route(request: &Request) -> &'static str {
         },
         (Some("v1"), Some("attachments"), _, _) => ATTACHMENTS,
         (Some("v1"), Some("exchanges"), _, _) => "/v1/exchanges",
+        (Some("v1"), Some("enquiries"), Some(_), Some("referrer-contacts")) => {
+            "/v1/enquiries/{id}/referrer-contacts"
+        }
         (Some("v1"), Some("enquiries"), _, _) => "/v1/enquiries",
         (Some("v1"), Some("inbox"), _, _) => "/v1/inbox",
         (Some("v1"), Some("overrides"), _, _) => "/v1/overrides",
@@ -583,7 +598,11 @@ async fn enquiry(
     let exchanges = api.gateway.enquiry(sender.peer.agency(), &id).await?;
     let timers = api.gateway.timers();
     let views: Vec<_> = exchanges.iter().map(|e| exchange_view(e, &timers, sender.at)).collect();
-    Ok(json_response(&json!({ "exchanges": views, "id": id })))
+    let mut view = json!({ "exchanges": views, "id": id });
+    if let Some(at) = api.gateway.referrer_told_at(&id).await? {
+        view["referrerToldAt"] = json!(rfc3339(at));
+    }
+    Ok(json_response(&view))
 }
 
 async fn exchanges(
@@ -616,6 +635,16 @@ async fn exchange(
     let timeline = api.gateway.timeline(reader, &id).await?;
     let mut view = exchange_view(&exchange, &api.gateway.timers(), sender.at);
     view["timeline"] = timeline.iter().map(timeline_view).collect();
+    if let Some(level) = family_may_be_told(&timeline) {
+        view["familyMayBeTold"] = json!(level);
+    }
+    let desk = sender.peer.role();
+    if let Some((name, job_title)) = api.gateway.representative(reader, desk, &exchange).await? {
+        let due = view.get_mut("due").and_then(Value::as_array_mut).into_iter().flatten();
+        for due in due.filter(|due| due["owner"] == "hub") {
+            due["representative"] = json!({ "jobTitle": job_title, "name": name });
+        }
+    }
     Ok(json_response(&view))
 }
 
@@ -678,19 +707,6 @@ async fn collect(
         headers.insert("content-digest", digest);
     }
     Ok(response)
-}
-
-async fn saved(
-    State(api): State<Api>,
-    sender: Sender,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    let id = find_message(&api, &sender, &id).await?;
-    let (entry, at) = api
-        .gateway
-        .save(sender.agency(), sender.certificate(), sender.peer.role(), &id, sender.at)
-        .await?;
-    Ok(json_response(&json!({ "entry": entry, "message": id, "savedAt": rfc3339(at) })))
 }
 
 async fn non_delivery(
@@ -816,7 +832,11 @@ async fn find(api: &Api, sender: &Sender, name: &str) -> Result<ExchangeId, Prob
 }
 
 // Of a sender that has yet to join, only messages of its tests.
-async fn find_message(api: &Api, sender: &Sender, name: &str) -> Result<MessageId, Problem> {
+pub(super) async fn find_message(
+    api: &Api,
+    sender: &Sender,
+    name: &str,
+) -> Result<MessageId, Problem> {
     let id = parse(name)?;
     if sender.only().is_some() {
         sender.hold_to_tests(&api.gateway.exchange_of(sender.peer.agency(), &id).await?)?;

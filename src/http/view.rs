@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::audit::entry::Fields;
 use crate::event;
-use crate::message::{AgencyId, Exchange, ExchangeState, Marks, Party, rfc3339};
+use crate::message::{AgencyId, Exchange, ExchangeState, Kind, Marks, Party, rfc3339};
 use crate::store::{StoredEntry, StoredMessage};
 use crate::timer::{self, Due};
 
@@ -34,9 +35,11 @@ pub fn exchange_view(exchange: &Exchange, timers: &timer::Settings, at: Timestam
     let Marks { answered_at, will_reply_by, transcribed_at, telephoned_at, .. } = exchange.marks;
     let Marks { decided_at, outcome_at, cancelled_at, consulted_at, viewed_at, .. } =
         exchange.marks;
+    let consent_withdrawn_at = exchange.marks.consent_withdrawn_at;
     for (name, at) in [
         ("answeredAt", answered_at),
         ("cancelledAt", cancelled_at),
+        ("consentWithdrawnAt", consent_withdrawn_at),
         ("consultedAt", consulted_at),
         ("decidedAt", decided_at),
         ("outcomeAt", outcome_at),
@@ -72,6 +75,31 @@ pub fn exchange_view(exchange: &Exchange, timers: &timer::Settings, at: Timestam
         | ExchangeState::Rejected => {}
     }
     view
+}
+
+/// What the family may be told of all that was said in an exchange, by its timeline: what whose information it is
+/// said last, and of what came since no more than its own label allows (R41, R42). Nothing, without a word of
+/// theirs; none where there is nothing yet to tell.
+pub(super) fn family_may_be_told(timeline: &[StoredEntry]) -> Option<&'static str> {
+    const LEVELS: [&str; 3] = ["nothing", "part", "all"];
+    let mut level = None;
+    for entry in timeline {
+        let Some(fields) = entry.fields.as_deref().and_then(Fields::parse) else { continue };
+        let Some(labels) = fields.get("handling") else { continue };
+        let said = match labels.split(' ').next() {
+            Some("family-may-be-told") => 2,
+            Some("family-may-be-told-part") => 1,
+            _ => 0,
+        };
+        level = match fields.get("kind").and_then(Kind::parse) {
+            Some(Kind::OnwardDisclosure) => Some(said),
+            Some(Kind::Response | Kind::Supplement | Kind::Transcription) => {
+                Some(level.unwrap_or(said).min(said))
+            }
+            _ => level,
+        };
+    }
+    level.map(|level| LEVELS[level])
 }
 
 // What is due, and how many working hours and minutes are left.

@@ -201,8 +201,11 @@ impl Before {
             Kind::Response => self.has_outcome || self.is_cancelled,
             Kind::Acknowledgement
             | Kind::Cancellation
+            | Kind::ConsentWithdrawal
+            | Kind::Forwarding
             | Kind::Outcome
             | Kind::Rfi
+            | Kind::StepDown
             | Kind::SubjectAccessConsultation
             | Kind::SubjectAccessView
             | Kind::TelephoneContact
@@ -233,7 +236,10 @@ impl Before {
             (Said::Cancellation, _) => Ok(Cancelled),
             (Said::Outcome { .. }, _) if self.has_outcome => Err(Untimely::OutcomeAlreadySent),
             (
-                Said::OnwardDisclosure | Said::SubjectAccessConsultation | Said::Supplement,
+                Said::Forwarding
+                | Said::OnwardDisclosure
+                | Said::SubjectAccessConsultation
+                | Said::Supplement,
                 state,
             ) => self.has_result.then_some(state).ok_or(Untimely::NotYetAnswered),
             (Said::Response(ResponseResult::Partial), Cancelled | Completed)
@@ -246,8 +252,10 @@ impl Before {
             }
             (
                 Said::Clarification
+                | Said::ConsentWithdrawal
                 | Said::Incident { .. }
                 | Said::Outcome { .. }
+                | Said::StepDown
                 | Said::TelephoneContact { .. },
                 state,
             ) => Ok(state),
@@ -267,6 +275,10 @@ pub enum Said {
     Cancellation,
     /// A question about it, or the answer to one.
     Clarification,
+    /// Somebody has withdrawn their consent.
+    ConsentWithdrawal,
+    /// An answer is passed on to whoever assesses the child (R37).
+    Forwarding,
     /// What one had of the other was lost, leaked or nearly so, or what became of that (R91).
     Incident {
         /// By when it is assessed whether the Commissioner is told; none when it is, or need not be.
@@ -283,6 +295,8 @@ pub enum Said {
     },
     /// An answer.
     Response(ResponseResult),
+    /// The Early Help service is told of the concerns (R117).
+    StepDown,
     /// Somebody asks for what is held about them: may the agency's part be released (R97)?
     SubjectAccessConsultation,
     /// What the agency says to that.
@@ -356,6 +370,33 @@ impl OutcomeCode {
     }
 }
 
+/// How whoever referred the child was told what was decided (R115).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReferrerChannel {
+    /// In writing.
+    Letter,
+    /// By telephone.
+    Telephone,
+}
+
+impl ReferrerChannel {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Letter, Self::Telephone];
+
+    /// The name used in payloads and entries.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Letter => "letter",
+            Self::Telephone => "telephone",
+        }
+    }
+
+    /// The channel with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == name)
+    }
+}
+
 /// What was said in an exchange and when, as far as something is due by it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Marks {
@@ -381,6 +422,8 @@ pub struct Marks {
     pub viewed_at: Option<Timestamp>,
     /// By when the latest incident is assessed, while it is not.
     pub assessment_due_by: Option<Timestamp>,
+    /// When the hub first said that somebody has withdrawn their consent.
+    pub consent_withdrawn_at: Option<Timestamp>,
 }
 
 /// What was decided in an enquiry: what the first outcome sent in it says.
@@ -449,7 +492,12 @@ mod tests {
 
     #[test]
     fn what_is_about_an_answer_needs_one() {
-        for said in [Said::OnwardDisclosure, Said::SubjectAccessConsultation, Said::Supplement] {
+        for said in [
+            Said::Forwarding,
+            Said::OnwardDisclosure,
+            Said::SubjectAccessConsultation,
+            Said::Supplement,
+        ] {
             for state in ExchangeState::ALL {
                 let without = Before { has_result: false, ..before(state) };
                 assert_eq!(without.after(said), Err(Untimely::NotYetAnswered));

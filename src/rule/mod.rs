@@ -15,10 +15,13 @@ use crate::message::MessageId;
 use crate::schema::Violation;
 
 pub(crate) mod acknowledgement;
+pub mod ages;
 pub(crate) mod attachments;
 pub(crate) mod clarification;
+pub(crate) mod consent;
 pub(crate) mod contact;
 pub(crate) mod dispatch;
+pub(crate) mod further;
 pub(crate) mod incident;
 pub mod law;
 pub(crate) mod onward_disclosure;

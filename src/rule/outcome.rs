@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{answers, are_listed, attachments, has_happened};
+use super::{answers, are_listed, attachments, has_begun, has_happened};
 use crate::message::Exchange;
 use crate::schema::Violation;
 
 /// What is wrong with an outcome received `now`, whatever the RFI.
 pub(crate) fn violations(outcome: &Value, now: Timestamp) -> Vec<Violation> {
     let mut found: Vec<_> = has_happened(outcome, "/decidedAt", now).into_iter().collect();
+    found.extend(has_begun(outcome, "/letterToFamily/sentOn", now));
     found.extend(attachments::violations(outcome));
     found
 }

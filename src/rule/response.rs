@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    answers, are_listed, attachments, has_begun, has_happened, is_to_come, items, law,
+    answers, are_listed, attachments, consent, has_begun, has_happened, is_to_come, items, law,
     person_not_in_rfi, text, violation,
 };
 use crate::message::Exchange;
@@ -31,6 +31,7 @@ pub(crate) fn violations_in(response: &Value, exchange: &Exchange) -> Vec<Violat
     found.extend(not_asked(response, exchange));
     found.extend(not_answered(response, exchange));
     found.extend(not_listed(response, "/answers", exchange));
+    found.extend(consent::relied_on(response, exchange));
     found
 }
 
@@ -90,6 +91,14 @@ fn twice(response: &Value) -> Vec<Violation> {
             )
         })
         .collect()
+}
+
+/// Whether it says something of known criminal activity.
+pub(crate) fn is_about_crime(body: &Value) -> bool {
+    items(body, "/answers").any(|(_, answer)| {
+        text(answer, "/category") == Some("criminal-activity")
+            && text(answer, "/status") == Some("provided")
+    })
 }
 
 /// A complete response leaves nothing that was asked unanswered.

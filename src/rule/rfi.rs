@@ -61,7 +61,8 @@ fn due(rfi: &Value, now: Timestamp) -> Option<Violation> {
     is_to_come(rfi, DUE, now)
 }
 
-fn persons(rfi: &Value, now: Timestamp) -> Vec<Violation> {
+/// What is wrong with the persons a body lists.
+pub(super) fn persons(rfi: &Value, now: Timestamp) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut known = BTreeSet::new();
     for (index, person) in items(rfi, "/persons") {

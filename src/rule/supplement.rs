@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::response::{last_seen, not_asked, not_listed};
-use super::{answers, attachments, has_begun, law};
+use super::{answers, attachments, consent, has_begun, law};
 use crate::message::Exchange;
 use crate::schema::Violation;
 
@@ -22,5 +22,6 @@ pub(crate) fn violations_in(supplement: &Value, exchange: &Exchange) -> Vec<Viol
     let mut found: Vec<_> = answers(supplement, exchange.rfi).into_iter().collect();
     found.extend(not_asked(supplement, exchange));
     found.extend(not_listed(supplement, "/answers", exchange));
+    found.extend(consent::relied_on(supplement, exchange));
     found
 }

@@ -63,6 +63,14 @@ impl Valid {
         }
     }
 
+    /// What of an exchange this passes on to another agency, if it does.
+    pub(crate) fn goes_further(&mut self) -> Option<&mut ReplyContent> {
+        match &mut self.content {
+            Content::Reply(reply) if reply.kind.goes_further() => Some(reply),
+            Content::Reply(_) | Content::Rfi(_) | Content::Test(_) => None,
+        }
+    }
+
     /// The RFI, if it is one.
     pub(crate) fn rfi(&self) -> Option<&Value> {
         match &self.content {
@@ -140,11 +148,13 @@ pub(crate) struct ReplyContent {
     pub(crate) said: Said,
     /// The files it names.
     pub(crate) attachments: Vec<Attachment>,
-    /// What the family may be told, when the message says so.
+    /// Its labels: what the family may be told, when the message says so, and that it is about crime.
     pub(crate) handling: Option<String>,
     /// The only roles that may see it, with a space between, when the message says so.
     pub(crate) visible_to: Option<String>,
     pub(crate) in_reply_to: MessageId,
+    /// The agency it goes to, when that is not the exchange's other party.
+    pub(crate) to: Option<AgencyId>,
 }
 
 /// Why a body was not taken.
@@ -177,6 +187,8 @@ pub struct Schemas {
     contract: Contract,
     dispatch: Schema,
     overriding: Schema,
+    referrer_contact: Schema,
+    saved_record: Schema,
     /// By kind, in the order of `Kind::ALL`, which is that of its variants.
     kinds: [Schema; Kind::ALL.len()],
 }
@@ -192,8 +204,10 @@ impl Schemas {
         let contract = Contract::new(contract::SOURCES);
         let dispatch = contract.compile("urn:mash:schema:dispatch:1");
         let overriding = contract.compile("urn:mash:schema:override:1");
+        let referrer_contact = contract.compile("urn:mash:schema:referrer-contact:1");
+        let saved_record = contract.compile("urn:mash:schema:saved-record:1");
         let kinds = Kind::ALL.map(|kind| contract.compile(&kind.schema()));
-        Self { contract, dispatch, overriding, kinds }
+        Self { contract, dispatch, overriding, referrer_contact, saved_record, kinds }
     }
 
     /// Checks a submission; `exchange` is the one it is aimed at, if there is one.
@@ -249,6 +263,21 @@ impl Schemas {
         Ok(body)
     }
 
+    /// Checks what the hub records of its contact with whoever referred the child (R115).
+    pub fn check_referrer_contact(&self, body: &[u8], now: Timestamp) -> Result<Value, Refusal> {
+        let body = self.read(&self.referrer_contact, body)?;
+        refuse(rule::contact::referrer_violations(&body, now))?;
+        Ok(body)
+    }
+
+    /// Checks what a recipient says of where a message is in its own record (R114); says whether it says
+    /// anything of that.
+    pub fn check_saved_record(&self, body: &[u8], now: Timestamp) -> Result<bool, Refusal> {
+        let body = self.read(&self.saved_record, body)?;
+        refuse(rule::contact::saved_violations(&body, now))?;
+        Ok(body.as_object().is_some_and(|said| !said.is_empty()))
+    }
+
     /// The text of a schema file, by its name: `rfi.v1.schema.json`.
     pub fn source(name: &str) -> Option<&'static str> {
         contract::source(name)
@@ -299,10 +328,12 @@ impl Schemas {
         let mut found = violations(kind, &body, now);
         found.extend(match kind {
             Kind::Acknowledgement => rule::acknowledgement::violations_in(&body, &exchange),
-            Kind::Cancellation | Kind::TelephoneContact => {
-                rule::contact::violations_in(&body, &exchange)
-            }
+            Kind::Cancellation => rule::consent::cancellation_in(&body, &exchange),
+            Kind::TelephoneContact => rule::contact::violations_in(&body, &exchange),
             Kind::Clarification => rule::clarification::violations_in(&body, &exchange),
+            Kind::ConsentWithdrawal | Kind::Forwarding | Kind::StepDown => {
+                rule::further::violations_in(&body, &exchange)
+            }
             Kind::Incident => rule::incident::violations_in(&body, &exchange),
             Kind::OnwardDisclosure => rule::onward_disclosure::violations_in(&body, &exchange),
             Kind::Outcome => rule::outcome::violations_in(&body, &exchange),
@@ -319,14 +350,18 @@ impl Schemas {
         let said = said(kind, &body).ok_or_else(unreadable)?;
         let handling = match kind {
             Kind::OnwardDisclosure | Kind::Response | Kind::Supplement | Kind::Transcription => {
-                rule::text(&body, "/onwardDisclosure").map(str::to_owned)
+                rule::text(&body, "/onwardDisclosure").map(|label| labels(label, &body))
             }
             Kind::Acknowledgement
             | Kind::Cancellation
             | Kind::Clarification
+            | Kind::ConsentWithdrawal
+            // Those of what is passed on, which is still to be opened.
+            | Kind::Forwarding
             | Kind::Incident
             | Kind::Outcome
             | Kind::Rfi
+            | Kind::StepDown
             | Kind::SubjectAccessConsultation
             | Kind::SubjectAccessView
             | Kind::TelephoneContact
@@ -340,8 +375,17 @@ impl Schemas {
         let mut roles: Vec<_> = rule::texts(&body, "/visibleTo").map(|(_, role)| role).collect();
         roles.sort_unstable();
         let visible_to = Some(roles.join(" ")).filter(|roles| !roles.is_empty());
-        let reply =
-            ReplyContent { kind, said, attachments, handling, visible_to, in_reply_to, exchange };
+        let to = rule::text(&body, "/to").and_then(|to| AgencyId::parse(to).ok());
+        let reply = ReplyContent {
+            kind,
+            said,
+            attachments,
+            handling,
+            visible_to,
+            in_reply_to,
+            to: to.filter(|_| kind.goes_further()),
+            exchange,
+        };
         Ok((body, reply))
     }
 }
@@ -351,11 +395,14 @@ fn violations(kind: Kind, body: &Value, now: Timestamp) -> Vec<Violation> {
     match kind {
         Kind::Acknowledgement => rule::acknowledgement::violations(body, now),
         Kind::Cancellation | Kind::Clarification => rule::attachments::violations(body),
+        Kind::ConsentWithdrawal => rule::consent::violations(body, now),
+        Kind::Forwarding => rule::further::forwarding_violations(body),
         Kind::Incident => rule::incident::violations(body, now),
         Kind::OnwardDisclosure => rule::onward_disclosure::violations(body, now),
         Kind::Outcome => rule::outcome::violations(body, now),
         Kind::Response | Kind::Transcription => rule::response::violations(body, now),
         Kind::Rfi => rule::rfi::violations(body, now),
+        Kind::StepDown => rule::further::step_down_violations(body, now),
         Kind::SubjectAccessConsultation | Kind::SubjectAccessView => {
             rule::subject_access::violations(body, now)
         }
@@ -425,6 +472,17 @@ fn rfi_content(dispatch: &mut Value) -> Option<RfiContent> {
     })
 }
 
+/// The labels that go with a message outside its payload: what the family may be told, and that it holds what
+/// Article 10 of the UK GDPR is about (R136).
+fn labels(onward_disclosure: &str, body: &Value) -> String {
+    match rule::response::is_about_crime(body) {
+        true => format!("{onward_disclosure} {CRIMINAL_OFFENCE_DATA}"),
+        false => onward_disclosure.to_owned(),
+    }
+}
+
+const CRIMINAL_OFFENCE_DATA: &str = "criminal-offence-data";
+
 fn said(kind: Kind, body: &Value) -> Option<Said> {
     Some(match kind {
         Kind::Acknowledgement => {
@@ -432,6 +490,8 @@ fn said(kind: Kind, body: &Value) -> Option<Said> {
         }
         Kind::Cancellation => Said::Cancellation,
         Kind::Clarification => Said::Clarification,
+        Kind::ConsentWithdrawal => Said::ConsentWithdrawal,
+        Kind::Forwarding => Said::Forwarding,
         Kind::Incident => {
             Said::Incident { assessment_due_by: rule::incident::assessment_due_by(body) }
         }
@@ -442,6 +502,7 @@ fn said(kind: Kind, body: &Value) -> Option<Said> {
         },
         Kind::Response => Said::Response(result(body)?),
         Kind::Rfi | Kind::Test => return None,
+        Kind::StepDown => Said::StepDown,
         Kind::SubjectAccessConsultation => Said::SubjectAccessConsultation,
         Kind::SubjectAccessView => Said::SubjectAccessView,
         Kind::Supplement => Said::Supplement,

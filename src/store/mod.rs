@@ -64,6 +64,12 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Exchange>, StoreError>;
 
+    /// When whoever referred the child of this enquiry was told what came of it.
+    async fn referrer_told_at(&self, id: &EnquiryId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Where a message is in its recipient's own record, sealed, if that said so.
+    async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// The latest `limit` entries about an exchange, oldest first.
     async fn timeline(&self, id: &ExchangeId, limit: usize)
     -> Result<Vec<StoredEntry>, StoreError>;
@@ -688,12 +694,26 @@ pub enum Effect {
         /// Why, as RFC 5280 names it.
         reason: String,
     },
-    /// The recipient has the message in its own record: collected or delivered becomes saved.
-    Save(MessageId),
+    /// The recipient has the message in its own record: collected or delivered becomes saved. Refused
+    /// when it says where, and has said so before.
+    Save {
+        /// The message.
+        message: MessageId,
+        /// Where, if it says so: an age file to the enquiry's key.
+        record: Option<Vec<u8>>,
+    },
     /// A push attempt ended; ends the lease. Refused when the lease is no longer held.
     Settle(Claim, DeliveryState),
     /// A file that no message names is destroyed. Refused when one does.
     SweepAttachment(AttachmentId),
+    /// Whoever referred the child was told, then; the first time counts. Refused when there is no such
+    /// enquiry.
+    TellReferrer {
+        /// The enquiry.
+        enquiry: EnquiryId,
+        /// When they were told.
+        at: Timestamp,
+    },
 }
 
 /// What became of a change.
@@ -951,6 +971,8 @@ pub struct MessageRows {
     pub destroyed: Option<u64>,
     /// The entry that its enquiry says put a legal hold on it.
     pub held: Option<u64>,
+    /// SHA-256 of what its recipient said of its own record, as that is stored.
+    pub saved_record_sha256: Option<[u8; 32]>,
     /// Its exchange.
     pub exchange: ExchangeRow,
 }
@@ -968,6 +990,8 @@ pub struct ExchangeRow {
     pub state: ExchangeState,
     /// What was said in it and when.
     pub marks: Marks,
+    /// When whoever referred the child was told, as its enquiry's row has it.
+    pub referrer_told_at: Option<Timestamp>,
 }
 
 /// What can be wrong with the rows that belong to a message.

@@ -150,7 +150,7 @@ def routes(document, source):
     api = (source / "http" / "api.rs").read_text("utf-8")
     kinds = re.findall(r'=> Some\("([a-z-]+s)"\)', (source / "message.rs").read_text("utf-8"))
     wanted = set()
-    route = r'\.route\("([^"]+)", may\([^()]+(?:\([^()]+\))?, (\w+)\('
+    route = r'\.route\(\s*"([^"]+)",\s*may\([^()]+(?:\([^()]+\))?, (\w+)\('
     said = r'"([^"]+)"\.replace\("\{kind\}".+?may\([^()]+\([^()]+\), (\w+)\('
     for path, method in re.findall(route, api) + re.findall(said, api, re.DOTALL):
         each = [path.replace("{kind}", kind) for kind in kinds] if "{kind}" in path else [path]

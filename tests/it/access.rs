@@ -20,7 +20,7 @@ fn action(operation: &str) -> Action {
         | "respond"
         | "supplement" => Action::Answer,
         "clarify" | "reportIncident" => Action::Clarify,
-        "collectAttachment" | "collectMessage" | "saveMessage" => Action::Collect,
+        "collectAttachment" | "collectMessage" | "getSaved" | "saveMessage" => Action::Collect,
         "consultOnSubjectAccess" => Action::Consult,
         "cosign" | "getCheckpoint" | "getLogKey" | "getProof" | "listEntries" => Action::ReadLog,
         "getEnquiry" | "listEnquiries" => Action::ReadBoard,
@@ -29,8 +29,11 @@ fn action(operation: &str) -> Action {
         "getNonDelivery" | "getReceipt" | "listMessages" => Action::ReadReceipts,
         "listInbox" => Action::ReadInbox,
         "recordOverride" => Action::Override,
-        "sendOutcome" => Action::SendOutcome,
-        "cancel" | "recordTelephoneContact" | "sendRfi" | "transcribe" => Action::SendRfi,
+        "recordReferrerContact" => Action::TellReferrer,
+        "forwardAnswer" | "sendOutcome" | "stepDown" => Action::SendOutcome,
+        "cancel" | "recordTelephoneContact" | "sendRfi" | "transcribe" | "withdrawConsent" => {
+            Action::SendRfi
+        }
         "uploadAttachment" => Action::Attach,
         "whoami" => Action::WhoAmI,
         other => panic!("{other} is in no row of this table: who may do it?"),
@@ -59,6 +62,9 @@ fn those_who_may(action: Action) -> &'static str {
         }
         Action::Consult | Action::SendOutcome | Action::SendRfi => {
             "the MASH health representative or the MASH Team Manager"
+        }
+        Action::TellReferrer => {
+            "the MASH health representative, the social worker or the MASH Team Manager"
         }
         Action::ReadContract | Action::ReadLog | Action::Renew | Action::WhoAmI => "everybody",
     }

@@ -53,6 +53,7 @@ mod shares;
 mod start;
 mod store;
 mod table;
+mod told;
 mod witness;
 mod write_points;
 mod year;

@@ -239,8 +239,7 @@ async fn what_is_due_is_seen_on_the_right_working_day() {
     running.submit(SURGERY, &key(), target(Kind::Response), &reply, late).await.ok().unwrap();
     let backstop = work.days_after(late, 10);
     assert_eq!(due(late).await, [("outcome", backstop, "running")]);
-    let mut outcome = case::outcome();
-    outcome["outcome"] = json!("no-further-action-threshold-not-met");
+    let outcome = case::outcome_of("no-further-action-threshold-not-met");
     let decided: Timestamp = outcome["decidedAt"].as_str().unwrap().parse().unwrap();
     let outcome = outcome.to_string();
     running.submit(HUB, &key(), target(Kind::Outcome), &outcome, late).await.ok().unwrap();

@@ -19,7 +19,7 @@ use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant, HoldReason}
 use mash_gateway::audit::receipt::verify_answer;
 use mash_gateway::exchange::attachments::{NewFile, Uploaded};
 use mash_gateway::message::{
-    AttachmentId, EnquiryId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now,
+    AttachmentId, EnquiryId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now, rfc3339,
 };
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
@@ -42,7 +42,7 @@ const KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 fn ground() -> (TestGateway, Endpoint) {
     let mut endpoint = Endpoint::reserve();
     let special = [(HUB, MAY_ATTACH), (POLICE, &endpoint.lines(false))];
-    let gateway = TestGateway::made(&case::partners(&special));
+    let gateway = TestGateway::made(&(case::partners(&special) + &case::followers()));
     endpoint.introduce(&gateway.home());
     endpoint.start(&gateway.home());
     (gateway, endpoint)
@@ -92,8 +92,11 @@ impl Case {
         match self.point {
             WritePoint::AcceptCancellation => Kind::Cancellation,
             WritePoint::AcceptClarification => Kind::Clarification,
+            WritePoint::AcceptConsentWithdrawal => Kind::ConsentWithdrawal,
+            WritePoint::AcceptForwarding => Kind::Forwarding,
             WritePoint::AcceptIncident => Kind::Incident,
             WritePoint::AcceptOnwardDisclosure => Kind::OnwardDisclosure,
+            WritePoint::AcceptStepDown => Kind::StepDown,
             WritePoint::AcceptSubjectAccessConsultation => Kind::SubjectAccessConsultation,
             WritePoint::AcceptSubjectAccessView => Kind::SubjectAccessView,
             WritePoint::AcceptSupplement => Kind::Supplement,
@@ -144,6 +147,7 @@ impl Case {
             WritePoint::SweepAttachment => {
                 self.attachment = Some(self.upload(running, self.at).await.unwrap().id);
             }
+            WritePoint::TellReferrer => self.ask_one(running, TRUST).await,
             WritePoint::AcceptTest => self.body = test(),
             WritePoint::AcceptTestReply => {
                 let target = Target::Test(TRUST.parse().unwrap());
@@ -162,6 +166,7 @@ impl Case {
             }
             WritePoint::AcceptCancellation
             | WritePoint::AcceptClarification
+            | WritePoint::AcceptConsentWithdrawal
             | WritePoint::AcceptIncident
             | WritePoint::AcceptTelephoneContact
             | WritePoint::AcceptTranscription => {
@@ -183,6 +188,31 @@ impl Case {
                     running.submit(HUB, &key, target(asks), &asked, self.at).await.ok().unwrap();
                 }
                 self.body = case::said(self.kind(), &self.message()).to_string();
+            }
+            WritePoint::AcceptForwarding | WritePoint::AcceptStepDown => {
+                self.ask_one(running, TRUST).await;
+                let target = |kind| Target::Exchange(self.exchange.unwrap(), kind);
+                let response = case::response(&self.message()).to_string();
+                let answer = running
+                    .submit(TRUST, KEY, target(Kind::Response), &response, self.at)
+                    .await
+                    .ok()
+                    .unwrap();
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                let (outcome, body) = match self.point {
+                    WritePoint::AcceptStepDown => {
+                        ("early-help", case::said(Kind::StepDown, &self.message()))
+                    }
+                    _ => (
+                        "social-care-assessment",
+                        case::forwarding(&self.message(), answer["message"].as_str().unwrap()),
+                    ),
+                };
+                let (key, outcome) =
+                    (KEY.replace("8057", "8157"), case::outcome_of(outcome).to_string());
+                let told = running.submit(HUB, &key, target(Kind::Outcome), &outcome, self.at);
+                told.await.ok().unwrap();
+                self.body = body.to_string();
             }
             WritePoint::AcceptOutcome => {
                 self.ask_one(running, TRUST).await;
@@ -247,6 +277,9 @@ impl Case {
             | WritePoint::AcceptSubjectAccessView
             | WritePoint::AcceptSupplement => (TRUST, reply(self.kind())),
             WritePoint::AcceptCancellation
+            | WritePoint::AcceptConsentWithdrawal
+            | WritePoint::AcceptForwarding
+            | WritePoint::AcceptStepDown
             | WritePoint::AcceptSubjectAccessConsultation
             | WritePoint::AcceptTelephoneContact
             | WritePoint::AcceptTranscription => (HUB, reply(self.kind())),
@@ -376,16 +409,37 @@ impl Case {
                 let recorded = gateway.record_override(&hub, manager, None, decided.as_bytes(), at);
                 recorded.await.map(|_| ()).map_err(|problem| problem.detail)
             }
+            WritePoint::TellReferrer => {
+                let exchange = running.store().exchange(&self.exchange.unwrap()).await.unwrap();
+                let told = json!({
+                    "channel": "letter", "toldAt": rfc3339(self.at),
+                    "toldBy": { "name": "Imogen Fablewright", "jobTitle": "Manager" },
+                });
+                let (hub, told) = (HUB.parse().unwrap(), told.to_string());
+                let (gateway, enquiry) = (&running.gateway, exchange.enquiry);
+                let recorded =
+                    gateway.tell_referrer(&hub, None, None, &enquiry, told.as_bytes(), at);
+                recorded.await.map(|_| ()).map_err(|problem| problem.detail)
+            }
             WritePoint::Save => {
                 let (id, trust) = (self.message.unwrap(), TRUST.parse().unwrap());
-                let saved = running.gateway.save(&trust, None, None, &id, at).await;
+                let record = json!({
+                    "savedBy": { "name": "Tobiah Larkmoor", "jobTitle": "Safeguarding Lead" },
+                    "savedAt": rfc3339(self.at), "recordRef": "invented-7",
+                });
+                let record = record.to_string();
+                let said = Some(record.as_bytes());
+                let saved = running.gateway.save(&trust, None, None, &id, said, at).await;
                 saved.map(|_| ()).map_err(|problem| problem.detail)
             }
             WritePoint::AcceptAcknowledgement
             | WritePoint::AcceptCancellation
             | WritePoint::AcceptClarification
+            | WritePoint::AcceptConsentWithdrawal
+            | WritePoint::AcceptForwarding
             | WritePoint::AcceptIncident
             | WritePoint::AcceptOnwardDisclosure
+            | WritePoint::AcceptStepDown
             | WritePoint::AcceptOutcome
             | WritePoint::AcceptResponse
             | WritePoint::AcceptRfi
@@ -618,8 +672,9 @@ impl Effects {
             if envelope.kind.opens_exchange() {
                 let exchange = store.exchange(&envelope.exchange).await.unwrap();
                 let outcome = exchange.marks.outcome_at.is_some();
+                let told = store.referrer_told_at(&exchange.enquiry).await.unwrap().is_some();
                 rows.push(format!(
-                    "exchange: {} {:?} {:?} {outcome}",
+                    "exchange: {} {:?} {:?} {outcome} {told}",
                     exchange.agency, exchange.state, exchange.result
                 ));
                 if !references.insert(envelope.reference.clone()) {
@@ -664,7 +719,8 @@ fn again(point: WritePoint) -> Again {
         | WritePoint::BarAgency
         | WritePoint::Collect
         | WritePoint::CollectAttachment
-        | WritePoint::RevokeCertificate => Again::Entry,
+        | WritePoint::RevokeCertificate
+        | WritePoint::TellReferrer => Again::Entry,
         WritePoint::IssueCertificate
         | WritePoint::Log
         | WritePoint::MakeToken

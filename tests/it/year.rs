@@ -277,7 +277,7 @@ impl Year {
                 for message in waiting {
                     let (gateway, id) = (&self.told.gateway, message.envelope.id);
                     gateway.collect(&reader, None, None, &id, at).await.ok().unwrap();
-                    gateway.save(&reader, None, None, &id, at).await.ok().unwrap();
+                    gateway.save(&reader, None, None, &id, None, at).await.ok().unwrap();
                 }
             }
         }

@@ -35,6 +35,7 @@ SAID = {
     "acknowledgement": "/v1/exchanges/{id}/acknowledgements",
     "cancellation": "/v1/exchanges/{id}/cancellations",
     "clarification": "/v1/exchanges/{id}/clarifications",
+    "consent-withdrawal": "/v1/exchanges/{id}/consent-withdrawals",
     "dispatch": "/v1/rfis",
     "incident": "/v1/exchanges/{id}/incidents",
     "onward-disclosure": "/v1/exchanges/{id}/onward-disclosures",
@@ -49,8 +50,8 @@ SAID = {
 }
 # As the log has them.
 KINDS = {"rfi" if kind == "dispatch" else kind for kind in SAID}
-# What ends an exchange for others: it has some to itself.
-ENDING = ("cancellation", "transcription")
+# What ends an exchange for others, or the consent in it: it has some to itself.
+ENDING = ("cancellation", "consent-withdrawal", "transcription")
 RESERVED = 8
 # From so many cases on all of what schemathesis can do is done, and otherwise by chance.
 WHOLE = 5_000

@@ -268,6 +268,11 @@ pub(super) fn outcome(now: Timestamp) -> Value {
             "jobTitle": "MASH Team Manager",
             "role": "mash-team-manager",
         },
+        "representative": {
+            "name": "Oswin Quillfeather",
+            "jobTitle": "MASH Health Representative",
+            "role": "mash-health-representative",
+        },
         "textForRecord": "A social worker will see Wrenna at school tomorrow morning and decide \
                           whether an assessment under section 47 follows.",
     })

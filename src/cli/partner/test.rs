@@ -106,7 +106,7 @@ impl Test {
                     .await
                     .map_err(|problem| refused(&problem))?;
                 gateway
-                    .save(&hub, None, None, &reply, at)
+                    .save(&hub, None, None, &reply, None, at)
                     .await
                     .map_err(|problem| refused(&problem))?;
                 Facts { is_right, ..waited }

@@ -484,7 +484,7 @@ impl Batch<'_> {
                 }
                 false
             }
-            Effect::Save(message) => match self.save(&message)? {
+            Effect::Save { message, record } => match self.save(&message, record.as_deref())? {
                 Ok(()) => false,
                 Err(refused) => return Ok(Verdict::Known(refused)),
             },
@@ -497,6 +497,20 @@ impl Batch<'_> {
             Effect::SweepAttachment(attachment) => {
                 if !attachments::sweep(self.connection, &attachment)? {
                     return Ok(Verdict::Known(Applied::OtherState));
+                }
+                false
+            }
+            Effect::TellReferrer { enquiry, at } => {
+                let told = self
+                    .connection
+                    .prepare_cached(
+                        "/* referrer */ UPDATE enquiries
+                         SET referrer_told_ms = min(coalesce(referrer_told_ms, ?2), ?2)
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![enquiry, at.as_millisecond()])?;
+                if told == 0 {
+                    return Ok(Verdict::Known(Applied::NotFound));
                 }
                 false
             }
@@ -628,7 +642,13 @@ impl Batch<'_> {
             Said::SubjectAccessView => marks.viewed_at = at,
             Said::TelephoneContact { made_at } => marks.telephoned_at = Some(made_at),
             Said::Transcription(said) => (result, marks.transcribed_at) = (Some(said), at),
-            Said::Clarification | Said::OnwardDisclosure | Said::Supplement | Said::TestReply => {}
+            Said::ConsentWithdrawal => marks.consent_withdrawn_at = at,
+            Said::Clarification
+            | Said::Forwarding
+            | Said::OnwardDisclosure
+            | Said::StepDown
+            | Said::Supplement
+            | Said::TestReply => {}
         }
         self.connection
             .prepare_cached(
@@ -640,7 +660,8 @@ impl Batch<'_> {
                  decided_ms = coalesce(?10, decided_ms), outcome_ms = coalesce(?11, outcome_ms),
                  cancelled_ms = coalesce(?12, cancelled_ms),
                  consulted_ms = coalesce(?13, consulted_ms), viewed_ms = coalesce(?14, viewed_ms),
-                 assessment_due_ms = iif(?15, ?16, assessment_due_ms)
+                 assessment_due_ms = iif(?15, ?16, assessment_due_ms),
+                 consent_withdrawn_ms = coalesce(consent_withdrawn_ms, ?17)
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -660,6 +681,7 @@ impl Batch<'_> {
                 row::ms(marks.viewed_at),
                 is_incident,
                 row::ms(marks.assessment_due_by),
+                row::ms(marks.consent_withdrawn_at),
             ])?;
         Ok(())
     }
@@ -692,16 +714,31 @@ impl Batch<'_> {
         Ok(Ok(stored.kind.opens_exchange()))
     }
 
-    fn save(&self, message: &MessageId) -> Result<Result<(), Applied>, StoreError> {
+    fn save(
+        &self,
+        message: &MessageId,
+        record: Option<&[u8]>,
+    ) -> Result<Result<(), Applied>, StoreError> {
         let Some(stored) = self.delivery(message)? else { return Ok(Err(Applied::NotFound)) };
-        match stored.state.as_str() {
-            "collected" | "delivered" => {
-                self.set_delivery(&stored, &DeliveryState::Saved)?;
-                Ok(Ok(()))
-            }
-            "saved" => Ok(Ok(())),
-            _ => Ok(Err(Applied::NotCollected)),
+        if !matches!(stored.state.as_str(), "collected" | "delivered" | "saved") {
+            return Ok(Err(Applied::NotCollected));
         }
+        if let Some(ciphertext) = record {
+            let kept = self
+                .connection
+                .prepare_cached(
+                    "/* saved */ INSERT INTO saved_records (entry, ciphertext) VALUES (?1, ?2)
+                     ON CONFLICT (entry) DO NOTHING",
+                )?
+                .execute(params![integer(stored.entry), ciphertext])?;
+            if kept == 0 {
+                return Ok(Err(Applied::OtherState));
+            }
+        }
+        if stored.state != "saved" {
+            self.set_delivery(&stored, &DeliveryState::Saved)?;
+        }
+        Ok(Ok(()))
     }
 
     /// Whether an RFI thereby reached its agency.

@@ -311,6 +311,16 @@ impl Store for Sqlite {
         self.read(move |connection| read::exchanges_opened(connection, period, after, limit)).await
     }
 
+    async fn referrer_told_at(&self, id: &EnquiryId) -> Result<Option<Timestamp>, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::referrer_told_at(connection, &id)).await
+    }
+
+    async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        let id = *id;
+        self.read(move |connection| read::saved_record(connection, &id)).await
+    }
+
     async fn timeline(
         &self,
         id: &ExchangeId,

@@ -161,6 +161,24 @@ pub(super) fn answered_test(
     Ok(found.into_iter().next())
 }
 
+pub(super) fn referrer_told_at(
+    connection: &Connection,
+    id: &EnquiryId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "/* referrer */ SELECT referrer_told_ms FROM enquiries
+         WHERE id = ?1 AND referrer_told_ms IS NOT NULL";
+    Ok(all(connection, sql, [id], |row| row::time(row, 0))?.pop())
+}
+
+pub(super) fn saved_record(
+    connection: &Connection,
+    id: &MessageId,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "/* saved */ SELECT s.ciphertext FROM saved_records AS s
+         JOIN messages AS m ON m.entry = s.entry WHERE m.id = ?1";
+    Ok(all(connection, sql, [id], |row| row.get(0))?.pop())
+}
+
 pub(super) fn enquiry(
     connection: &Connection,
     id: &EnquiryId,
@@ -580,9 +598,11 @@ pub(super) fn message_digests(
              x.result IS NOT NULL, x.sealing_recipient, x.state, d.recipient, d.state, d.told,
              d.exchange, d.needs_attention, x.answered_ms, x.will_reply_by_ms, x.transcribed_ms,
              x.telephoned_ms, x.outcome, x.decided_ms, x.outcome_ms, x.cancelled_ms, x.consulted_ms,
-             x.viewed_ms, x.assessment_due_ms, e.destroyed, e.held
+             x.viewed_ms, x.assessment_due_ms, x.consent_withdrawn_ms, e.destroyed, e.held,
+             e.referrer_told_ms, s.ciphertext
              FROM messages AS m
              LEFT JOIN payloads AS p ON p.entry = m.entry
+             LEFT JOIN saved_records AS s ON s.entry = m.entry
              LEFT JOIN enquiries AS e ON e.id = m.enquiry
              LEFT JOIN exchanges AS x ON x.id = m.exchange
              LEFT JOIN deliveries AS d ON d.entry = m.entry

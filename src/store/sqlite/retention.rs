@@ -122,6 +122,9 @@ pub(super) fn destroy(
         connection
             .prepare_cached("/* destroy */ DELETE FROM payloads WHERE entry = ?1")?
             .execute([message.entry])?;
+        connection
+            .prepare_cached("/* destroy */ DELETE FROM saved_records WHERE entry = ?1")?
+            .execute([message.entry])?;
         destroy_files(connection, message.entry)?;
         if DeliveryState::waits(&message.state) {
             connection

@@ -10,7 +10,7 @@ use crate::audit::tree::Hash;
 use crate::message::{
     AgencyId, AttachmentId, Decision, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState,
     Kind, Marks, MediaType, MessageId, OutcomeCode, Priority, Reference, ResponseResult,
-    Undelivered,
+    Undelivered, sha256,
 };
 use crate::store::{
     Backlog, CertificateDoing, CertificateRecord, DeadLetter, DeliveryState, EnrolmentToken,
@@ -41,7 +41,7 @@ macro_rules! exchange_columns {
          EXISTS (SELECT 1 FROM deliveries AS d WHERE d.exchange = exchanges.id \
           AND d.needs_attention = 1 AND d.state NOT IN ('saved', 'destroyed')), \
          answered_ms, will_reply_by_ms, transcribed_ms, telephoned_ms, outcome, decided_ms, \
-         outcome_ms, cancelled_ms, consulted_ms, viewed_ms, assessment_due_ms, \
+         outcome_ms, cancelled_ms, consulted_ms, viewed_ms, assessment_due_ms, consent_withdrawn_ms, \
          (SELECT x.outcome FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry \
           AND x.decided_ms IS NOT NULL ORDER BY x.decided_ms, x.entry LIMIT 1), \
          (SELECT min(x.decided_ms) FROM exchanges AS x WHERE x.enquiry = exchanges.enquiry), \
@@ -236,8 +236,8 @@ pub(super) fn exchange(row: &Row<'_>) -> Result<Exchange> {
         undelivered: undelivered(row, 14)?,
         needs_attention: row.get(15)?,
         marks: marks(row, 16)?,
-        decision: decision(row, 27)?,
-        destroyed_at: logged_time(row, 30)?,
+        decision: decision(row, 28)?,
+        destroyed_at: logged_time(row, 31)?,
     })
 }
 
@@ -269,6 +269,7 @@ fn marks(row: &Row<'_>, first: usize) -> Result<Marks> {
         consulted_at: at(8)?,
         viewed_at: at(9)?,
         assessment_due_by: at(10)?,
+        consent_withdrawn_at: at(11)?,
     })
 }
 
@@ -308,10 +309,7 @@ pub(super) fn head(row: &Row<'_>) -> Result<Head> {
 /// exchange`.
 pub(super) fn message_digest(row: &Row<'_>) -> Result<MessageDigest> {
     let (entry, envelope) = envelope(row)?;
-    let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(|ciphertext| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, ciphertext);
-        digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
-    });
+    let ciphertext_sha256 = row.get_ref(ENVELOPE_COLUMNS)?.as_blob_or_null()?.map(sha256);
     let rows = match message_rows(row, &envelope)? {
         Ok(rows) if rows.destroyed.is_none() && ciphertext_sha256.is_none() => {
             Err(RowFault::PayloadMissing)
@@ -330,7 +328,7 @@ fn message_rows(
     envelope: &Envelope,
 ) -> Result<std::result::Result<MessageRows, RowFault>> {
     let at = |after: usize| ENVELOPE_COLUMNS + after;
-    let destroyed = optional_unsigned(row, at(25))?;
+    let destroyed = optional_unsigned(row, at(26))?;
     match (row.get(at(1))?, destroyed) {
         (false, None) => return Ok(Err(RowFault::EnquiryMissing)),
         (true, Some(_)) => return Ok(Err(RowFault::NotDestroyed)),
@@ -341,6 +339,8 @@ fn message_rows(
     let ours = (&envelope.sender, &envelope.recipient);
     match &parties {
         None => return Ok(Err(RowFault::ExchangeMissing)),
+        // The hub may say something in it to another agency.
+        Some((hub, _)) if envelope.kind.goes_further() && envelope.sender == *hub => {}
         Some((hub, agency)) if ours != (hub, agency) && ours != (agency, hub) => {
             return Ok(Err(RowFault::ExchangeParties));
         }
@@ -360,6 +360,7 @@ fn message_rows(
         sealing_recipient: row.get(at(7))?,
         state: row.get(at(8))?,
         marks: marks(row, at(14))?,
+        referrer_told_at: optional_time(row, at(28))?,
     };
     Ok(Ok(MessageRows {
         delivery: row.get(at(10))?,
@@ -367,7 +368,8 @@ fn message_rows(
         needs_attention: row.get(at(13))?,
         enquiry_recipient: row.get(at(2))?,
         destroyed,
-        held: optional_unsigned(row, at(26))?,
+        held: optional_unsigned(row, at(27))?,
+        saved_record_sha256: row.get_ref(at(29))?.as_blob_or_null()?.map(sha256),
         exchange,
     }))
 }

@@ -515,9 +515,11 @@ impl World {
         id: &MessageId,
     ) -> Option<Result<(u64, Timestamp), &'static str>> {
         let reader = reader.parse().unwrap();
-        let saving = self.running().gateway.save(&reader, None, None, id, self.at);
+        let saving = self.running().gateway.save(&reader, None, None, id, None, self.at);
         let saved = self.answer(saving).await?;
-        Some(saved.map_err(|problem| problem.kind.facts().code))
+        Some(
+            saved.map(|saved| (saved.entry, saved.at)).map_err(|problem| problem.kind.facts().code),
+        )
     }
 
     // --- what is done unasked, and by operators ---------------------------------------------------
@@ -693,7 +695,7 @@ impl World {
             let exchange: ExchangeId = message.exchange;
             let codes = [
                 gateway.collect(&reader, None, None, id, self.at).await.err(),
-                gateway.save(&reader, None, None, id, self.at).await.err(),
+                gateway.save(&reader, None, None, id, None, self.at).await.err(),
                 gateway.receipt(&reader, id).await.err(),
                 gateway.non_delivery(&reader, id).await.err(),
                 gateway.exchange_of(&reader, id).await.err(),

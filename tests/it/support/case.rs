@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use mash_gateway::message::Kind;
 use serde_json::{Value, json};
 
-use super::{CLOSED, HUB, POLICE, SURGERY, SUSPENDED, TRUST};
+use super::{CLOSED, EARLY_HELP, HUB, POLICE, SOCIAL_CARE, SURGERY, SUSPENDED, TRUST};
 
 /// A directory in which these agencies have these lines instead of a mailbox.
 pub(crate) fn partners(special: &[(&str, &str)]) -> String {
@@ -40,6 +40,22 @@ pub(crate) fn partners(special: &[(&str, &str)]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Those who go on with a family, as lines of a directory.
+pub(crate) fn followers() -> String {
+    let officers = "telephone = \"01632 960200\"\n\
+        contact_officer = { name = \"C. Officer\", telephone = \"01632 960201\" }\n\
+        deputy = { name = \"D. Deputy\", telephone = \"01632 960202\" }\n\
+        endpoints = [{ kind = \"mailbox\" }]\n";
+    [(EARLY_HELP, "early-help"), (SOCIAL_CARE, "childrens-social-care")]
+        .map(|(id, kind)| {
+            format!(
+                "[[agency]]\nid = \"{id}\"\nname = \"Test {id}\"\nkind = \"{kind}\"\n\
+                 status = \"active\"\nstatutory_basis = \"invented\"\n{officers}\n"
+            )
+        })
+        .concat()
 }
 
 /// An RFI to these agencies, asking each everything.
@@ -188,6 +204,10 @@ pub(crate) fn said(kind: Kind, rfi: &str) -> Value {
             "whatHappened": "The answer was put into an envelope with another family's letter.",
             "reportedTo": ["security-or-data-protection"],
         }),
+        Kind::ConsentWithdrawal => json!({
+            "inReplyTo": rfi, "whose": "parent-or-guardian", "withdrawnAt": hours(0),
+            "recordedBy": hub, "whatFollows": "answer-on-another-basis",
+        }),
         Kind::OnwardDisclosure => json!({
             "inReplyTo": rfi, "onwardDisclosure": "family-may-be-told-part",
             "answers": [{
@@ -197,6 +217,12 @@ pub(crate) fn said(kind: Kind, rfi: &str) -> Value {
         }),
         Kind::Outcome => outcome(),
         Kind::Response => response(rfi),
+        Kind::StepDown => json!({
+            "inReplyTo": rfi, "to": EARLY_HELP, "notifiedBy": hub,
+            "concerns": "She sleeps in the greenhouse when it is loud at home.",
+            "persons": self::rfi()["persons"], "familyTold": { "answer": "yes" },
+            "letterToFamily": { "state": "to-follow" },
+        }),
         Kind::SubjectAccessConsultation => json!({
             "inReplyTo": rfi, "consultedBy": hub, "receivedAt": hours(-1), "replyBy": hours(100),
             "aboutPersonIds": ["p1"],
@@ -219,7 +245,9 @@ pub(crate) fn said(kind: Kind, rfi: &str) -> Value {
                 json!({ "takenBy": hub, "takenAt": hours(0), "readBack": true });
             answer
         }
-        Kind::Rfi | Kind::Test | Kind::TestReply => panic!("{kind:?} is said otherwise"),
+        Kind::Forwarding | Kind::Rfi | Kind::Test | Kind::TestReply => {
+            panic!("{kind:?} is said otherwise")
+        }
     }
 }
 
@@ -231,11 +259,32 @@ pub(crate) fn acknowledgement(rfi: &str) -> Value {
 
 /// What the hub decided.
 pub(crate) fn outcome() -> Value {
-    json!({
-        "outcome": "early-help",
+    outcome_of("early-help")
+}
+
+/// The same, with this outcome.
+pub(crate) fn outcome_of(outcome: &str) -> Value {
+    let mut decided = json!({
+        "outcome": outcome,
         "decidedAt": hours(0),
         "decidedBy": { "name": "Imogen Fablewright", "jobTitle": "Manager" },
+        "representative": { "name": "Oswin Quillfeather", "jobTitle": "Health Representative" },
         "textForRecord": "The family is offered early help from the children's centre.",
+    });
+    if outcome == "early-help" {
+        decided["familyTold"] = json!({ "answer": "yes" });
+        decided["letterToFamily"] = json!({ "state": "to-follow" });
+        decided["nextAgency"] = json!("Early Help, Exampleton Council");
+    }
+    decided
+}
+
+/// An answer, passed on to whoever assesses the child.
+pub(crate) fn forwarding(rfi: &str, answer: &str) -> Value {
+    json!({
+        "inReplyTo": rfi, "message": answer, "to": SOCIAL_CARE,
+        "forwardedBy": { "name": "Oswin Quillfeather", "jobTitle": "Health Representative" },
+        "why": "Whoever assesses her needs what the school saw.",
     })
 }
 

@@ -40,10 +40,15 @@ macro_rules! write_points {
 }
 
 write_points! {
-    AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptIncident, AcceptOnwardDisclosure,
-    AcceptOutcome, AcceptResponse, AcceptRfi, AcceptSubjectAccessConsultation,
-    AcceptSubjectAccessView, AcceptSupplement, AcceptTelephoneContact, AcceptTest, AcceptTestReply,
-    AcceptTranscription, AddPart, AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded, Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe, RecordOverride, ReleaseEnquiry, RenewCertificate, Retry, RevokeCertificate, Save, Settle, SweepAttachment,
+    AcceptAcknowledgement, AcceptCancellation, AcceptClarification, AcceptConsentWithdrawal,
+    AcceptForwarding, AcceptIncident, AcceptOnwardDisclosure, AcceptOutcome, AcceptResponse, AcceptRfi,
+    AcceptStepDown, AcceptSubjectAccessConsultation, AcceptSubjectAccessView, AcceptSupplement,
+    AcceptTelephoneContact, AcceptTest, AcceptTestReply, AcceptTranscription, AddPart,
+    AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded,
+    Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardUpload, DiscardUploadsBefore, Enrol,
+    GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteUses, Probe,
+    RecordOverride, ReleaseEnquiry, RenewCertificate, Retry, RevokeCertificate, Save, Settle,
+    SweepAttachment, TellReferrer,
 }
 
 impl WritePoint {
@@ -74,10 +79,13 @@ impl WritePoint {
                 Step::Say(Said::Acknowledgement { .. }) => Self::AcceptAcknowledgement,
                 Step::Say(Said::Cancellation) => Self::AcceptCancellation,
                 Step::Say(Said::Clarification) => Self::AcceptClarification,
+                Step::Say(Said::ConsentWithdrawal) => Self::AcceptConsentWithdrawal,
+                Step::Say(Said::Forwarding) => Self::AcceptForwarding,
                 Step::Say(Said::Incident { .. }) => Self::AcceptIncident,
                 Step::Say(Said::OnwardDisclosure) => Self::AcceptOnwardDisclosure,
                 Step::Say(Said::Outcome { .. }) => Self::AcceptOutcome,
                 Step::Say(Said::Response(_)) => Self::AcceptResponse,
+                Step::Say(Said::StepDown) => Self::AcceptStepDown,
                 Step::Say(Said::SubjectAccessConsultation) => Self::AcceptSubjectAccessConsultation,
                 Step::Say(Said::SubjectAccessView) => Self::AcceptSubjectAccessView,
                 Step::Say(Said::Supplement) => Self::AcceptSupplement,
@@ -104,9 +112,10 @@ impl WritePoint {
                 Effect::RenewCertificate { .. } => Self::RenewCertificate,
                 Effect::Retry { .. } => Self::Retry,
                 Effect::RevokeCertificate { .. } => Self::RevokeCertificate,
-                Effect::Save(_) => Self::Save,
+                Effect::Save { .. } => Self::Save,
                 Effect::Settle(..) => Self::Settle,
                 Effect::SweepAttachment(_) => Self::SweepAttachment,
+                Effect::TellReferrer { .. } => Self::TellReferrer,
             },
         }
     }
@@ -367,7 +376,7 @@ impl Store for FaultyStore {
         } else if let Some(store) = self.durable(fault) {
             let applied = store.append(changes, key).await?;
             *self.plan.kept.lock().unwrap() = applied.iter().find_map(|applied| match applied {
-                Applied::Accepted(logged) => Some(receipt::answer(logged)),
+                Applied::Accepted(logged) => Some(receipt::answer(logged, None)),
                 _ => None,
             });
         }
@@ -549,6 +558,14 @@ impl Store for FaultyStore {
 
     async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError> {
         self.inner.enquiry(id).await
+    }
+
+    async fn referrer_told_at(&self, id: &EnquiryId) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.referrer_told_at(id).await
+    }
+
+    async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.saved_record(id).await
     }
 
     async fn timeline(

@@ -33,6 +33,8 @@ pub(crate) const HUB: &str = "test-mash";
 pub(crate) const POLICE: &str = "test-police";
 pub(crate) const TRUST: &str = "test-trust";
 pub(crate) const SURGERY: &str = "test-surgery";
+pub(crate) const EARLY_HELP: &str = "test-early-help";
+pub(crate) const SOCIAL_CARE: &str = "test-social-care";
 pub(crate) const CLOSED: &str = "test-closed";
 pub(crate) const SUSPENDED: &str = "test-suspended";
 
