@@ -8,7 +8,7 @@ pub mod working_time;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::Serialize;
 
-use crate::message::{Exchange, ExchangeState, OutcomeCode, Party};
+use crate::message::{Exchange, ExchangeState, Party};
 use working_time::WorkingTime;
 
 /// By what the timers go.
@@ -200,8 +200,7 @@ impl Settings {
             Timer::ReferrerTold => exchange
                 .decision
                 .filter(|decision| {
-                    decision.outcome == OutcomeCode::NoFurtherActionThresholdNotMet
-                        && decision.referrer_told_at.is_none()
+                    decision.outcome.is_below_threshold() && decision.referrer_told_at.is_none()
                 })
                 .map(|decision| self.working_time.days_after(decision.at, self.referrer_days)),
             // The law gives a calendar month from the request; the hub had it before it consulted.
@@ -228,8 +227,8 @@ impl Settings {
 mod tests {
     use super::*;
     use crate::message::{
-        AgencyId, Decision, EnquiryId, ExchangeId, Marks, MessageId, Priority, Reference,
-        ResponseResult,
+        AgencyId, Decision, EnquiryId, ExchangeId, Marks, MessageId, OutcomeCode, Priority,
+        Reference, ResponseResult,
     };
     use working_time::{BankHolidays, time_of_day};
 
@@ -340,6 +339,15 @@ mod tests {
             seen(&answered, "2026-05-29 14:00"),
             [("referrer-told", referrer, "due-soon"), ("outcome", outcome, "running")]
         );
+        // Early help is for cases below it too; an assessment is not.
+        for (decided, is_owed) in
+            [(OutcomeCode::EarlyHelp, true), (OutcomeCode::SocialCareAssessment, false)]
+        {
+            let mut other = answered.clone();
+            other.decision.as_mut().unwrap().outcome = decided;
+            let due = settings().due(&other, at("2026-05-29 14:00"));
+            assert_eq!(due.iter().any(|due| due.timer == Timer::ReferrerTold), is_owed);
+        }
         answered.decision.as_mut().unwrap().referrer_told_at = Some(at("2026-05-29 15:00"));
         assert_eq!(seen(&answered, "2026-06-02 17:00"), [("outcome", outcome, "overdue")]);
         answered.marks.outcome_at = Some(at("2026-06-02 17:01"));

@@ -354,6 +354,12 @@ impl OutcomeCode {
         Self::SocialCareAssessment,
     ];
 
+    /// Whether the threshold for social care is not met: the referrer is told so within a working day, and
+    /// early help is for just such cases (R115; Appendix 4, 10 to 12).
+    pub fn is_below_threshold(self) -> bool {
+        matches!(self, Self::EarlyHelp | Self::NoFurtherActionThresholdNotMet)
+    }
+
     /// The name used in payloads and tables.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! What a withdrawal of consent must say beyond its schema, and what it ends: no answer rests on consent any
-//! more. One on another basis is taken, for whoever knows something about a child is heard.
+//! more. One on another basis is taken, for whoever knows something about a child is heard; and one that crosses
+//! the withdrawal on its way was given while the consent stood.
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -497,6 +497,8 @@ async fn early_help_hears_of_the_concerns_once_it_is_the_outcome() {
         is_wrong(&hub.post(&outcomes, &outcome).await, &format!("/{member}"), code);
     }
     hub.post(&outcomes, &case::outcome()).await.ok(202);
+    // Below the threshold for social care: whoever referred the child is owed a word of it as well.
+    assert!(is_due(&stands(&hub, asked).await, "referrer-told"));
 
     let told = hub.post(&step_downs, &step_down).await.ok(202);
     let received = document(&early_help, &told).await;
@@ -801,6 +803,36 @@ async fn what_comes_after_the_end_is_seen_and_who_wrote_an_answer_down_is_known(
     document(&hub, &more).await;
     save(&hub, &format!("/v1/messages/{}/saved", id(&more))).await.ok(200);
     assert_eq!(stands(&hub, asked).await.get("needsAttention"), None);
+    gateway.stop();
+    gateway.verify_log();
+}
+
+/// What only an agency's own key opens is neither shown nor passed on, and says so.
+#[tokio::test]
+async fn what_the_gateway_cannot_open_it_does_not_pass_on() {
+    let (_, recipient) = mash_gateway::seal::generate_identity("of a test");
+    let own_key = format!(
+        "custody = \"agency\"\nage_recipients = [\"{recipient}\"]\n\
+         endpoints = [{{ kind = \"mailbox\" }}]\n"
+    );
+    let partners = case::partners(&[(HUB, &own_key), (TRUST, &own_key)]);
+    let mut gateway = TestGateway::made(&(partners + &case::followers()));
+    gateway.serve();
+    let (hub, trust) = (gateway.agency(HUB), gateway.agency(TRUST));
+    let dispatched = hub.dispatch(&[TRUST]).await;
+    let asked = &dispatched["exchanges"][0];
+    let answer = say(&trust, asked, Kind::Response, &case::response(id(asked))).await;
+    let exchange = stands(&hub, asked).await;
+    let outcome = exchange["due"].as_array().unwrap().iter().find(|due| due["timer"] == "outcome");
+    assert_eq!(
+        outcome.unwrap().get("representative"),
+        None,
+        "it stands in what the trust alone opens"
+    );
+    say(&hub, asked, Kind::Outcome, &case::outcome_of("social-care-assessment")).await;
+    let forwarding = case::forwarding(id(asked), id(&answer));
+    let refused = hub.post(&case::path(asked, "forwardings"), &forwarding).await;
+    is_wrong(&refused, "/message", "sealed-to-the-hub");
     gateway.stop();
     gateway.verify_log();
 }

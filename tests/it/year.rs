@@ -128,6 +128,8 @@ enum What {
     React(usize),
     /// The hub does what closes the exchange.
     Close(usize),
+    /// The hub tells whoever referred the child.
+    TellReferrer(usize),
     /// Everybody has saved what waits.
     SaveAll,
     /// The gateway looks for what is due to be destroyed.
@@ -262,10 +264,26 @@ impl Year {
         let codes = ["early-help", "no-further-action-threshold-not-met", "social-care-assessment"];
         let code = codes[self.dice.below(3) as usize];
         *self.outcomes.entry(code).or_default() += 1;
-        let mut outcome = case::outcome();
-        outcome["outcome"] = json!(code);
+        let mut outcome = case::outcome_of(code);
         outcome["decidedAt"] = json!(rfc3339(at - self.dice.minutes(1, 40 * 60)));
         self.say(place, HUB, Kind::Outcome, &outcome, at).await;
+        if self.exchange(place).await.decision.is_some_and(|it| it.outcome.is_below_threshold()) {
+            let tells = self.dice.minutes(10, 3 * 24 * 60);
+            self.schedule(at + tells, What::TellReferrer(place));
+        }
+    }
+
+    async fn tell_referrer(&mut self, place: usize, at: Timestamp) {
+        let enquiry = self.exchange(place).await.enquiry;
+        let contact = json!({
+            "channel": "telephone", "toldAt": rfc3339(at),
+            "toldBy": { "name": "Oswin Quillfeather", "jobTitle": "Health Representative" },
+        });
+        let (hub, contact) = (HUB.parse().unwrap(), contact.to_string());
+        let told =
+            self.told.gateway.tell_referrer(&hub, None, None, &enquiry, contact.as_bytes(), at);
+        assert!(told.await.is_ok());
+        self.is_due(place, at).await;
     }
 
     async fn save_all(&mut self, at: Timestamp) {
@@ -306,7 +324,8 @@ impl Year {
             );
         }
         if let Some(decision) = exchange.decision
-            && decision.outcome.as_str() == "no-further-action-threshold-not-met"
+            && decision.outcome.as_str() != "social-care-assessment"
+            && decision.referrer_told_at.is_none()
         {
             expected.insert(Timer::ReferrerTold, calendar.days_after(decision.at, 1));
         }
@@ -425,6 +444,7 @@ async fn a_thousand_enquiries_are_asked_answered_closed_and_destroyed_on_the_rig
             What::Ask(number) => year.ask(number, at).await,
             What::React(place) => year.react(place, at).await,
             What::Close(place) => year.close(place, at).await,
+            What::TellReferrer(place) => year.tell_referrer(place, at).await,
             What::SaveAll => year.save_all(at).await,
             What::Retain => year.retain(at).await,
             What::Backup => {
@@ -443,6 +463,12 @@ async fn a_thousand_enquiries_are_asked_answered_closed_and_destroyed_on_the_rig
         let marks = &exchange.marks;
         assert!(marks.outcome_at.is_some() || marks.cancelled_at.is_some(), "{exchange:?}");
         assert!(exchange.destroyed_at.is_some(), "{exchange:?}");
+        // Nothing is due any more, of all that was; but silence, and half an answer, stay
+        // that, whatever was decided.
+        let due = year.told.gateway.timers().due(&exchange, end + 220 * DAY);
+        let is_silent = !["cancelled", "completed"].contains(&exchange.state.as_str());
+        let of_silence = |due: &timer::Due| matches!(due.timer, Timer::Reply | Timer::Telephone);
+        assert!(due.iter().all(|due| is_silent && of_silence(due)), "{due:?} {exchange:?}");
     }
     assert_eq!(year.destroyed.len(), ENQUIRIES);
     // Nothing of that can be opened in the backup that was made in July: it has no keys, and where the keys
