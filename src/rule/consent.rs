@@ -30,6 +30,19 @@ pub(crate) fn cancellation_in(cancellation: &Value, exchange: &Exchange) -> Vec<
     found
 }
 
+/// Who cannot share because consent was refused does not rest on consent (R82).
+pub(crate) fn refused_and_relied_on(response: &Value) -> Option<Violation> {
+    let is_refused =
+        text(response, "/cannotShare/reason") == Some("consent-refused-no-other-power");
+    (is_refused && text(response, "/lawfulBasis/article6") == Some("a")).then(|| {
+        violation(
+            "/lawfulBasis/article6",
+            "consent-not-lawful-basis",
+            "Choose another Article 6 basis: consent was refused.",
+        )
+    })
+}
+
 /// Where an answer in this exchange rests on consent though that was withdrawn.
 pub(crate) fn relied_on(answer: &Value, exchange: &Exchange) -> Vec<Violation> {
     if exchange.marks.consent_withdrawn_at.is_none() {

@@ -21,6 +21,7 @@ pub(crate) fn violations(response: &Value, now: Timestamp) -> Vec<Violation> {
     found.extend(last_seen(response, "/answers", now));
     found.extend(attachments::violations(response));
     found.extend(law::violations(response, now));
+    found.extend(consent::refused_and_relied_on(response));
     found
 }
 

@@ -48,6 +48,13 @@ SAID = {
     "test-reply": "/v1/exchanges/{id}/test-replies",
     "transcription": "/v1/exchanges/{id}/transcriptions",
 }
+# What nobody here can have taken: no system decides for the Team Manager, and there is nobody to tell of an
+# outcome. It is refused for what it says, and not for how it is written.
+REFUSED = {
+    "forwarding": "/v1/exchanges/{id}/forwardings",
+    "override": "/v1/overrides",
+    "step-down": "/v1/exchanges/{id}/step-downs",
+}
 # As the log has them.
 KINDS = {"rfi" if kind == "dispatch" else kind for kind in SAID}
 # What ends an exchange for others, or the consent in it: it has some to itself.
@@ -247,14 +254,15 @@ class Planted:
         messages += [[asked, {}] for _, asked in self.asked]
         names = {
             f"POST {path}": of_kind.get(kind, exchanges)
-            for kind, path in SAID.items()
+            for kind, path in {**SAID, **REFUSED}.items()
             if "{id}" in path
         }
         names["GET /v1/exchanges/{id}"] = [[exchange, {}] for exchange, _ in exchanges]
         for path in ("", "/non-delivery", "/receipt"):
             names[f"GET /v1/messages/{{id}}{path}"] = messages
         names["POST /v1/messages/{id}/saved"] = messages
-        bodies = {f"POST {path}": examples(kind) for kind, path in SAID.items()}
+        sent = {**SAID, **REFUSED}.items()
+        bodies = {f"POST {path}": examples(kind) for kind, path in sent}
         # The examples are to agencies that this directory does not have.
         dispatch = json.loads(case.dispatch("Anew.", [POLICE, SURGERY]))
         bodies["POST /v1/rfis"] += [dispatch] * len(bodies["POST /v1/rfis"])
