@@ -14,6 +14,7 @@ mod architecture;
 mod attachments;
 mod attachments_at_rest;
 mod bad_input;
+mod basis;
 mod canary;
 mod cli;
 mod csr;
