@@ -24,6 +24,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::message::{self, AgencyId, Kind};
+use crate::timer::{Grade, Timer};
 
 /// Starts logging to standard error: `info` and above, unless `MASH_GATEWAY_LOG` says otherwise
 /// (`debug`, or `mash_gateway::worker=debug,info`). Once per process.
@@ -104,6 +105,7 @@ pub struct Metrics {
     limits_reached: Family<LimitLabels, Counter>,
     log_entries: Gauge,
     log_witnessed: Gauge,
+    due: Family<DueLabels, Gauge>,
     mailbox_bytes: Family<AgencyLabels, Gauge>,
     mailbox_messages: Family<AgencyLabels, Gauge>,
     malformed: Family<MalformedLabels, Counter>,
@@ -145,6 +147,7 @@ impl Metrics {
             limits_reached: Family::default(),
             log_entries: Gauge::default(),
             log_witnessed: Gauge::default(),
+            due: Family::default(),
             mailbox_bytes: Family::default(),
             mailbox_messages: Family::default(),
             malformed: Family::default(),
@@ -287,6 +290,17 @@ impl Metrics {
             let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
             set(&self.mailbox_messages.get_or_create(&labels), messages);
             set(&self.mailbox_bytes.get_or_create(&labels), bytes);
+        }
+    }
+
+    /// So much is due now, by timer and how near it is.
+    pub fn due(&self, counts: &BTreeMap<(Timer, Grade), u64>) {
+        for timer in Timer::ALL {
+            for grade in Grade::ALL {
+                let labels = DueLabels { timer: timer.as_str(), grade: grade.as_str() };
+                let count = counts.get(&(timer, grade)).copied().unwrap_or(0);
+                set(&self.due.get_or_create(&labels), count);
+            }
         }
     }
 
@@ -434,6 +448,7 @@ impl Metrics {
             "Requests refused because somebody asked for more than a limit allows, by limit",
             self.limits_reached.clone(),
         );
+        registry.register("due", "What is due in exchanges, by timer and grade", self.due.clone());
         registry.register_with_unit(
             "mailbox",
             "What waits for an agency, as it was sent",
@@ -684,6 +699,12 @@ struct CertificateLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct DeliveryLabels {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct DueLabels {
+    grade: &'static str,
+    timer: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]

@@ -52,6 +52,7 @@ use crate::telemetry::{self, LogFormat, Metrics};
 use crate::worker::anchor::Keeper;
 use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
+use crate::worker::due;
 use crate::worker::retain::Retain;
 use crate::worker::scrub::Scrub;
 use crate::worker::sweep::Sweep;
@@ -311,6 +312,7 @@ impl Running {
             concerns: Arc::clone(&concerns),
             room: mailbox_limits(&config),
         };
+        let due = due::Watch { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
         let witnesses = witness::Watch {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -346,6 +348,7 @@ impl Running {
         tasks.spawn(sweep.run(stop.clone()));
         tasks.spawn(retain.run(stop.clone()));
         tasks.spawn(backlog.run(stop.clone()));
+        tasks.spawn(due.run(stop.clone()));
         tasks.spawn(scrub.run(stop.clone()));
         tasks.spawn(trust.run(reloads, stop.clone()));
         if let Some(anchor) = &anchor {

@@ -4,6 +4,7 @@ pub mod anchor;
 pub mod backlog;
 pub mod circuit;
 pub mod deliver;
+pub mod due;
 pub mod expiry;
 pub mod retain;
 pub mod scrub;

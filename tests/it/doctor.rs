@@ -31,10 +31,12 @@ impl Found {
         Self { exit, findings }
     }
 
-    // The codes under this verdict; policy documents, which no test agency has, have their own test,
-    // and how much room the disk of whoever runs this has is not for it to say.
+    // The codes under this verdict; policy documents and contacts for incidents, which no test agency has,
+    // and what is overdue have their own tests, and how much room the disk of whoever runs this has is not
+    // for it to say.
     fn of(&self, verdict: &str) -> Vec<&str> {
-        let is_noted = |code: &Value| code != "policy-document" && code != "disk";
+        let apart = ["disk", "overdue", "policy-document", "security-contact"];
+        let is_noted = |code: &Value| !apart.contains(&code.as_str().unwrap());
         let of = |one: &&Value| {
             one["verdict"] == verdict && (verdict != "note" || is_noted(&one["code"]))
         };
@@ -452,6 +454,54 @@ async fn a_database_that_is_not_there_or_is_none() {
 }
 
 /// While messages come and go, what is read first and what is read last must fit all the same.
+/// By what timers go, and what they say; as the metrics have it, too.
+#[tokio::test]
+async fn what_is_overdue_and_a_calendar_that_ends() {
+    let mut gateway = well();
+    let hub = gateway.agency(HUB);
+    hub.dispatch(&[POLICE]).await;
+    gateway.restart();
+    // Urgent: it was to be rung about at once.
+    let due = |timer: &str, grade: &str| {
+        gateway.metric(&format!("mash_gateway_due{{grade=\"{grade}\",timer=\"{timer}\"}}"))
+    };
+    eventually("it is counted", async || due("telephone", "overdue") == 1).await;
+    assert_eq!(
+        (due("reply", "running") + due("reply", "due-soon"), due("reply", "overdue")),
+        (1, 0)
+    );
+    let looked = doctor(&gateway);
+    looked.is_well();
+    let overdue: Vec<_> = looked
+        .findings
+        .iter()
+        .filter(|one| one["code"] == "overdue")
+        .map(|one| &one["says"])
+        .collect();
+    assert_eq!(overdue, ["1 are overdue: telephone"]);
+
+    gateway.stop();
+    gateway.configure("#bank_holidays = \"bank-holidays.json\"", "bank_holidays = \"days.json\"");
+    let file = gateway.home().join("days.json");
+    let year = &mash_gateway::message::now().to_string()[..4];
+    let ends = |last: &str| {
+        let event = serde_json::json!({ "title": "invented", "date": last, "notes": "" });
+        let days = serde_json::json!({ "england-and-wales": { "events": [event] } });
+        std::fs::write(&file, days.to_string()).unwrap();
+        let looked = gateway.run(&["doctor", "--json", "--quick"]);
+        let found = Found::read(&looked);
+        let of = found.findings.into_iter().find(|one| one["code"] == "bank-holidays").unwrap();
+        (of["verdict"].as_str().unwrap().to_owned(), of["says"].as_str().unwrap().to_owned())
+    };
+    let (verdict, says) = ends("2020-12-28");
+    assert!(verdict == "act" && says.contains("none for today"), "{verdict}: {says}");
+    let next: i32 = year.parse().unwrap();
+    assert_eq!(ends(&format!("{}-01-01", next + 1)).0, "ok");
+    std::fs::write(&file, "{}").unwrap();
+    let looked = gateway.run(&["doctor", "--json", "--quick"]);
+    assert!(text(&looked.stdout).contains("days.json cannot be used"), "{}", text(&looked.stdout));
+}
+
 #[tokio::test]
 async fn a_busy_gateway_is_well() {
     let gateway = well();

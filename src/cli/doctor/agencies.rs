@@ -12,11 +12,16 @@ use crate::directory::{Directory, Status};
 use crate::message::{AgencyId, rfc3339};
 use crate::pki::expiry::{self, Ending, What};
 use crate::store::{Backlog, CertificateRecord, Mailbox, Store};
+use crate::timer::Grade;
 use crate::worker::backlog::NEARLY_FULL_PERCENT;
+use crate::worker::due::count;
 use crate::worker::expiry::inventory;
 
 /// How long a message may wait in a mailbox before somebody asks.
 const WAITING_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long before bank holidays are no longer known an operator is told.
+const HOLIDAYS_LEFT_MIN: i64 = 90;
 
 /// Everything about agencies that the register, the directory and the mailboxes say.
 pub(super) async fn look(
@@ -57,8 +62,46 @@ pub(super) async fn look(
         report.about(Some(&unsent.agency), None);
     }
     report.ok_otherwise("attachments-unsent", "every file that was uploaded is in a message");
+    timers(home, config, store, at, report).await?;
     backlog(config, &store.backlog().await.context("the mailboxes")?, at, report);
     fill(config, &store.mailboxes().await.context("the mailboxes")?, report);
+    Ok(())
+}
+
+// What is overdue is the hub's to see to; that the calendar ends is the operator's.
+async fn timers(
+    home: &Home,
+    config: &Config,
+    store: &dyn Store,
+    at: Timestamp,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let timers = match crate::config::timers::load(home, &config.timers) {
+        Ok(timers) => timers,
+        Err(fault) => {
+            report.act("bank-holidays", fault);
+            report.next("bring a file as GOV.UK publishes it, or leave bank_holidays out");
+            return Ok(());
+        }
+    };
+    let days = timers.working_time.holidays().days_left(at);
+    if days < HOLIDAYS_LEFT_MIN {
+        let says = match days {
+            ..0 => "there are none for today: what is due is reckoned as if people always worked",
+            _ => "they are known for less than 90 days to come",
+        };
+        report.act("bank-holidays", says);
+        report
+            .next("bring a newer file: bank_holidays under [timers] in gateway.toml, then SIGHUP");
+    }
+    report.ok_otherwise("bank-holidays", format!("they are known for {days} days to come"));
+    for ((timer, grade), count) in count(store, &timers, at).await.context("the exchanges")? {
+        if grade == Grade::Overdue {
+            report.note("overdue", format!("{count} are overdue: {}", timer.as_str()));
+            report.next("the hub's board shows which: mash-gateway rfi status");
+        }
+    }
+    report.ok_otherwise("overdue", "nothing that was promised is overdue");
     Ok(())
 }
 
