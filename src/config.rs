@@ -3,6 +3,7 @@
 //! Every setting has a default that is safe, but one: the domain. What each setting is for is
 //! explained to its reader in the shipped `gateway.toml`; the tests hold that file to the defaults.
 
+pub mod agreement;
 pub mod retention;
 pub mod timers;
 
@@ -20,6 +21,7 @@ use crate::directory::shape::is_host_name;
 use crate::pki::ca::Published;
 use crate::pki::tls::MinTls;
 use crate::pki::token;
+use agreement::AgreementSettings;
 use retention::RetentionSettings;
 use timers::TimerSettings;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub paths: Paths,
     /// Delivery to push endpoints.
     pub push: PushSettings,
+    /// The agreement that the gateway carries.
+    pub agreement: AgreementSettings,
     /// How long what is kept.
     pub retention: RetentionSettings,
     /// The database.
@@ -249,6 +253,7 @@ impl Config {
             log: log(root.section("log"), &domain),
             paths: paths(root.section("paths")),
             push: push(root.section("push")),
+            agreement: agreement::agreement(root.section("agreement")),
             retention: retention::retention(root.section("retention")),
             store: store(root.section("store")),
             timers: timers::timers(root.section("timers")),

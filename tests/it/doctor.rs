@@ -35,7 +35,7 @@ impl Found {
     // and what is overdue have their own tests, and how much room the disk of whoever runs this has is not
     // for it to say.
     fn of(&self, verdict: &str) -> Vec<&str> {
-        let apart = ["disk", "overdue", "policy-document", "security-contact"];
+        let apart = ["agreement", "disk", "overdue", "policy-document", "security-contact"];
         let is_noted = |code: &Value| !apart.contains(&code.as_str().unwrap());
         let of = |one: &&Value| {
             one["verdict"] == verdict && (verdict != "note" || is_noted(&one["code"]))
@@ -454,6 +454,39 @@ async fn a_database_that_is_not_there_or_is_none() {
 }
 
 /// While messages come and go, what is read first and what is read last must fit all the same.
+/// When the agreement is to be reviewed.
+#[test]
+fn an_agreement_that_is_to_be_reviewed() {
+    let gateway = TestGateway::made(&case::partners(&[]));
+    let day = |days: i64| {
+        let at = mash_gateway::message::now() + jiff::SignedDuration::from_hours(24 * days);
+        at.to_string()[..10].to_owned()
+    };
+    let set = |lines: String| {
+        let path = gateway.home().join("gateway.toml");
+        let settings = std::fs::read_to_string(&path).unwrap();
+        let (before, after) = settings.split_once("[agreement]\n").unwrap();
+        let (_, after) = after.split_once("[retention]").unwrap();
+        let settings = format!("{before}[agreement]\n{lines}\n[retention]{after}");
+        std::fs::write(path, settings).unwrap();
+        let looked = gateway.run(&["doctor", "--json", "--quick"]);
+        let findings = Found::read(&looked).findings;
+        let of = findings.into_iter().find(|one| one["code"] == "agreement").unwrap();
+        (of["verdict"].as_str().unwrap().to_owned(), of["says"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(set(String::new()).0, "note");
+    assert_eq!(set(format!("signed_on = \"{}\"", day(-30))).0, "ok");
+    let (verdict, says) =
+        set(format!("holder = \"Service Manager\"\nsigned_on = \"{}\"", day(-400)));
+    assert!(
+        verdict == "act" && says.contains("overdue") && says.contains("Service Manager"),
+        "{says}"
+    );
+    let reviewed = format!("signed_on = \"{}\"\nreviewed_on = \"{}\"", day(-700), day(-350));
+    let (verdict, says) = set(reviewed);
+    assert!(verdict == "note" && says.contains("to be reviewed in 1"), "{verdict}: {says}");
+}
+
 /// By what timers go, and what they say; as the metrics have it, too.
 #[tokio::test]
 async fn what_is_overdue_and_a_calendar_that_ends() {

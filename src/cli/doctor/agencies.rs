@@ -20,6 +20,9 @@ use crate::worker::expiry::inventory;
 /// How long a message may wait in a mailbox before somebody asks.
 const WAITING_MAX: SignedDuration = SignedDuration::from_hours(24);
 
+/// How long before the agreement is to be reviewed its operator is told.
+const REVIEW_NOTICE_DAYS: i64 = 30;
+
 /// How long before bank holidays are no longer known an operator is told.
 const HOLIDAYS_LEFT_MIN: i64 = 90;
 
@@ -62,10 +65,34 @@ pub(super) async fn look(
         report.about(Some(&unsent.agency), None);
     }
     report.ok_otherwise("attachments-unsent", "every file that was uploaded is in a message");
+    agreement(config, at, report);
     timers(home, config, store, at, report).await?;
     backlog(config, &store.backlog().await.context("the mailboxes")?, at, report);
     fill(config, &store.mailboxes().await.context("the mailboxes")?, report);
     Ok(())
+}
+
+// When the agreement is looked at again (R104).
+fn agreement(config: &Config, at: Timestamp, report: &mut Report) {
+    let agreement = &config.agreement;
+    let whose = match &agreement.holder {
+        Some(holder) => format!("its holder: {holder}"),
+        None => "nobody is named as its holder".to_owned(),
+    };
+    match agreement.days_to_review(at) {
+        None => {
+            report.note("agreement", "it is not said when it was signed");
+            report.next("signed_on under [agreement] in gateway.toml");
+        }
+        Some(days) if days < 0 => {
+            report.act("agreement", format!("its review is overdue by {} days; {whose}", -days));
+            report.next("when it has been reviewed, reviewed_on under [agreement] in gateway.toml");
+        }
+        Some(days) if days <= REVIEW_NOTICE_DAYS => {
+            report.note("agreement", format!("it is to be reviewed in {days} days; {whose}"));
+        }
+        Some(days) => report.ok("agreement", format!("it is to be reviewed in {days} days")),
+    }
 }
 
 // What is overdue is the hub's to see to; that the calendar ends is the operator's.
