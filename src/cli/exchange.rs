@@ -18,7 +18,11 @@ pub(super) enum Rfi {
   mash-gateway rfi send rfi.json --cert hub.pem --key hub.key --ca ca.pem
 
 The file is what POST /v1/rfis takes: {\"recipients\": […], \"rfi\": {…}}.
-Sending the same file again does nothing more and shows the first receipts.")]
+Sending the same file again does nothing more and shows the first receipts.
+
+Before you ask: which power and which basis in data protection law is there (lawfulBasis)? Is it necessary and
+proportionate, as a family's private life asks (proportionality)? Is a confidence broken, and why may it be
+(override.confidenceGateway)?")]
     Send(Send),
     /// Say that no answer is needed any more; whoever works on one stops
     #[command(after_help = "Example:

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::client::{Connection, Gateway};
 use super::exchange::{read_bytes, text};
+use super::reading::reading;
 use super::{Context, Exit, Failure, block_on};
 use crate::event::content_digest;
 use crate::message::{AttachmentId, MediaType, sha256};
@@ -31,6 +32,16 @@ pub(super) enum Inbox {
 Files that came with the message are written beside it, under names made of their ids. Of a file that
 only your agency's own age key opens, ID.key.age is what that key opens, and it opens ID.age.")]
     Collect(Collect),
+    /// Fetch a message and show it as a person reads it: what must be known first, and what may be told
+    #[command(after_help = "Examples:
+  mash-gateway inbox read MESSAGE --cert surgery.pem --key surgery.key --ca ca.pem
+  mash-gateway inbox read MESSAGE --cert … --key … --ca … | less")]
+    Read {
+        /// The message's id
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
     /// Say that a message is in your agency's own record: it leaves the list
     #[command(after_help = "Examples:
   mash-gateway inbox acknowledge MESSAGE --cert surgery.pem --key surgery.key --ca ca.pem
@@ -72,6 +83,12 @@ impl Inbox {
             match self {
                 Self::Collect(collect) => collect.run(context).await,
                 Self::List { connection } => list(context, &connection).await,
+                Self::Read { id, connection } => {
+                    let gateway = connection.open()?;
+                    let document = gateway.get_json(&format!("/v1/messages/{id}")).await?;
+                    context.result(&document, reading(&document));
+                    Ok(())
+                }
                 Self::Acknowledge(acknowledge) => acknowledge.run(context).await,
             }
         })

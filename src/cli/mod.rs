@@ -21,6 +21,7 @@ mod issuer;
 mod log;
 mod open;
 mod partner;
+mod reading;
 mod receipt;
 mod reconcile;
 mod report;
@@ -138,7 +139,11 @@ enum Command {
     #[command(after_help = "Examples:
   mash-gateway respond RFI-2026-000001-H answer.json \\
       --cert surgery.pem --key surgery.key --ca ca.pem
-  mash-gateway schema validate response answer.json      check it first, offline")]
+  mash-gateway schema validate response answer.json      check it first, offline
+
+Before you share: which power and which basis in data protection law is there (lawfulBasis)? Is it necessary
+and proportionate, as a family's private life asks (proportionality)? Is a confidence broken, and why may it be
+(confidenceGateway)?")]
     Respond(exchange::Reply),
     /// Add to an answer, or correct it
     #[command(after_help = "Examples:

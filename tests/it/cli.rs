@@ -32,6 +32,13 @@ fn help_helps() {
         .filter(|name| *name != "help")
         .collect();
     assert!(names.len() >= 14, "{names:?}");
+    // Whoever is about to share is asked the three questions first (R51).
+    for command in [&["rfi", "send", "--help"][..], &["respond", "--help"]] {
+        let help = text(&binary(command, folder.path()).stdout);
+        for question in ["lawfulBasis", "proportionality", "confidenceGateway"] {
+            assert!(help.contains(question), "{question}: {help}");
+        }
+    }
     for name in names {
         let help = binary(&[name, "--help"], folder.path());
         assert!(help.status.success() && text(&help.stdout).contains("Usage:"), "{name}");
