@@ -87,6 +87,8 @@ pub enum EventName {
     Stopped,
     /// The database is being copied.
     StoreBackedUp,
+    /// An operator looked in which enquiries somebody is named, who asks what is held about them (R97).
+    SubjectAccessSearched,
     /// A copy was put in the place of the database.
     StoreRestored,
 }
@@ -128,6 +130,7 @@ impl EventName {
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::StoreBackedUp => "store-backed-up",
+            Self::SubjectAccessSearched => "subject-access-searched",
             Self::StoreRestored => "store-restored",
         }
     }
@@ -429,6 +432,11 @@ impl Event {
     /// The recipient has a message in its own record.
     pub fn saved(envelope: &Envelope) -> Self {
         Self::about(EventName::Saved, envelope)
+    }
+
+    /// So many enquiries are looked through for somebody who asks what is held about them. Never for whom.
+    pub fn subject_access_searched(enquiries: u64) -> Self {
+        Self::of(EventName::SubjectAccessSearched).with("enquiries", enquiries)
     }
 
     /// Somebody with the at-rest keys opened a message, on the gateway's own machine.

@@ -114,6 +114,7 @@ pub(super) enum SubjectAccess {
   mash-gateway subject-access consult RFI-2026-000001-H asked.json \\
       --cert hub.pem --key hub.key --ca ca.pem")]
     Consult(Reply),
+    Search(super::person_search::Search),
     /// Say, as the agency, what may be released
     #[command(after_help = "Example:
   mash-gateway subject-access view RFI-2026-000001-H view.json \\
@@ -217,6 +218,7 @@ impl SubjectAccess {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Consult(reply) => reply.run(context, Kind::SubjectAccessConsultation),
+            Self::Search(search) => block_on(search.run(context)),
             Self::View(reply) => reply.run(context, Kind::SubjectAccessView),
         }
     }

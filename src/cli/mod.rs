@@ -21,6 +21,7 @@ mod issuer;
 mod log;
 mod open;
 mod partner;
+mod person_search;
 mod reading;
 mod receipt;
 mod reconcile;

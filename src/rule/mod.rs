@@ -26,6 +26,7 @@ pub(crate) mod incident;
 pub mod law;
 pub(crate) mod onward_disclosure;
 pub(crate) mod outcome;
+pub mod person;
 pub(crate) mod response;
 pub(crate) mod rfi;
 pub(crate) mod subject_access;
