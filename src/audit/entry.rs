@@ -87,6 +87,8 @@ pub enum EventName {
     Stopped,
     /// The database is being copied.
     StoreBackedUp,
+    /// What agencies sent in an enquiry may be released to somebody who asks what is held about them (R97).
+    SubjectAccessReleased,
     /// An operator looked in which enquiries somebody is named, who asks what is held about them (R97).
     SubjectAccessSearched,
     /// A copy was put in the place of the database.
@@ -130,6 +132,7 @@ impl EventName {
             Self::Started => "started",
             Self::Stopped => "stopped",
             Self::StoreBackedUp => "store-backed-up",
+            Self::SubjectAccessReleased => "subject-access-released",
             Self::SubjectAccessSearched => "subject-access-searched",
             Self::StoreRestored => "store-restored",
         }
@@ -432,6 +435,22 @@ impl Event {
     /// The recipient has a message in its own record.
     pub fn saved(envelope: &Envelope) -> Self {
         Self::about(EventName::Saved, envelope)
+    }
+
+    /// What was sent in an enquiry may be released; so many agencies have not said whether theirs may, and why
+    /// that is not waited for.
+    pub fn subject_access_released(
+        enquiry: &EnquiryId,
+        missing: u64,
+        without_view: Option<&'static str>,
+    ) -> Self {
+        let event = Self::of(EventName::SubjectAccessReleased)
+            .with("enquiry", enquiry.to_string())
+            .with("missing", missing);
+        match without_view {
+            Some(reason) => event.with("withoutView", reason),
+            None => event,
+        }
     }
 
     /// So many enquiries are looked through for somebody who asks what is held about them. Never for whom.

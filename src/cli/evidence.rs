@@ -214,7 +214,7 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), Failure> {
     })
 }
 
-async fn find(store: &dyn Store, text: &str) -> Result<EnquiryId, Failure> {
+pub(super) async fn find(store: &dyn Store, text: &str) -> Result<EnquiryId, Failure> {
     let found = match Reference::parse(text) {
         Ok(reference) => store.exchange_by_reference(&reference).await,
         Err(_) => {

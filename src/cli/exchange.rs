@@ -114,6 +114,7 @@ pub(super) enum SubjectAccess {
   mash-gateway subject-access consult RFI-2026-000001-H asked.json \\
       --cert hub.pem --key hub.key --ca ca.pem")]
     Consult(Reply),
+    Release(super::release::Release),
     Search(super::person_search::Search),
     /// Say, as the agency, what may be released
     #[command(after_help = "Example:
@@ -218,6 +219,7 @@ impl SubjectAccess {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Consult(reply) => reply.run(context, Kind::SubjectAccessConsultation),
+            Self::Release(release) => block_on(release.run(context)),
             Self::Search(search) => block_on(search.run(context)),
             Self::View(reply) => reply.run(context, Kind::SubjectAccessView),
         }

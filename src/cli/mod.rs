@@ -25,6 +25,7 @@ mod person_search;
 mod reading;
 mod receipt;
 mod reconcile;
+mod release;
 mod report;
 mod retention;
 mod root;

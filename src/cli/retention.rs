@@ -7,11 +7,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::cert::Office;
+use super::evidence::find;
 use super::{Context, Exit, Failure, block_on, store};
 use crate::audit::entry::{Event, HoldReason};
-use crate::message::{EnquiryId, Reference, now};
+use crate::message::now;
 use crate::retention::{self, Extent, Run};
-use crate::store::{Applied, Effect, StoreError};
+use crate::store::{Applied, Effect};
 
 /// What is destroyed when its time has come, and what is kept from that.
 #[derive(Subcommand)]
@@ -130,7 +131,7 @@ fn told(run: &Run, is_dry: bool) -> String {
 impl Hold {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let office = Office::open_as_it_is(context).await?;
-        let enquiry = enquiry(&office, &self.enquiry).await?;
+        let enquiry = find(&*office.store, &self.enquiry).await?;
         let event = Event::legal_hold_placed(&enquiry, self.reason);
         let effect = Effect::HoldEnquiry(enquiry);
         match office.ledger.record(&event, now(), None, effect).await? {
@@ -150,7 +151,7 @@ impl Hold {
 impl Release {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let office = Office::open_as_it_is(context).await?;
-        let enquiry = enquiry(&office, &self.enquiry).await?;
+        let enquiry = find(&*office.store, &self.enquiry).await?;
         let event = Event::legal_hold_released(&enquiry);
         let effect = Effect::ReleaseEnquiry(enquiry);
         match office.ledger.record(&event, now(), None, effect).await? {
@@ -173,23 +174,5 @@ impl clap::ValueEnum for HoldReason {
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
         Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
-}
-
-// By its own id, or by the reference of an exchange in it.
-async fn enquiry(office: &Office<'_>, named: &str) -> Result<EnquiryId, Failure> {
-    let unknown = || Failure::new(Exit::NotFound, format!("there is no enquiry {named}"));
-    if let Ok(id) = named.parse::<EnquiryId>() {
-        let exchanges = office.store.enquiry(&id).await?;
-        return if exchanges.is_empty() { Err(unknown()) } else { Ok(id) };
-    }
-    let Ok(reference) = Reference::parse(named) else {
-        let message = "this is neither an enquiry's id nor a reference such as RFI-2026-000123-X";
-        return Err(Failure::new(Exit::Misused, message));
-    };
-    match office.store.exchange_by_reference(&reference).await {
-        Ok(exchange) => Ok(exchange.enquiry),
-        Err(StoreError::NotFound) => Err(unknown()),
-        Err(error) => Err(error.into()),
     }
 }

@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::process::Output;
 
+use mash_gateway::message::Kind;
 use serde_json::{Value, json};
 
 use crate::support::{HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
@@ -89,5 +90,39 @@ async fn whoever_asks_is_found_in_the_enquiries_that_name_them_and_in_no_other()
     assert!(searches.iter().all(|fields| fields["enquiries"] == 3), "{searches:?}");
     std::fs::remove_file(gateway.folder().join("person.json")).unwrap();
     gateway.holds_nowhere(&["Thistlebank", "9990000018", "Mosscrop", "9990000026"]);
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn nothing_is_released_before_every_agency_has_said_or_somebody_decides() {
+    let mut gateway = TestGateway::start();
+    let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));
+    let asked = hub.dispatch(&[POLICE, TRUST]).await["exchanges"][0].clone();
+    let rfi = asked["message"].as_str().unwrap();
+    let path = format!("/v1/exchanges/{}", asked["exchange"].as_str().unwrap());
+    let reference = hub.get_json(&path).await["reference"].as_str().unwrap().to_owned();
+    let release = |more: &[&str]| {
+        gateway.run(&[&["subject-access", "release", &reference, "--json"][..], more].concat())
+    };
+    let refused = |ran: Output, saying: &str| {
+        let said = text(&ran.stderr);
+        assert!(ran.status.code() == Some(1) && said.contains(saying), "{said}");
+    };
+    refused(release(&[]), "no agency has sent anything");
+    police.post(&case::path(&asked, "responses"), &case::response(rfi)).await.ok(202);
+    refused(release(&[]), "not said by test-police");
+    // Asked, and not yet answered.
+    let consultation = case::said(Kind::SubjectAccessConsultation, rfi);
+    let consultations = case::path(&asked, "subject-access-consultations");
+    hub.post(&consultations, &consultation).await.ok(202);
+    refused(release(&[]), "not said by test-police");
+    let told: Value =
+        serde_json::from_slice(&release(&["--without-view", "no-reply-in-time"]).stdout).unwrap();
+    assert_eq!((&told["missing"], &told["withoutView"]), (&json!(1), &json!("no-reply-in-time")));
+    let view = case::said(Kind::SubjectAccessView, rfi);
+    police.post(&case::path(&asked, "subject-access-views"), &view).await.ok(202);
+    let told: Value = serde_json::from_slice(&release(&[]).stdout).unwrap();
+    assert_eq!((&told["missing"], &told["withoutView"]), (&json!(0), &json!(null)));
+    gateway.stop();
     gateway.verify_log();
 }
