@@ -4,7 +4,7 @@
 //! Accepted once, delivered at least once, each attempt logged. A push whose answer is lost is made
 //! again under the same message id when its lease runs out; the partner removes duplicates by id.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -124,9 +124,10 @@ impl Deliver {
                 continue;
             }
             let at = now();
+            let idle = clock.until_stray(Instant::now()).map_or(IDLE, |wait| wait.min(IDLE));
             let pause = match self.begin(at, &mut attempts).await {
-                Ok(next) => next.map_or(IDLE, |next| {
-                    Duration::try_from(next.duration_since(at)).unwrap_or(Duration::ZERO).min(IDLE)
+                Ok(next) => next.map_or(idle, |next| {
+                    Duration::try_from(next.duration_since(at)).unwrap_or(Duration::ZERO).min(idle)
                 }),
                 Err(problem) => {
                     report(&problem, "due pushes could not be claimed");
@@ -149,6 +150,10 @@ impl Deliver {
     // again in a minute is, and nothing is given up that has not had its days.
     async fn follow(&self, clock: &mut Clock, attempts: &mut Attempts) -> Result<(), Problem> {
         if clock.step(now()).is_none() {
+            if let Some(by) = clock.stray(Instant::now()) {
+                // Only what no clock of now would have written.
+                self.gateway.store().move_waits(now() - by / 2, by).await?;
+            }
             return Ok(());
         }
         // What is under way is settled by the clock it began with.
@@ -158,6 +163,7 @@ impl Deliver {
         let at = now();
         if let Some(by) = clock.step(at) {
             self.gateway.store().move_waits(at, by).await?;
+            clock.expect_strays(by, Instant::now());
             self.circuits.move_waits(by);
             tracing::warn!(
                 seconds = by.as_secs(),
@@ -614,11 +620,35 @@ impl Deliver {
 struct Clock {
     wall: Timestamp,
     steady: Instant,
+    /// When to look for what was accepted by the clock as it was before, and by how much that was set back.
+    strays: VecDeque<(Instant, SignedDuration)>,
 }
 
 impl Clock {
     fn new(wall: Timestamp) -> Self {
-        Self { wall, steady: Instant::now() }
+        Self { wall, steady: Instant::now(), strays: VecDeque::new() }
+    }
+
+    /// A request that came in just before the clock was set back is accepted after what waits was moved: with
+    /// a time that is still to come. Such are looked for until none can be under way any more.
+    fn expect_strays(&mut self, by: SignedDuration, now: Instant) {
+        if by.is_negative() {
+            self.strays.extend(STRAYS_AFTER.map(|wait| (now + wait, by)));
+        }
+    }
+
+    /// By how much the clock was set back, when it is time to look for such.
+    fn stray(&mut self, now: Instant) -> Option<SignedDuration> {
+        let (at, by) = *self.strays.front()?;
+        if at > now {
+            return None;
+        }
+        self.strays.pop_front();
+        Some(by)
+    }
+
+    fn until_stray(&self, now: Instant) -> Option<Duration> {
+        self.strays.front().map(|(at, _)| at.saturating_duration_since(now))
     }
 
     /// By how much the wall clock was set since, if it was; what it is corrected by is no setting.
@@ -633,7 +663,7 @@ impl Clock {
     }
 
     fn follow(&mut self, wall: Timestamp) {
-        *self = Self::new(wall);
+        (self.wall, self.steady) = (wall, Instant::now());
     }
 }
 
@@ -654,6 +684,14 @@ fn settled(ended: Result<Result<(), Problem>, JoinError>) {
         Err(error) => tracing::error!(error = %error, "an attempt panicked"),
     }
 }
+
+/// The last is longer than any request may take.
+const STRAYS_AFTER: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+    Duration::from_secs(90),
+];
 
 /// A certificate, key or authority that was replaced is in use within this.
 const CLIENT_GOOD_FOR: Duration = Duration::from_secs(60);
@@ -728,3 +766,23 @@ const STEP_MIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// With nothing queued there is nothing to wait for but a change made by another process.
 const IDLE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_by_the_clock_before_is_looked_for_after_it_was_set_back() {
+        let (day, begun) = (SignedDuration::from_hours(24), Instant::now());
+        let mut clock = Clock::new(Timestamp::UNIX_EPOCH + day);
+        clock.expect_strays(day, begun);
+        assert_eq!((clock.stray(begun), clock.until_stray(begun)), (None, None), "not set back");
+        clock.expect_strays(-day, begun);
+        assert_eq!((clock.stray(begun), clock.until_stray(begun)), (None, Some(STRAYS_AFTER[0])));
+        for wait in STRAYS_AFTER {
+            assert_eq!(clock.until_stray(begun), Some(wait));
+            assert_eq!(clock.stray(begun + wait), Some(-day));
+        }
+        assert_eq!(clock.until_stray(begun), None);
+    }
+}
