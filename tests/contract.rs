@@ -87,6 +87,12 @@ fn openapi_holds_the_schemas_as_they_are() {
             "{name}: run tests/contract/check_openapi.py --embed"
         );
     }
+    // Whoever reads it sees one whole request, which is one of the examples.
+    let shown =
+        openapi.pointer("/paths/~1v1~1rfis/post/requestBody/content/application~1json/example");
+    let example: Value = serde_json::from_slice(&read("dispatch.one-agency-early-help.valid.json"))
+        .expect("an example is JSON");
+    assert_eq!(shown, Some(&example));
 }
 
 /// A schema as it stands in the description: without an id, referring to its neighbours there.

@@ -28,6 +28,7 @@ pub(crate) fn violations(rfi: &Value, now: Timestamp) -> Vec<Violation> {
     found.extend(attachments::violations(rfi));
     found.extend(attachments::copies(rfi));
     found.extend(law::violations(rfi, now));
+    found.extend(family_not_informed(rfi));
     for whose in ["child", "otherFamilyContacts", "parentOrGuardian"] {
         found.extend(has_begun(rfi, &format!("/consent/{whose}/givenOn"), now));
     }
@@ -47,6 +48,18 @@ pub(crate) fn override_violations(decided: &Value, now: Timestamp) -> Vec<Violat
 /// The ids of the persons it lists.
 pub(crate) fn person_ids(rfi: &Value) -> impl Iterator<Item = &str> {
     items(rfi, "/persons").filter_map(|(_, person)| person.get("personId")?.as_str())
+}
+
+// Openness is the rule, and every exception has its reason (R22).
+fn family_not_informed(rfi: &Value) -> Option<Violation> {
+    let answer = text(rfi, "/familyInformed/answer")?;
+    (answer != "yes" && text(rfi, "/familyInformed/reason").is_none()).then(|| {
+        violation(
+            "/familyInformed/reason",
+            "family-not-informed-why",
+            "Say why the family has not been told: openness is the rule.",
+        )
+    })
 }
 
 fn due(rfi: &Value, now: Timestamp) -> Option<Violation> {
