@@ -212,7 +212,7 @@ fn in_words(partner: &Partner, at: Timestamp) -> String {
     }
 }
 
-fn day(text: &str) -> Result<Date, String> {
+pub(super) fn day(text: &str) -> Result<Date, String> {
     let day = (text.len() == 10).then(|| text.parse().ok()).flatten();
     day.ok_or_else(|| "a day such as 2027-11-01".to_owned())
 }

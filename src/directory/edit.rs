@@ -4,6 +4,7 @@
 //! Nothing is judged here but the form of the file: whoever writes the text reads it with
 //! [`super::Directory::parse`] first.
 
+use jiff::civil::Date;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TomlError, Value};
 
 use super::{AgencyKind, Endpoint, Officer, PolicyDocument, Status};
@@ -32,12 +33,16 @@ pub enum Setting {
     OdsCode(String),
     /// Its appropriate policy document.
     PolicyDocument(PolicyDocument),
+    /// When its privacy notice was last seen.
+    PrivacyNoticeSeen(Date),
     /// Where it stands.
     Status(Status),
     /// The law under which it takes part.
     StatutoryBasis(String),
     /// Its telephone.
     Telephone(String),
+    /// When training was last attested.
+    TrainingAttested(Date),
 }
 
 impl Setting {
@@ -54,9 +59,11 @@ impl Setting {
             Self::Name(_) => "name",
             Self::OdsCode(_) => "ods_code",
             Self::PolicyDocument(_) => "policy_document",
+            Self::PrivacyNoticeSeen(_) => "privacy_notice_seen",
             Self::Status(_) => "status",
             Self::StatutoryBasis(_) => "statutory_basis",
             Self::Telephone(_) => "telephone",
+            Self::TrainingAttested(_) => "training_attested",
         }
     }
 
@@ -90,16 +97,20 @@ impl Setting {
             Self::PolicyDocument(PolicyDocument { sha256, review }) => {
                 let mut table = InlineTable::new();
                 table.insert("sha256", sha256.as_str().into());
-                // As a date of TOML's; were it none, a text is read as well.
-                let day = review.to_string();
-                let date = day.parse::<toml_edit::Datetime>();
-                let day = date.map_or_else(|_| Value::from(day), Value::from);
-                table.insert("review", day);
+                table.insert("review", date(*review));
                 table.into()
             }
+            Self::PrivacyNoticeSeen(day) | Self::TrainingAttested(day) => date(*day),
             Self::Status(status) => status.as_str().into(),
         }
     }
+}
+
+// As a date of TOML's; were it none, a text is read as well.
+fn date(day: Date) -> Value {
+    let day = day.to_string();
+    let date = day.parse::<toml_edit::Datetime>();
+    date.map_or_else(|_| Value::from(day), Value::from)
 }
 
 /// Why a text could not be changed. It stays as it is.

@@ -15,9 +15,9 @@ pub(crate) mod shape;
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
 use zeroize::Zeroizing;
 
 use self::document::nearest;
@@ -139,9 +139,25 @@ pub struct Partner {
     pub endpoints: Vec<Endpoint>,
     /// Its appropriate policy document, as the operator recorded it (R72).
     pub policy_document: Option<PolicyDocument>,
+    /// The day on which somebody last saw that its privacy notice tells people of this sharing (R63).
+    pub privacy_notice_seen: Option<Date>,
+    /// The day on which its contact officer last attested that its staff are trained (R112).
+    pub training_attested: Option<Date>,
 }
 
 impl Partner {
+    /// What was once seen to, and by `now` (UTC) more than a year ago: in words, and the day (R63, R112).
+    pub fn outdated(&self, now: Timestamp) -> impl Iterator<Item = (&'static str, Date)> {
+        let today = TimeZone::UTC.to_datetime(now).date();
+        let seen = [
+            ("its privacy notice was last seen", self.privacy_notice_seen),
+            ("training of its staff was last attested", self.training_attested),
+        ];
+        seen.into_iter()
+            .filter_map(|(what, day)| Some((what, day?)))
+            .filter(move |(_, day)| day.saturating_add(1.year()) < today)
+    }
+
     /// Where the agency stands at `now`, its first and last days (UTC) considered: a closing date
     /// takes effect without anybody editing the file that day.
     pub fn status_at(&self, now: Timestamp) -> Status {

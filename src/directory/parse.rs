@@ -83,6 +83,8 @@ pub(crate) struct Draft<'d> {
     pub(crate) may_attach: bool,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) policy_document: Option<PolicyDocument>,
+    pub(crate) privacy_notice_seen: Option<Date>,
+    pub(crate) training_attested: Option<Date>,
 }
 
 impl Draft<'_> {
@@ -112,6 +114,8 @@ impl Draft<'_> {
             may_attach: self.may_attach,
             endpoints: self.endpoints,
             policy_document: self.policy_document,
+            privacy_notice_seen: self.privacy_notice_seen,
+            training_attested: self.training_attested,
         })
     }
 
@@ -127,6 +131,15 @@ struct Reader {
 }
 
 impl Reader {
+    // The day of something that was done: not one that is still to come.
+    fn day_past(&self, section: &mut Section<'_>, key: &'static str) -> Option<Date> {
+        let day = section.date(key)?;
+        if day > self.today {
+            section.wrong(key, "is still to come", "Write the day on which it was done");
+        }
+        Some(day)
+    }
+
     fn agency<'d>(&self, i: usize, mut section: Section<'d>) -> Draft<'d> {
         section.call_it(&format!("agency #{}", i + 1));
         let written = section.required_text("id", "Give it a short id, such as \"alder-hey\"");
@@ -175,6 +188,8 @@ impl Reader {
             may_attach: section.boolean("attachments").unwrap_or(false),
             endpoints: self.endpoints(&mut section),
             policy_document: policy_document(&mut section, "policy_document"),
+            privacy_notice_seen: self.day_past(&mut section, "privacy_notice_seen"),
+            training_attested: self.day_past(&mut section, "training_attested"),
             section,
         };
         check::check_life(&draft, self.today);

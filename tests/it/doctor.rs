@@ -365,6 +365,40 @@ async fn policy_documents_that_are_to_be_reviewed() {
 }
 
 #[tokio::test]
+async fn a_privacy_notice_and_training_that_were_long_ago_seen_to() {
+    let gateway = well();
+    let today = &mash_gateway::message::now().to_string()[..10];
+    let notes = |clock: &str| {
+        let found = doctor_at(&gateway, clock).findings;
+        let of = |one: &&Value| one["code"] == "attestation" && one["agency"] == POLICE;
+        found.iter().filter(of).map(|one| one["says"].to_string()).collect::<Vec<_>>()
+    };
+    for flag in ["--privacy-notice-seen", "--training-attested"] {
+        let set = gateway.run(&["partner", "set", POLICE, flag, today]);
+        assert!(set.status.success(), "{}", text(&set.stderr));
+        for wrong in ["2999-01-01", "2026-02-30", "soon"] {
+            assert!(!gateway.run(&["partner", "set", POLICE, flag, wrong]).status.success());
+        }
+    }
+    let shown = gateway.run(&["partner", "show", POLICE, "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(
+        (&shown["privacyNoticeSeen"], &shown["trainingAttested"]),
+        (&shown["trainingAttested"], &Value::from(today))
+    );
+    let advised = shown["checklist"]["advised"].as_array().unwrap();
+    let done = advised.iter().map(|step| (step["step"].as_str().unwrap(), &step["done"]));
+    assert_eq!(
+        done.collect::<Vec<_>>(),
+        [("privacy notice", &Value::from(true)), ("training", &Value::from(true))]
+    );
+    assert!(notes("+0d").is_empty());
+    let late = notes("+370d");
+    assert_eq!(late.len(), 2, "{late:?}");
+    assert!(late[0].contains("privacy notice") && late[1].contains("training"), "{late:?}");
+}
+
+#[tokio::test]
 async fn messages_that_wait_too_long() {
     let gateway = well();
     let (hub, police) = (gateway.agency(HUB), gateway.agency(POLICE));

@@ -55,6 +55,7 @@ pub(super) async fn look(
     if let Some(directory) = directory {
         certificates(directory, &register, at, report);
         policies(directory, at, report);
+        attestations(directory, at, report);
     }
     for unsent in store.unsent_attachments().await.context("the files")? {
         let says = format!(
@@ -240,6 +241,18 @@ fn policies(directory: &Directory, at: Timestamp, report: &mut Report) {
         report.about(Some(id), None);
     }
     report.ok_otherwise("policy-document", "every active agency's is on record and reviewed");
+}
+
+// Whose privacy notice and training were last seen to more than a year ago (R63, R112).
+fn attestations(directory: &Directory, at: Timestamp, report: &mut Report) {
+    for agency in directory.all().filter(|agency| agency.is_active(at)) {
+        for (what, day) in agency.outdated(at) {
+            report.note("attestation", format!("{what} on {day}, more than a year ago"));
+            report.next(format!("ask, then mash-gateway partner set {}", agency.id));
+            report.about(Some(&agency.id), None);
+        }
+    }
+    report.ok_otherwise("attestation", "none that is on record is older than a year");
 }
 
 // Whom the hub soon cannot send anything, or cannot now.

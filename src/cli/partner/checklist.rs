@@ -17,6 +17,8 @@ use crate::store::sqlite::Sqlite;
 pub(in crate::cli) struct Checklist {
     agency: AgencyId,
     steps: Vec<Step>,
+    /// What the agreement asks for besides; the agency takes part without it too.
+    advised: Vec<Step>,
     /// What follows when all of it is done; none when the agency takes part already.
     last: Option<String>,
 }
@@ -26,6 +28,16 @@ struct Step {
     is_done: bool,
     /// The command that does it.
     next: String,
+}
+
+impl Step {
+    fn to_json(&self) -> Value {
+        let mut view = json!({ "done": self.is_done, "step": self.name });
+        if !self.is_done {
+            view["next"] = json!(self.next);
+        }
+        view
+    }
 }
 
 impl Checklist {
@@ -81,6 +93,19 @@ impl Checklist {
                 next: command(format!("partner test {id} --wait 10m")),
             },
         ];
+        let advised = [
+            Step {
+                name: NOTICE,
+                is_done: partner.privacy_notice_seen.is_some(),
+                next: command(format!("partner set {id} --privacy-notice-seen YYYY-MM-DD")),
+            },
+            Step {
+                name: TRAINING,
+                is_done: partner.training_attested.is_some(),
+                next: command(format!("partner set {id} --training-attested YYYY-MM-DD")),
+            },
+        ];
+        let is_one = partner.kind != AgencyKind::GpSurgeryClass;
         // Nobody asks the hub, nor a class of agencies.
         let wanted: &[&str] = match partner.kind {
             AgencyKind::Hub => &[BASIS, CERTIFICATE, ENDPOINT, POLICY],
@@ -101,6 +126,7 @@ impl Checklist {
         Ok(Self {
             agency: id.clone(),
             steps: all.into_iter().filter(|step| wanted.contains(&step.name)).collect(),
+            advised: advised.into_iter().filter(|_| is_one).collect(),
             last: (!partner.is_active(at)).then(|| command(format!("partner activate {id}"))),
         })
     }
@@ -127,19 +153,13 @@ impl Checklist {
 
     /// For programs: each step, and the command for each that is not done.
     pub(in crate::cli) fn to_json(&self) -> Value {
-        let steps = self.steps.iter().map(|step| {
-            let mut view = json!({ "done": step.is_done, "step": step.name });
-            if !step.is_done {
-                view["next"] = json!(step.next);
-            }
-            view
-        });
         json!({
+            "advised": self.advised.iter().map(Step::to_json).collect::<Vec<_>>(),
             "agency": self.agency,
             "done": self.steps.len() - self.undone().count(),
             "next": self.next(),
             "of": self.steps.len(),
-            "steps": steps.collect::<Vec<_>>(),
+            "steps": self.steps.iter().map(Step::to_json).collect::<Vec<_>>(),
         })
     }
 
@@ -170,6 +190,9 @@ impl fmt::Display for Checklist {
         for step in self.undone() {
             write!(f, "\n  [ ] {:<16}  {}", step.name, step.next)?;
         }
+        for step in self.advised.iter().filter(|step| !step.is_done) {
+            write!(f, "\n  advised: {}: {}", step.name, step.next)?;
+        }
         match (&self.last, self.is_whole()) {
             (Some(last), true) => write!(f, "\nActivate? {last}"),
             _ => Ok(()),
@@ -184,3 +207,5 @@ const CERTIFICATE: &str = "certificate";
 const ENDPOINT: &str = "endpoint";
 const POLICY: &str = "policy document";
 const TEST: &str = "test exchange";
+const NOTICE: &str = "privacy notice";
+const TRAINING: &str = "training";

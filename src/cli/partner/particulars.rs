@@ -1,7 +1,9 @@
 //! What `partner add` and `partner set` are told of an agency, as the directory has it.
 
 use clap::Args;
+use jiff::civil::Date;
 
+use crate::cli::apd::day;
 use crate::cli::{Exit, Failure};
 use crate::directory::edit::Setting;
 use crate::directory::{AgencyKind, Officer, Partner};
@@ -42,6 +44,12 @@ pub(super) struct Particulars {
     /// When the telephone is answered
     #[arg(long, value_name = "HOURS")]
     hours: Option<String>,
+    /// The day on which you last saw that its privacy notice tells people of this sharing
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    privacy_notice_seen: Option<Date>,
+    /// The day on which its contact officer last attested that its staff are trained
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    training_attested: Option<Date>,
 }
 
 impl Particulars {
@@ -79,6 +87,8 @@ impl Particulars {
             deputy.map(Setting::Deputy),
             self.location.map(Setting::Location),
             self.hours.map(Setting::Hours),
+            self.privacy_notice_seen.map(Setting::PrivacyNoticeSeen),
+            self.training_attested.map(Setting::TrainingAttested),
         ];
         Ok(settings.into_iter().flatten().collect())
     }

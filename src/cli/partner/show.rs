@@ -92,10 +92,12 @@ fn view(agency: &Partner, at: jiff::Timestamp) -> Value {
     view["contactOfficer"] = json!(officer(&agency.contact_officer));
     view["deputy"] = json!(officer(&agency.deputy));
     view["endpoints"] = json!(endpoints);
+    view["privacyNoticeSeen"] = json!(agency.privacy_notice_seen.map(|day| day.to_string()));
     view["policyReview"] = json!(agency.policy_document.as_ref().map(|d| d.review.to_string()));
     view["securityContact"] = json!(officer(&agency.security_contact));
     view["successor"] = json!(agency.successor);
     view["telephone"] = json!(agency.telephone);
+    view["trainingAttested"] = json!(agency.training_attested.map(|day| day.to_string()));
     view
 }
 
