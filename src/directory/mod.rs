@@ -146,16 +146,24 @@ pub struct Partner {
 }
 
 impl Partner {
-    /// What was once seen to, and by `now` (UTC) more than a year ago: in words, and the day (R63, R112).
-    pub fn outdated(&self, now: Timestamp) -> impl Iterator<Item = (&'static str, Date)> {
+    /// What is to be seen to again at `now` (UTC): it was more than a year ago, or its day is still to come
+    /// and so cannot be right. What it is, in words with the day (R63, R112). No mistake of the directory's:
+    /// a clock that was set back must not stop a gateway.
+    pub fn to_see_again(&self, now: Timestamp) -> impl Iterator<Item = String> {
         let today = TimeZone::UTC.to_datetime(now).date();
         let seen = [
             ("its privacy notice was last seen", self.privacy_notice_seen),
             ("training of its staff was last attested", self.training_attested),
         ];
-        seen.into_iter()
-            .filter_map(|(what, day)| Some((what, day?)))
-            .filter(move |(_, day)| day.saturating_add(1.year()) < today)
+        seen.into_iter().filter_map(|(what, day)| Some((what, day?))).filter_map(
+            move |(what, day)| match day {
+                _ if day > today => Some(format!("{what} on {day}, which is still to come")),
+                _ if day.saturating_add(1.year()) < today => {
+                    Some(format!("{what} on {day}, more than a year ago"))
+                }
+                _ => None,
+            },
+        )
     }
 
     /// Where the agency stands at `now`, its first and last days (UTC) considered: a closing date

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::endpoint::Endpoint;
 use crate::support::{
@@ -368,6 +368,16 @@ async fn policy_documents_that_are_to_be_reviewed() {
 async fn a_privacy_notice_and_training_that_were_long_ago_seen_to() {
     let gateway = well();
     let today = &mash_gateway::message::now().to_string()[..10];
+    let show = || -> Value {
+        let shown = gateway.run(&["partner", "show", POLICE, "--json"]);
+        serde_json::from_slice(&shown.stdout).unwrap()
+    };
+    let directory = || std::fs::read_to_string(gateway.home().join("partners.toml")).unwrap();
+    let done = |step: &str| json!({ "done": true, "step": step });
+    for step in show()["checklist"]["advised"].as_array().unwrap() {
+        assert_eq!(step["done"], false);
+        assert!(step["next"].as_str().unwrap().contains("partner set"), "{step}");
+    }
     let notes = |clock: &str| {
         let found = doctor_at(&gateway, clock).findings;
         let of = |one: &&Value| one["code"] == "attestation" && one["agency"] == POLICE;
@@ -376,23 +386,29 @@ async fn a_privacy_notice_and_training_that_were_long_ago_seen_to() {
     for flag in ["--privacy-notice-seen", "--training-attested"] {
         let set = gateway.run(&["partner", "set", POLICE, flag, today]);
         assert!(set.status.success(), "{}", text(&set.stderr));
-        for wrong in ["2999-01-01", "2026-02-30", "soon"] {
-            assert!(!gateway.run(&["partner", "set", POLICE, flag, wrong]).status.success());
+        let before = directory();
+        for (wrong, saying) in [
+            ("2999-01-01", "still to come"),
+            ("2026-02-30", "a day such as"),
+            ("soon", "a day such as"),
+        ] {
+            let refused = gateway.run(&["partner", "set", POLICE, flag, wrong]);
+            let said = text(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(2), "{said}");
+            assert!(said.contains(saying), "{said}");
+            assert_eq!(directory(), before);
         }
     }
-    let shown = gateway.run(&["partner", "show", POLICE, "--json"]);
-    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let shown = show();
     assert_eq!(
         (&shown["privacyNoticeSeen"], &shown["trainingAttested"]),
-        (&shown["trainingAttested"], &Value::from(today))
+        (&json!(today), &json!(today))
     );
-    let advised = shown["checklist"]["advised"].as_array().unwrap();
-    let done = advised.iter().map(|step| (step["step"].as_str().unwrap(), &step["done"]));
-    assert_eq!(
-        done.collect::<Vec<_>>(),
-        [("privacy notice", &Value::from(true)), ("training", &Value::from(true))]
-    );
-    assert!(notes("+0d").is_empty());
+    assert_eq!(shown["checklist"]["advised"], json!([done("privacy notice"), done("training")]));
+    assert!(notes("+0d").is_empty() && notes("+360d").is_empty());
+    // A clock that was set back stops nothing: it is told, and the directory is as good as it was.
+    let early = notes("-2d");
+    assert!(early.len() == 2 && early[0].contains("still to come"), "{early:?}");
     let late = notes("+370d");
     assert_eq!(late.len(), 2, "{late:?}");
     assert!(late[0].contains("privacy notice") && late[1].contains("training"), "{late:?}");
@@ -552,8 +568,8 @@ async fn what_is_overdue_and_a_calendar_that_ends() {
     let file = gateway.home().join("days.json");
     let year = &mash_gateway::message::now().to_string()[..4];
     let ends = |last: &str| {
-        let event = serde_json::json!({ "title": "invented", "date": last, "notes": "" });
-        let days = serde_json::json!({ "england-and-wales": { "events": [event] } });
+        let event = json!({ "title": "invented", "date": last, "notes": "" });
+        let days = json!({ "england-and-wales": { "events": [event] } });
         std::fs::write(&file, days.to_string()).unwrap();
         let looked = gateway.run(&["doctor", "--json", "--quick"]);
         let found = Found::read(&looked);
@@ -577,7 +593,7 @@ async fn a_busy_gateway_is_well() {
         hub.dispatch(&[POLICE, TRUST]).await;
         let message = police.collect_first().await;
         let saved = format!("/v1/messages/{}/saved", message["id"].as_str().unwrap());
-        police.post(&saved, &serde_json::json!({})).await.ok(200);
+        police.post(&saved, &json!({})).await.ok(200);
     };
     // So that recomputing takes a while.
     for _ in 0..100 {

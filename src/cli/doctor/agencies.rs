@@ -243,16 +243,16 @@ fn policies(directory: &Directory, at: Timestamp, report: &mut Report) {
     report.ok_otherwise("policy-document", "every active agency's is on record and reviewed");
 }
 
-// Whose privacy notice and training were last seen to more than a year ago (R63, R112).
+// Whose privacy notice or training is to be seen to again (R63, R112).
 fn attestations(directory: &Directory, at: Timestamp, report: &mut Report) {
     for agency in directory.all().filter(|agency| agency.is_active(at)) {
-        for (what, day) in agency.outdated(at) {
-            report.note("attestation", format!("{what} on {day}, more than a year ago"));
+        for says in agency.to_see_again(at) {
+            report.note("attestation", says);
             report.next(format!("ask, then mash-gateway partner set {}", agency.id));
             report.about(Some(&agency.id), None);
         }
     }
-    report.ok_otherwise("attestation", "none that is on record is older than a year");
+    report.ok_otherwise("attestation", "none on record is older than a year");
 }
 
 // Whom the hub soon cannot send anything, or cannot now.

@@ -105,7 +105,6 @@ impl Checklist {
                 next: command(format!("partner set {id} --training-attested YYYY-MM-DD")),
             },
         ];
-        let is_one = partner.kind != AgencyKind::GpSurgeryClass;
         // Nobody asks the hub, nor a class of agencies.
         let wanted: &[&str] = match partner.kind {
             AgencyKind::Hub => &[BASIS, CERTIFICATE, ENDPOINT, POLICY],
@@ -126,7 +125,10 @@ impl Checklist {
         Ok(Self {
             agency: id.clone(),
             steps: all.into_iter().filter(|step| wanted.contains(&step.name)).collect(),
-            advised: advised.into_iter().filter(|_| is_one).collect(),
+            advised: match partner.kind {
+                AgencyKind::GpSurgeryClass => Vec::new(),
+                _ => advised.into(),
+            },
             last: (!partner.is_active(at)).then(|| command(format!("partner activate {id}"))),
         })
     }
@@ -207,5 +209,6 @@ const CERTIFICATE: &str = "certificate";
 const ENDPOINT: &str = "endpoint";
 const POLICY: &str = "policy document";
 const TEST: &str = "test exchange";
+
 const NOTICE: &str = "privacy notice";
 const TRAINING: &str = "training";

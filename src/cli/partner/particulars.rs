@@ -1,12 +1,15 @@
 //! What `partner add` and `partner set` are told of an agency, as the directory has it.
 
 use clap::Args;
+use jiff::ToSpan as _;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use crate::cli::apd::day;
 use crate::cli::{Exit, Failure};
 use crate::directory::edit::Setting;
 use crate::directory::{AgencyKind, Officer, Partner};
+use crate::message::now;
 
 /// What can be said of an agency when it is added, and put right later.
 #[derive(Args)]
@@ -45,10 +48,10 @@ pub(super) struct Particulars {
     #[arg(long, value_name = "HOURS")]
     hours: Option<String>,
     /// The day on which you last saw that its privacy notice tells people of this sharing
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day_gone)]
     privacy_notice_seen: Option<Date>,
     /// The day on which its contact officer last attested that its staff are trained
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day_gone)]
     training_attested: Option<Date>,
 }
 
@@ -92,6 +95,16 @@ impl Particulars {
         ];
         Ok(settings.into_iter().flatten().collect())
     }
+}
+
+// The day of something that was done. Elsewhere it may be a day later than here (UTC).
+fn day_gone(text: &str) -> Result<Date, String> {
+    let today = TimeZone::UTC.to_datetime(now()).date();
+    let day = day(text)?;
+    if day > today.saturating_add(1.day()) {
+        return Err("that day is still to come; write the day on which it was done".to_owned());
+    }
+    Ok(day)
 }
 
 // An officer as told, what was not told filled in from what is known; none when nothing was told.
