@@ -99,9 +99,9 @@ class Home:
         if self._ports.exists():
             self.ports = json.loads(self._ports.read_text("utf-8"))
             return
-        self.ports = {
-            door: free_port() for door in ("partner_api", "enrolment", "local", "endpoint")
-        }
+        self.ports = {}
+        for door in ("partner_api", "enrolment", "local", "endpoint"):
+            self.ports[door] = free_port(apart_from=self.ports.values())
         self.run("init", "--gateway-host", *hosts)
         if has_push:
             self.set("allow_loopback", "true")
@@ -263,9 +263,18 @@ class Gateway:
 
     def reap(self):
         """Waits for its end, and gives its exit code."""
-        code = self.process.wait(PATIENCE)
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"it does not end\n{self.threads()}\n{self.log()}") from error
         self.process.stdout.close()
         return code
+
+    def threads(self):
+        """Each of its threads: the name, and in what the kernel has it wait."""
+        tasks = sorted(pathlib.Path(f"/proc/{self.process.pid}/task").iterdir())
+        facts = [[(task / fact).read_text().strip() for fact in ("comm", "wchan", "syscall")] for task in tasks]
+        return "\n".join(" ".join(fact) for fact in facts)
 
     def is_running(self):
         """Whether it has not ended."""
@@ -441,13 +450,16 @@ def local(port, path):
     return int(head.split(b" ")[1]), body.decode()
 
 
-def free_port():
+def free_port(apart_from=()):
     """A port that nobody listens on, and that no connection is given as its own while a gateway stops and
     starts again: below those that systems choose from for that (32768 on Linux, 49152 by RFC 6335)."""
     while True:
+        port = random.randrange(20_000, 32_768)
+        if port in apart_from:
+            continue
         try:
-            with socket.create_server((ADDRESS, random.randrange(20_000, 32_768))) as listener:
-                return listener.getsockname()[1]
+            with socket.create_server((ADDRESS, port)):
+                return port
         except OSError:
             continue
 
