@@ -4,6 +4,7 @@
 //! the tree and stores the signed checkpoint in that same transaction, so that the log and what it
 //! records cannot part. Nothing above this module may know which database it is.
 
+mod certificate;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::message::{
     AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, Marks,
     MediaType, MessageId, Period, Reference, Said, Untimely,
 };
+
+pub use certificate::{CertificateDoing, CertificateRecord, CertificateUse, EnrolmentToken};
 
 /// The gateway's memory.
 #[async_trait::async_trait]
@@ -55,6 +58,14 @@ pub trait Store: Send + Sync {
     /// The exchanges of one enquiry, in the order they were opened.
     async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError>;
 
+    /// Exchanges in which an answer of `agency` is waited for, the first due first; at most `limit`. Reads no
+    /// more than those, however many are answered.
+    async fn unanswered(
+        &self,
+        agency: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError>;
+
     /// Exchanges that were opened in this period, in the order of their ids; after `after`, at most
     /// `limit`. Reads every exchange there is: for reports.
     async fn exchanges_opened(
@@ -69,6 +80,26 @@ pub trait Store: Send + Sync {
 
     /// Where a message is in its recipient's own record, sealed, if that said so.
     async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// What is being written in this exchange, to become a message of this kind.
+    async fn draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+    ) -> Result<Option<StoredDraft>, StoreError>;
+
+    /// Keeps the next version of it, which follows version `follows`; 0 when it is the first. False when
+    /// that is not the latest any more, or the enquiry is destroyed: then nothing is kept.
+    async fn keep_draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+        follows: u64,
+        ciphertext: Vec<u8>,
+    ) -> Result<bool, StoreError>;
+
+    /// Lets it go: it was sent, or is not to be.
+    async fn discard_draft(&self, exchange: &ExchangeId, kind: Kind) -> Result<(), StoreError>;
 
     /// The latest `limit` entries about an exchange, oldest first.
     async fn timeline(&self, id: &ExchangeId, limit: usize)
@@ -893,6 +924,15 @@ pub struct StoredMessage {
     pub entry: u64,
 }
 
+/// Something that is being written and was not sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredDraft {
+    /// Which version it is, counted from 1.
+    pub version: u64,
+    /// It, sealed.
+    pub ciphertext: Vec<u8>,
+}
+
 /// What is needed to open a message.
 #[derive(Clone, Debug)]
 pub struct SealedPayload {
@@ -1021,74 +1061,4 @@ pub enum RowFault {
     /// It is not there.
     #[error("its sealed payload is missing")]
     PayloadMissing,
-}
-
-/// A certificate, from issue to the end of the record.
-#[derive(Clone, Debug)]
-pub struct CertificateRecord {
-    /// SHA-256 of the DER.
-    pub sha256: [u8; 32],
-    /// The serial, lower-case hex.
-    pub serial: String,
-    /// Whom it names.
-    pub agency: AgencyId,
-    /// When it was issued.
-    pub issued_at: Timestamp,
-    /// The first instant it is good.
-    pub not_before: Timestamp,
-    /// The last instant it is good.
-    pub not_after: Timestamp,
-    /// When it was revoked and why.
-    pub revoked: Option<(Timestamp, String)>,
-    /// The certificate.
-    pub pem: String,
-    /// What it is for, as `Profile::name` has it.
-    pub profile: String,
-    /// When it was last used and from which address; not kept for every request.
-    pub last_use: Option<(Timestamp, String)>,
-}
-
-/// What the bearer of a certificate did, of one event.
-#[derive(Clone, Debug)]
-pub struct CertificateDoing {
-    /// The event's name.
-    pub event: String,
-    /// How often.
-    pub count: u64,
-    /// The first time.
-    pub first: Timestamp,
-    /// The last time.
-    pub last: Timestamp,
-}
-
-/// A certificate's latest use.
-#[derive(Clone, Debug)]
-pub struct CertificateUse {
-    /// SHA-256 of its DER.
-    pub sha256: [u8; 32],
-    /// When.
-    pub at: Timestamp,
-    /// From which IP address.
-    pub address: String,
-}
-
-/// A one-time token with which an agency may enrol. The token itself is not kept.
-#[derive(Clone, Debug)]
-pub struct EnrolmentToken {
-    /// SHA-256 of the token.
-    pub hash: [u8; 32],
-    /// Whose it is.
-    pub agency: AgencyId,
-    /// When it was made.
-    pub made_at: Timestamp,
-    /// When it is no longer good.
-    pub expires_at: Timestamp,
-    /// Whether an operator has to approve the key.
-    pub needs_approval: bool,
-    /// SHA-256 of the key first presented, when it needs approval.
-    pub key_sha256: Option<[u8; 32]>,
-    /// When an operator approved that key.
-    pub approved_at: Option<Timestamp>,
-    /// When a certificate was issued for it.
-    pub used_at: Option<Timestamp>,
 }

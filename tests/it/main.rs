@@ -38,6 +38,7 @@ mod others;
 mod overrides;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+mod pages;
 mod person_search;
 mod reading;
 mod readme;

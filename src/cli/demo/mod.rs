@@ -248,6 +248,7 @@ impl Story<'_> {
         // Ports of the system's choice, so that it runs beside whatever else does.
         let settings = read_text(&home.config())?
             .replace("# partner_api = \"0.0.0.0:8443\"", "partner_api = \"127.0.0.1:0\"")
+            .replace("# desk = \"0.0.0.0:8444\"", "desk = \"127.0.0.1:0\"")
             .replace("# enrolment = \"0.0.0.0:8445\"", "enrolment = \"127.0.0.1:0\"")
             .replace("# local = \"127.0.0.1:8446\"", "local = \"127.0.0.1:0\"")
             .replace("# allow_loopback = false", "allow_loopback = true");

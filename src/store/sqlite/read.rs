@@ -143,6 +143,25 @@ pub(super) fn exchanges(
     )
 }
 
+pub(super) fn unanswered(
+    connection: &Connection,
+    agency: &AgencyId,
+    rows: usize,
+) -> Result<Vec<Exchange>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* unanswered */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges
+             WHERE agency = ?1 AND state NOT IN ('cancelled', 'completed', 'rejected')
+             ORDER BY response_required_by_ms LIMIT ?2"
+        ),
+        params![agency, limit(rows)],
+        row::exchange,
+    )
+}
+
 pub(super) fn answered_test(
     connection: &Connection,
     agency: &AgencyId,

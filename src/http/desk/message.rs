@@ -1,0 +1,213 @@
+//! One message as a page: what it says, that it is in the agency's own record, its receipt.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::Value;
+
+use super::page::{Frame, Link, page, see};
+use super::visitor::Visitor;
+use super::words;
+use crate::http::api::{Api, Path, TEXT, parse};
+use crate::message::{Kind, MessageId};
+use crate::problem::{Problem, ProblemType};
+use crate::schema::Schemas;
+use crate::store::{DeliveryState, StoredMessage};
+
+/// One thing that a document says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Fact {
+    pub(super) label: String,
+    pub(super) text: String,
+}
+
+impl Fact {
+    pub(super) fn new(label: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { label: label.into(), text: text.into() }
+    }
+}
+
+/// All that a document says, in its order, in words; but for what only programs need.
+pub(super) fn facts(document: &Value) -> Vec<Fact> {
+    let mut found = Vec::new();
+    gather(&mut found, "", document);
+    found
+}
+
+fn gather(found: &mut Vec<Fact>, label: &str, value: &Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if FOR_PROGRAMS.contains(&name.as_str()) {
+                    continue;
+                }
+                let label = match label {
+                    "" => words::label(name),
+                    outer => format!("{outer}: {}", words::label(name).to_lowercase()),
+                };
+                gather(found, &label, value);
+            }
+        }
+        Value::Array(items) if items.iter().all(|item| item.is_string() || item.is_number()) => {
+            let texts: Vec<_> = items.iter().map(scalar).collect();
+            found.push(Fact::new(label, texts.join("\n")));
+        }
+        Value::Array(items) => {
+            for (item, number) in items.iter().zip(1..) {
+                gather(found, &format!("{label} {number}"), item);
+            }
+        }
+        value => found.push(Fact::new(label, scalar(value))),
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::Bool(true) => "Yes".to_owned(),
+        Value::Bool(false) => "No".to_owned(),
+        Value::String(text) => {
+            let is_code = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            match text.contains('-') && text.chars().all(is_code) && !is_dated(text) {
+                true => words::code(text),
+                false => words::time_in(text),
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+// A day, an edition: not a code to be said in words.
+fn is_dated(text: &str) -> bool {
+    text.split('-').any(|part| part.len() == 4 && part.bytes().all(|c| c.is_ascii_digit()))
+}
+
+/// Ids, digests and editions: of no use to whoever reads.
+const FOR_PROGRAMS: [&str; 6] =
+    ["attachmentId", "codelist", "contentDigest", "inReplyTo", "personId", "sha256"];
+
+/// A message that the visitor's agency was sent.
+#[derive(Template)]
+#[template(path = "desk/message.html")]
+struct MessagePage {
+    frame: Frame,
+    title: String,
+    back: Link,
+    id: String,
+    reference: String,
+    at: String,
+    facts: Vec<Fact>,
+    /// What is to be put into the record, word for word (R49).
+    paragraph: Option<String>,
+    is_sealed_to_agency: bool,
+    is_saved: bool,
+}
+
+/// The contents of a message, opened for this visitor: that it was opened is in the log before.
+pub(super) async fn opened(api: &Api, visitor: &Visitor, id: &MessageId) -> Result<Value, Problem> {
+    let role = Some(visitor.role());
+    let document = api
+        .gateway
+        .collect(visitor.agency(), visitor.certificate(), role, id, visitor.at())
+        .await?;
+    let mut document = Schemas::parse(&document).map_err(|fault| {
+        Problem::new(ProblemType::Internal, "The message could not be read.").because(fault)
+    })?;
+    Ok(document.get_mut("data").map(Value::take).unwrap_or_default())
+}
+
+/// Shows it.
+pub(super) async fn read(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: MessageId = parse(&id)?;
+    let stored = api.gateway.received(visitor.agency(), &id).await?;
+    let reference = stored.envelope.reference.to_string();
+    if stored.envelope.kind == Kind::Rfi {
+        return Ok(see(&format!("/requests/{reference}")));
+    }
+    let data = opened(&api, &visitor, &id).await?;
+    let paragraph = (stored.envelope.kind == Kind::Outcome)
+        .then(|| data.pointer("/textForRecord").and_then(Value::as_str).map(str::to_owned))
+        .flatten();
+    let template = MessagePage {
+        frame: Frame::of(&api.gateway, Some(&visitor)),
+        title: words::kind(stored.envelope.kind).to_owned(),
+        back: Link::new(format!("/requests/{reference}"), format!("Back to request {reference}")),
+        id: id.to_string(),
+        reference,
+        at: words::time(stored.envelope.time),
+        facts: facts(&data),
+        paragraph,
+        is_sealed_to_agency: stored.envelope.is_sealed_to_agency,
+        is_saved: is_saved(&stored),
+    };
+    page(StatusCode::OK, &template)
+}
+
+/// Whether it is in the agency's own record, as the agency said.
+pub(super) fn is_saved(stored: &StoredMessage) -> bool {
+    stored.delivery == DeliveryState::Saved
+}
+
+/// The agency has it in its own record (R114).
+pub(super) async fn saved(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: MessageId = parse(&id)?;
+    let stored = api.gateway.received(visitor.agency(), &id).await?;
+    let (agency, role) = (visitor.agency(), Some(visitor.role()));
+    api.gateway.save(agency, visitor.certificate(), role, &id, None, visitor.at()).await?;
+    Ok(see(&format!("/requests/{}", stored.envelope.reference)))
+}
+
+/// The receipt of a message that the agency sent or was sent, to be kept.
+pub(super) async fn receipt(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: MessageId = parse(&id)?;
+    let receipt = api.gateway.receipt(visitor.agency(), &id).await?;
+    let mut response = ([(header::CONTENT_TYPE, TEXT)], receipt).into_response();
+    if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.receipt.txt\"")) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_document_is_said_in_words() {
+        let document = json!({
+            "inReplyTo": "019e1b6a-3c00-7a10-8f00-0000000000a1",
+            "lawfulBasis": { "codelist": "uk-2026-04", "specialCategory": true, "powers": ["a-b", "c-1989-d"] },
+            "persons": [{ "personId": "p1", "givenName": "<b>Robin</b>" }],
+            "on": "2026-11-23",
+            "at": "2026-11-23T09:10:00Z",
+        });
+        let said: Vec<_> = facts(&document)
+            .into_iter()
+            .map(|fact| format!("{} = {}", fact.label, fact.text))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "At = Monday 23 November 2026, 09:10",
+                "Lawful basis: powers = A b\nc-1989-d",
+                "Lawful basis: special category = Yes",
+                "On = 2026-11-23",
+                "Persons 1: given name = <b>Robin</b>",
+            ]
+        );
+    }
+}
