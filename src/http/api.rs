@@ -807,7 +807,8 @@ fn no_such_method() -> Problem {
     Problem::new(ProblemType::MethodNotAllowed, "This path does not take this method.")
 }
 
-fn no_such_thing() -> Problem {
+/// What is said of whatever is not there, and of whatever is another's: word for word the same.
+pub(super) fn no_such_thing() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
 }
 

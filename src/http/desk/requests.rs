@@ -11,10 +11,10 @@ use super::message::{Fact, facts, is_saved, opened};
 use super::page::{Frame, Link, page, see};
 use super::visitor::Visitor;
 use super::words;
-use crate::http::api::{Api, Path};
+use crate::http::api::{Api, Path, no_such_thing};
 use crate::http::view::fields_object;
 use crate::message::{Exchange, ExchangeState, Kind, Reference};
-use crate::problem::{Problem, ProblemType};
+use crate::problem::Problem;
 use crate::store::StoredEntry;
 use crate::timer::{Grade, Timer};
 
@@ -133,15 +133,12 @@ pub(super) fn is_over(exchange: &Exchange) -> bool {
 
 /// The exchange of this name, if the visitor's agency is asked in it.
 pub(super) async fn find(api: &Api, visitor: &Visitor, name: &str) -> Result<Exchange, Problem> {
-    let nothing = || {
-        Problem::new(ProblemType::NotFound, "There is no such request, or it is not yours to see.")
-    };
-    let reference = Reference::parse(name).map_err(|_| nothing())?;
+    let reference = Reference::parse(name).map_err(|_| no_such_thing())?;
     let exchange = api.gateway.exchange_by_reference(visitor.agency(), &reference).await?;
     if exchange.agency == *visitor.agency() && !exchange.is_test() {
         Ok(exchange)
     } else {
-        Err(nothing())
+        Err(no_such_thing())
     }
 }
 

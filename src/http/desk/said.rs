@@ -14,7 +14,7 @@ use super::reply::message_in;
 use super::requests::{find, find_opened};
 use super::visitor::Visitor;
 use super::words;
-use crate::http::api::{Api, Path, parse, submitted};
+use crate::http::api::{Api, Path, no_such_thing, parse, submitted};
 use crate::message::{Exchange, IdempotencyKey, Kind, MessageId, Submission, Target, rfc3339};
 use crate::problem::{Problem, ProblemType};
 
@@ -381,7 +381,7 @@ pub(super) async fn sent(
     let message: MessageId = parse(&message)?;
     let stored = api.gateway.sent(visitor.agency(), &message).await?;
     if stored.envelope.exchange != exchange.id {
-        return Err(Problem::new(ProblemType::NotFound, "It was not sent in this request."));
+        return Err(no_such_thing());
     }
     let rfi = api.gateway.received(visitor.agency(), &exchange.rfi).await?;
     let template = SentPage {
