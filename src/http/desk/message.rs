@@ -12,6 +12,7 @@ use super::words;
 use crate::http::api::{Api, Path, TEXT, parse};
 use crate::message::{Kind, MessageId};
 use crate::problem::{Problem, ProblemType};
+use crate::rule::law;
 use crate::schema::Schemas;
 use crate::store::{DeliveryState, StoredMessage};
 
@@ -67,8 +68,11 @@ fn scalar(value: &Value) -> String {
         Value::Bool(true) => "Yes".to_owned(),
         Value::Bool(false) => "No".to_owned(),
         Value::String(text) => {
+            if let Some(power) = law::powers().iter().find(|power| power.code == *text) {
+                return power.title.clone();
+            }
             let is_code = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            match text.contains('-') && text.chars().all(is_code) && !is_dated(text) {
+            match text.len() > 1 && text.chars().all(is_code) && !is_dated(text) {
                 true => words::code(text),
                 false => words::time_in(text),
             }
@@ -190,7 +194,7 @@ mod tests {
     fn a_document_is_said_in_words() {
         let document = json!({
             "inReplyTo": "019e1b6a-3c00-7a10-8f00-0000000000a1",
-            "lawfulBasis": { "codelist": "uk-2026-04", "specialCategory": true, "powers": ["a-b", "c-1989-d"] },
+            "lawfulBasis": { "codelist": "uk-2026-04", "specialCategory": true, "powers": ["a-b", "children-act-1989-s47"], "article6": "e" },
             "persons": [{ "personId": "p1", "givenName": "<b>Robin</b>" }],
             "on": "2026-11-23",
             "at": "2026-11-23T09:10:00Z",
@@ -203,7 +207,8 @@ mod tests {
             said,
             [
                 "At = Monday 23 November 2026, 09:10",
-                "Lawful basis: powers = A b\nc-1989-d",
+                "Lawful basis: article 6 = e",
+                "Lawful basis: powers = A b\nChildren Act 1989, section 47",
                 "Lawful basis: special category = Yes",
                 "On = 2026-11-23",
                 "Persons 1: given name = <b>Robin</b>",

@@ -270,7 +270,8 @@ pub(super) async fn keep(
     if !is_for_later {
         let mut questions = reply.questions(&api, &visitor, part);
         let violations = reply.examine(&api, &visitor).await?;
-        let asked = violations.into_iter().chain(parts::unanswered(&reply, part));
+        // What is not answered at all is said before what the contract makes of that.
+        let asked = parts::unanswered(&reply, part).into_iter().chain(violations);
         mark(&mut questions, asked.collect());
         if questions.iter().any(|question| question.error.is_some()) {
             return form(&api, &visitor, &reply, part, follows, questions, Vec::new()).answer();

@@ -84,7 +84,7 @@ pub(super) fn code(code: &str) -> String {
 pub(super) fn label(name: &str) -> String {
     let mut words = String::new();
     for letter in name.chars() {
-        if letter.is_uppercase() {
+        if letter.is_uppercase() || letter.is_ascii_digit() {
             words.push('-');
         }
         words.extend(letter.to_lowercase());
@@ -136,6 +136,7 @@ mod tests {
     fn codes_and_names_are_said_in_words() {
         assert_eq!(code("not-relevant-or-excessive"), "Not relevant or excessive");
         assert_eq!(label("levelOfRisk"), "Level of risk");
+        assert_eq!(label("article6"), "Article 6");
         assert_eq!(label(""), "");
     }
 }
