@@ -429,6 +429,16 @@ impl Gateway {
         Ok(self.store.unanswered(reader, limit).await?)
     }
 
+    /// The reader's exchanges, as the hub, in which an answer is waited for or an outcome is owed, the first due
+    /// first.
+    pub async fn unsettled(
+        &self,
+        reader: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, Problem> {
+        Ok(self.store.unsettled(reader, limit).await?)
+    }
+
     /// The latest that was logged about an exchange, for a party to it.
     pub async fn timeline(
         &self,

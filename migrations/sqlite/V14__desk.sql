@@ -15,3 +15,7 @@ CREATE TABLE drafts (
 -- What an agency is waited for, the first due first.
 CREATE INDEX exchanges_unanswered ON exchanges (agency, response_required_by_ms)
     WHERE state NOT IN ('cancelled', 'completed', 'rejected');
+
+-- What is still to be done at the hub: an answer is waited for, or an outcome is owed.
+CREATE INDEX exchanges_unsettled ON exchanges (hub, response_required_by_ms)
+    WHERE outcome_ms IS NULL AND state NOT IN ('cancelled', 'rejected');

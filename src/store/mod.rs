@@ -66,6 +66,10 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Exchange>, StoreError>;
 
+    /// Exchanges of `hub` in which an answer is waited for or an outcome is owed, the first due first; at most
+    /// `limit`. Reads no more than those.
+    async fn unsettled(&self, hub: &AgencyId, limit: usize) -> Result<Vec<Exchange>, StoreError>;
+
     /// Exchanges that were opened in this period, in the order of their ids; after `after`, at most
     /// `limit`. Reads every exchange there is: for reports.
     async fn exchanges_opened(

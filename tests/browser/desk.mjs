@@ -73,6 +73,7 @@ try {
   await byKeyboardAlone();
   await policeRefuse();
   await nothingShared();
+  await hubSeesAndTells();
   await hostile();
   await twoAtOneDesk();
   await revoked();
@@ -216,7 +217,7 @@ async function surgeryAnswers({ javaScript }) {
   const exchange = gateway.ask(HUB, `/v1/exchanges/${reference}`);
   check(`${how}: the hub has an answer`,
     exchange.state === "completed" && exchange.result === "complete", JSON.stringify(exchange));
-  await page.getByRole("link", { name: "Back to requests" }).click();
+  await page.getByRole("link", { name: "Requests", exact: true }).click();
   check(`${how}: it waits no more`,
     !(await page.locator("table").filter({ hasText: "Waiting for an answer" }).allTextContents())
       .join().includes(reference), await page.textContent("main"));
@@ -321,8 +322,8 @@ async function policeRefuse() {
   check("an acknowledgement without a day is refused", (await page.title()).startsWith("Error: "), page.url());
   await hold(page, "acknowledge with errors");
   const tomorrow = new Date(Date.now() + 30 * 3_600_000).toISOString().slice(0, 10);
-  await page.getByLabel("Day").fill(tomorrow);
-  await page.getByLabel("Time").fill("12:00");
+  await page.getByLabel("Day", { exact: true }).fill(tomorrow);
+  await page.getByLabel("Time", { exact: true }).fill("12:00");
   await page.getByLabel("Your name", { exact: true }).fill("Sgt Alex Invented");
   await page.getByLabel("Your job title", { exact: true }).fill("Detective Sergeant");
   await page.getByRole("button", { name: "Tell the hub" }).click();
@@ -426,6 +427,102 @@ async function nothingShared() {
   const state = gateway.ask(HUB, `/v1/exchanges/${second}`).state;
   check("it is not for them", state === "rejected", state);
   await police.context().close();
+}
+
+/** The health representative sees who has not answered, rings, reads what came, and tells the outcome. */
+async function hubSeesAndTells() {
+  const hours = (n) => `${new Date(Date.now() + n * 3_600_000).toISOString().slice(0, 19)}Z`;
+  const [silent, answered, police] = gateway.dispatch([TRUST, SURGERY, POLICE], { responseRequiredBy: hours(3) });
+  const say = (agency, reference, kind, body) => gateway.ask(agency, `/v1/exchanges/${reference}/${kind}`, body);
+  const { messages } = gateway.ask(SURGERY, "/v1/inbox");
+  const asked = messages.find((message) => message.reference === answered).id;
+  const reply = {
+    inReplyTo: asked, result: "nothing-known", answers: [], accuracyChecked: "checked-against-record",
+    respondedBy: { name: "Dr Jo Madeup", jobTitle: "General Practitioner" }, proportionate: true,
+    onwardDisclosure: "not-without-asking-us",
+    lawfulBasis: {
+      codelist: "uk-2026-09", article6: "e", specialCategory: true, article9: "h",
+      powers: ["children-act-2004-s11"],
+    },
+  };
+  gateway.ask(SURGERY, `/v1/messages/${asked}`);
+  say(SURGERY, answered, "responses", reply);
+  const ofPolice = gateway.ask(POLICE, "/v1/inbox").messages.find((one) => one.reference === police).id;
+  gateway.ask(POLICE, `/v1/messages/${ofPolice}`);
+  const { inReplyTo, ...rest } = reply;
+  say(POLICE, police, "responses", { ...rest, inReplyTo: ofPolice });
+
+  const page = await visit(browser, gateway, gateway.person(HUB, "mash-health-representative"));
+  await page.goto(gateway.desk);
+  check("the hub begins with its board", page.url().endsWith("/enquiries"), page.url());
+  const row = page.locator("tr").filter({ hasText: silent });
+  const stands = await row.textContent();
+  check("the board shows who is silent", stands.includes("Not opened"), stands);
+  check("and that they are to be rung", stands.includes("Ring the agency"), stands);
+  check("without a name", !(await page.textContent("main")).includes("Thistlebank"), "a name is on the board");
+  await hold(page, "board");
+  await row.getByRole("link", { name: silent }).click();
+  await hold(page, "enquiry");
+  await page.locator("a").filter({ hasText: `Record a telephone call, ${silent}` }).click();
+  await page.getByRole("button", { name: "Record the call" }).click();
+  check("a call without anything is refused", (await page.title()).startsWith("Error: "), page.url());
+  await hold(page, "telephone with errors");
+  const now = new Date(Date.now() - 120_000);
+  const there = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "Europe/London", ...options }).format(now);
+  const [day, month, year] = there({ day: "2-digit", month: "2-digit", year: "numeric" }).split("/");
+  await page.getByLabel("Day", { exact: true }).fill(`${year}-${month}-${day}`);
+  await page.getByLabel("Time", { exact: true }).fill(there({ hour: "2-digit", minute: "2-digit" }));
+  await page.getByLabel("Whom did you speak to?").fill("Kit Specimen");
+  await page.getByLabel("Their job title").fill("Named Nurse");
+  await page.getByLabel("Your name", { exact: true }).fill("Oswin Quillfeather");
+  await page.getByLabel("Your job title", { exact: true }).fill("Health Representative");
+  await page.getByRole("button", { name: "Record the call" }).click();
+  const rung = gateway.ask(HUB, `/v1/exchanges/${silent}`);
+  check("the call is recorded", "telephonedAt" in rung, await page.textContent("main"));
+
+  await page.goto(`${gateway.desk}/enquiries/${rung.enquiry}/answers`);
+  const all = await page.textContent("main");
+  check("what was answered is side by side", all.includes("Dr Jo Madeup") && all.includes(silent), all);
+  check("with what the family may be told", all.includes("The family may be told: nothing"), all);
+  check("silence is said to be silence", all.includes("Silence is not an answer"), all);
+  check("what the police say is not for this role", all.includes("Its sender shows this to"), all);
+  await hold(page, "all answers");
+
+  await page.goto(`${gateway.desk}/exchanges/${answered}/outcome`);
+  await hold(page, "outcome");
+  await page.getByRole("button", { name: "Send the outcome" }).click();
+  await hold(page, "outcome with errors");
+  await page.getByLabel("No further action: threshold not met").check();
+  await page.getByLabel("Day", { exact: true }).fill(`${year}-${month}-${day}`);
+  await page.getByLabel("Time", { exact: true }).fill("00:01");
+  await page.getByLabel("Who decided?").fill("Imogen Fablewright");
+  await page.getByLabel("Their job title", { exact: true }).fill("Team Manager");
+  await page.getByLabel("Whose is it to feed it back?").fill("Oswin Quillfeather");
+  await page.getByLabel("Their job title at the hub").fill("Health Representative");
+  await page.getByLabel("A paragraph for the agency's own record").fill("The enquiry ended without further action.");
+  await page.getByRole("button", { name: "Send the outcome" }).click();
+  const told = gateway.ask(HUB, `/v1/exchanges/${answered}`);
+  check("the outcome is sent", "outcomeAt" in told, `${JSON.stringify(told)}: ${await page.textContent("main")}`);
+  await page.context().close();
+
+  const surgery = await visit(browser, gateway, gateway.person(SURGERY, "contact-officer"));
+  await surgery.goto(`${gateway.desk}/requests`);
+  await surgery.locator("a").filter({ hasText: `Outcome of request ${answered}` }).click();
+  const outcome = await surgery.textContent("main");
+  check("the surgery reads it, with a paragraph for its record",
+    outcome.includes("For your record") && outcome.includes("without further action"), outcome);
+  await hold(surgery, "outcome received");
+  await surgery.getByRole("button", { name: "It is in our own record" }).click();
+  await surgery.goto(`${gateway.desk}/requests`);
+  check("saved, it waits no more",
+    !(await surgery.textContent("main")).includes(`Outcome of request ${answered}`), "it still waits");
+  await surgery.context().close();
+
+  const manager = await visit(browser, gateway, gateway.person(HUB, "mash-team-manager"));
+  await manager.goto(`${gateway.desk}/enquiries/${rung.enquiry}/answers`);
+  const shown = await manager.textContent("main");
+  check("the Team Manager reads what the police say", !shown.includes("Its sender shows this to"), shown);
+  await manager.context().close();
 }
 
 /** Whatever somebody wrote shows as text, and breaks no page. */

@@ -10,7 +10,7 @@ use mash_gateway::message::{Kind, Reference, Role};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 18] = [
+const PAGES: [(&str, &[Method]); 26] = [
     ("/", &[Method::GET]),
     ("/requests", &[Method::GET]),
     ("/requests/{reference}", &[Method::GET]),
@@ -25,6 +25,14 @@ const PAGES: [(&str, &[Method]); 18] = [
     ("/requests/{reference}/reply/nothing-known", &[Method::POST]),
     ("/requests/{reference}/reply/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/reply/{part}", &[Method::GET, Method::POST]),
+    ("/enquiries", &[Method::GET]),
+    ("/enquiries/{id}", &[Method::GET]),
+    ("/enquiries/{id}/answers", &[Method::GET]),
+    ("/exchanges/{reference}/telephone", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/cancel", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/question", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/outcome", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/sent/{message}", &[Method::GET]),
     ("/messages/{id}", &[Method::GET]),
     ("/messages/{id}/saved", &[Method::POST]),
     ("/messages/{id}/receipt", &[Method::GET]),
@@ -51,12 +59,19 @@ fn location(answer: &Answer) -> String {
 
 /// A request to this agency that somebody at its desk has opened: its reference, and the RFI's id.
 async fn opened(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String) {
+    let (reference, rfi, _) = opened_in(gateway, desk, agency).await;
+    (reference, rfi)
+}
+
+/// The same, and its enquiry.
+async fn opened_in(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String, String) {
     let answer = gateway.agency(HUB).dispatch(&[agency]).await;
     let exchange = &answer["exchanges"][0];
     let reference = exchange["reference"].as_str().unwrap().to_owned();
     let details = location(&desk.fill_in(&format!("/requests/{reference}/open"), &[]).await);
     assert_eq!(details, format!("/requests/{reference}/details"));
-    (reference, exchange["message"].as_str().unwrap().to_owned())
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    (reference, text(&exchange["message"]), text(&answer["enquiry"]))
 }
 
 #[tokio::test]
@@ -65,10 +80,11 @@ async fn each_role_sees_exactly_what_it_may() {
     let known = PAGES.iter().map(|(page, _)| *page).chain(FOR_ANYBODY).collect::<BTreeSet<_>>();
     assert_eq!(routes(), known, "a page without a row here");
     let officer = seat(&gateway, POLICE, Role::ContactOfficer);
-    let (reference, rfi) = opened(&gateway, &officer, POLICE).await;
+    let (reference, rfi, enquiry) = opened_in(&gateway, &officer, POLICE).await;
     let real = |page: &str| {
+        let id = if page.starts_with("/enquiries") { &enquiry } else { &rfi };
         let part = page.replace("{part}", "family").replace("{message}", &rfi);
-        part.replace("{reference}", &reference).replace("{id}", &rfi)
+        part.replace("{reference}", &reference).replace("{id}", id)
     };
     for (agency, roles) in [
         (POLICE, &[Role::ContactOfficer, Role::Deputy, Role::Auditor][..]),
@@ -87,6 +103,9 @@ async fn each_role_sees_exactly_what_it_may() {
         for role in roles {
             let person = seat(&gateway, agency, *role);
             let answers = matches!(role, Role::ContactOfficer | Role::Deputy);
+            let asks = matches!(role, Role::HealthRepresentative | Role::TeamManager);
+            let reads = answers || asks || matches!(role, Role::SocialWorker);
+            let sees_board = asks || matches!(role, Role::SocialWorker | Role::OperationalLead);
             let reads_receipts = answers || !matches!(role, Role::Operator);
             for (page, methods) in PAGES {
                 for method in methods {
@@ -98,6 +117,10 @@ async fn each_role_sees_exactly_what_it_may() {
                     let is_let_in = match page {
                         "/" | "/accessibility" => true,
                         "/messages/{id}/receipt" => reads_receipts,
+                        "/enquiries" | "/enquiries/{id}" => sees_board,
+                        "/enquiries/{id}/answers" => sees_board && reads,
+                        page if page.starts_with("/exchanges") => asks,
+                        page if page.starts_with("/messages") => reads,
                         _ => answers,
                     };
                     let said = format!("{agency} {role:?} {method} {path}: {}", answer.status);
@@ -135,7 +158,8 @@ async fn anothers_request_is_not_there() {
     );
     let nowhere = Reference::new(2026, 999_999).to_string();
     for (page, methods) in PAGES {
-        let has_id = page.contains('{');
+        // The hub's pages are no agency's at all.
+        let has_id = page.contains('{') && !page.starts_with("/e");
         for method in methods.iter().filter(|_| has_id) {
             let path = |reference: &str, id: &str| {
                 let part = page.replace("{part}", "family").replace("{message}", id);

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
 use super::page::{Frame, Link, page, see};
+use super::said::home;
 use super::visitor::Visitor;
 use super::words;
 use crate::http::api::{Api, Path, TEXT, parse};
@@ -132,6 +133,7 @@ pub(super) async fn read(
     if stored.envelope.kind == Kind::Rfi {
         return Ok(see(&format!("/requests/{reference}")));
     }
+    let back = shown_at(&api, &visitor, &stored).await?;
     let data = opened(&api, &visitor, &id).await?;
     let paragraph = (stored.envelope.kind == Kind::Outcome)
         .then(|| data.pointer("/textForRecord").and_then(Value::as_str).map(str::to_owned))
@@ -139,7 +141,7 @@ pub(super) async fn read(
     let template = MessagePage {
         frame: Frame::of(&api.gateway, Some(&visitor)),
         title: words::kind(stored.envelope.kind).to_owned(),
-        back: Link::new(format!("/requests/{reference}"), format!("Back to request {reference}")),
+        back,
         id: id.to_string(),
         reference,
         at: words::time(stored.envelope.time),
@@ -166,7 +168,18 @@ pub(super) async fn saved(
     let stored = api.gateway.received(visitor.agency(), &id).await?;
     let (agency, role) = (visitor.agency(), Some(visitor.role()));
     api.gateway.save(agency, visitor.certificate(), role, &id, None, visitor.at()).await?;
-    Ok(see(&format!("/requests/{}", stored.envelope.reference)))
+    Ok(see(&shown_at(&api, &visitor, &stored).await?.to))
+}
+
+// Where the exchange of a message is shown to the visitor. Who goes on with a family, and is no party to the
+// exchange an answer came from, begins at the list.
+async fn shown_at(api: &Api, visitor: &Visitor, stored: &StoredMessage) -> Result<Link, Problem> {
+    let exchange = api.gateway.exchange_of(visitor.agency(), &stored.envelope.id).await;
+    let party = exchange.as_ref().ok().and_then(|exchange| exchange.party(visitor.agency()));
+    Ok(match (exchange, party) {
+        (Ok(exchange), Some(party)) => home(&exchange, party),
+        _ => Link::new("/", "Back to the start"),
+    })
 }
 
 /// The receipt of a message that the agency sent or was sent, to be kept.

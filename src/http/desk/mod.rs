@@ -4,12 +4,14 @@
 //! same schemas and rules, and gets the same receipt. One middleware makes the [`Visitor`]; no page is
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
+mod enquiries;
 mod form;
 mod message;
 mod page;
 mod reply;
 mod requests;
 mod said;
+mod told;
 mod visitor;
 mod words;
 
@@ -42,19 +44,19 @@ pub fn router(api: Api) -> Router {
         .route("/requests/{reference}/details", may(&api, Action::Answer, get(requests::details)))
         .route(
             "/requests/{reference}/acknowledge",
-            may(&api, Action::Answer, get(said::acknowledge).post(said::send_acknowledgement)),
+            may(&api, Action::Answer, said::routes(&said::ACKNOWLEDGE)),
         )
         .route(
             "/requests/{reference}/not-for-us",
-            may(&api, Action::Answer, get(said::not_for_us).post(said::send_not_for_us)),
+            may(&api, Action::Answer, said::routes(&said::NOT_FOR_US)),
         )
         .route(
             "/requests/{reference}/question",
-            may(&api, Action::Answer, get(said::question).post(said::send_question)),
+            may(&api, Action::Answer, said::routes(&said::QUESTION)),
         )
         .route(
             "/requests/{reference}/family",
-            may(&api, Action::Answer, get(said::family).post(said::send_family)),
+            may(&api, Action::Answer, said::routes(&said::FAMILY)),
         )
         .route("/requests/{reference}/sent/{message}", may(&api, Action::Answer, get(said::sent)))
         .route("/requests/{reference}/reply", may(&api, Action::Answer, get(reply::tasks)))
@@ -70,8 +72,31 @@ pub fn router(api: Api) -> Router {
             "/requests/{reference}/reply/{part}",
             may(&api, Action::Answer, get(reply::part).post(reply::keep)),
         )
-        .route("/messages/{id}", may(&api, Action::Answer, get(message::read)))
-        .route("/messages/{id}/saved", may(&api, Action::Answer, post(message::saved)))
+        .route("/enquiries", may(&api, Action::ReadBoard, get(enquiries::board)))
+        .route("/enquiries/{id}", may(&api, Action::ReadBoard, get(enquiries::enquiry)))
+        .route(
+            "/enquiries/{id}/answers",
+            may(&api, Action::ReadBoard, may(&api, Action::Collect, get(enquiries::answers))),
+        )
+        .route(
+            "/exchanges/{reference}/telephone",
+            may(&api, Action::SendRfi, said::routes(&told::TELEPHONE)),
+        )
+        .route(
+            "/exchanges/{reference}/cancel",
+            may(&api, Action::SendRfi, said::routes(&told::CANCEL)),
+        )
+        .route(
+            "/exchanges/{reference}/question",
+            may(&api, Action::SendRfi, said::routes(&told::ASK)),
+        )
+        .route(
+            "/exchanges/{reference}/outcome",
+            may(&api, Action::SendOutcome, said::routes(&told::OUTCOME)),
+        )
+        .route("/exchanges/{reference}/sent/{message}", may(&api, Action::SendRfi, get(said::sent)))
+        .route("/messages/{id}", may(&api, Action::Collect, get(message::read)))
+        .route("/messages/{id}/saved", may(&api, Action::Collect, post(message::saved)))
         .route("/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(message::receipt)))
         .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such page.") })
         .method_not_allowed_fallback(|| async {

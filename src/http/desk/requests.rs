@@ -13,7 +13,7 @@ use super::visitor::Visitor;
 use super::words;
 use crate::http::api::{Api, Path, no_such_thing};
 use crate::http::view::fields_object;
-use crate::message::{Exchange, ExchangeState, Kind, Reference};
+use crate::message::{AgencyId, Exchange, ExchangeState, Kind, Reference};
 use crate::problem::Problem;
 use crate::store::StoredEntry;
 use crate::timer::{Grade, Timer};
@@ -21,15 +21,21 @@ use crate::timer::{Grade, Timer};
 /// A word that stands out, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Tag {
-    class: &'static str,
-    label: String,
+    pub(super) class: &'static str,
+    pub(super) label: String,
+}
+
+impl Tag {
+    pub(super) fn new(class: &'static str, label: impl Into<String>) -> Self {
+        Self { class, label: label.into() }
+    }
 }
 
 /// A time, for people and for programs.
 #[derive(Clone, Debug)]
 pub(super) struct Moment {
-    words: String,
-    machine: String,
+    pub(super) words: String,
+    pub(super) machine: String,
 }
 
 impl Moment {
@@ -104,18 +110,18 @@ pub(super) async fn list(State(api): State<Api>, visitor: Visitor) -> Result<Res
 pub(super) fn tags(api: &Api, exchange: &Exchange, at: Timestamp) -> Vec<Tag> {
     let mut tags = Vec::new();
     if let Some(urgency) = words::urgency(exchange.priority).filter(|_| !is_over(exchange)) {
-        tags.push(Tag { class: "urgent", label: urgency.to_owned() });
+        tags.push(Tag::new("urgent", urgency));
     }
     let due = api.gateway.timers().due(exchange, at);
     match due.iter().find(|due| due.timer == Timer::Reply).map(|due| due.grade) {
-        Some(Grade::Overdue) => tags.push(Tag { class: "late", label: "Overdue".to_owned() }),
-        Some(Grade::DueSoon) => tags.push(Tag { class: "soon", label: "Due soon".to_owned() }),
+        Some(Grade::Overdue) => tags.push(Tag::new("late", "Overdue")),
+        Some(Grade::DueSoon) => tags.push(Tag::new("soon", "Due soon")),
         Some(Grade::Running) | None => {}
     }
     let class = if is_over(exchange) { "done" } else { "open" };
     tags.push(Tag { class, label: words::state(exchange.state).to_owned() });
     if exchange.destroyed_at.is_some() {
-        tags.push(Tag { class: "done", label: "Destroyed".to_owned() });
+        tags.push(Tag::new("done", "Destroyed"));
     }
     tags
 }
@@ -176,11 +182,12 @@ struct RequestPage {
     events: Vec<Happening>,
 }
 
-struct Happening {
-    at: Moment,
-    what: String,
+/// Something that happened.
+pub(super) struct Happening {
+    pub(super) at: Moment,
+    pub(super) what: String,
     /// The message, where the visitor can read it.
-    message: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// Shows how one request stands, and what can be done.
@@ -214,32 +221,41 @@ pub(super) async fn request(
         has_draft: draft.is_ok_and(|draft| draft.is_some()),
         rfi: exchange.rfi.to_string(),
         is_saved: is_saved(&api.gateway.received(visitor.agency(), &exchange.rfi).await?),
-        events: timeline.iter().filter_map(|entry| happening(entry, &visitor)).collect(),
+        events: timeline
+            .iter()
+            .filter_map(|entry| happening(entry, visitor.agency(), true))
+            .collect(),
     };
     page(StatusCode::OK, &template)
 }
 
-// What an entry says, to somebody who was there; nothing, where it says what only we need.
-fn happening(entry: &StoredEntry, visitor: &Visitor) -> Option<Happening> {
+/// What an entry says, to the party who reads it; nothing, where it says what only we need. A message that they
+/// may read is one to be opened.
+pub(super) fn happening(
+    entry: &StoredEntry,
+    reader: &AgencyId,
+    may_read: bool,
+) -> Option<Happening> {
     let fields = fields_object(entry);
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let kind = Kind::parse(text("kind"))?;
-    let is_ours = text("sender") == visitor.agency().as_str();
+    let is_ours = text("sender") == reader.as_str();
+    let is_to_us = text("recipient") == reader.as_str();
     let what = words::kind(kind);
     let what = match (text("event"), is_ours) {
         ("accepted", true) => format!("{what}: you sent it"),
-        ("accepted", false) => format!("{what}: sent to you"),
-        ("collected", true) => format!("{what}: the hub opened it"),
+        ("accepted", false) if is_to_us => format!("{what}: sent to you"),
+        ("collected", true) => format!("{what}: they opened it"),
         ("collected", false) => format!("{what}: you opened it"),
-        ("saved", true) => format!("{what}: the hub has it in its record"),
+        ("saved", true) => format!("{what}: they have it in their record"),
         ("saved", false) => format!("{what}: you have it in your record"),
-        ("delivered", true) => format!("{what}: the hub's system has it"),
+        ("delivered", true) => format!("{what}: their system has it"),
         ("delivered", false) => format!("{what}: your system has it"),
         ("delayed", _) => format!("{what}: it takes longer than it should"),
-        ("returned", true) => format!("{what}: it did not reach the hub. Ring them"),
+        ("returned", true) => format!("{what}: it did not arrive. Ring them"),
         _ => return None,
     };
-    let is_read_here = !is_ours && text("event") == "accepted" && kind != Kind::Rfi;
+    let is_read_here = may_read && is_to_us && text("event") == "accepted" && kind != Kind::Rfi;
     Some(Happening {
         at: Moment::of(text("time").parse().ok()?),
         what,

@@ -6,30 +6,39 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::form::{Answer, Choice, Form, Question, day_and_time, mark, put, text};
 use super::page::{FormPage, Frame, Link, page, see};
 use super::reply::message_in;
-use super::requests::{find, find_opened};
+use super::requests::find_opened;
 use super::visitor::Visitor;
 use super::words;
+use super::{enquiries, message::is_saved};
 use crate::http::api::{Api, Path, no_such_thing, parse, submitted};
-use crate::message::{Exchange, IdempotencyKey, Kind, MessageId, Submission, Target, rfc3339};
+use crate::message::{
+    Exchange, IdempotencyKey, Kind, MessageId, Party, Reference, Submission, Target, rfc3339,
+};
 use crate::problem::{Problem, ProblemType};
 
 /// One of the things that are said on one page.
-struct Saying {
-    kind: Kind,
-    title: &'static str,
-    paragraph: &'static str,
-    button: &'static str,
-    questions: fn(&Exchange, &Value) -> Vec<Question>,
-    /// What is sent, of what was filled in.
-    body: fn(&Exchange, &Form) -> Value,
+pub(super) struct Saying {
+    /// Who says it.
+    pub(super) by: Party,
+    pub(super) kind: Kind,
+    pub(super) title: &'static str,
+    pub(super) paragraph: &'static str,
+    pub(super) button: &'static str,
+    /// What is asked, as it is answered so far.
+    pub(super) questions: fn(&Exchange, &Value) -> Vec<Question>,
+    /// What is sent, of what was filled in; the time is when it is.
+    pub(super) body: fn(&Exchange, &Form, Timestamp) -> Value,
 }
 
-const ACKNOWLEDGE: Saying = Saying {
+pub(super) static ACKNOWLEDGE: Saying = Saying {
+    by: Party::Agency,
     kind: Kind::Acknowledgement,
     title: "Say when you will reply",
     paragraph: "The hub sees at once that somebody works on it, and by when. The day on which the answer is \
@@ -52,7 +61,7 @@ const ACKNOWLEDGE: Saying = Saying {
             line(body, "handlerTitle", "/handler/jobTitle", "Their job title", "off"),
         ]
     },
-    body: |exchange, form| {
+    body: |exchange, form, _| {
         let mut body = addressed(exchange);
         put_text(&mut body, "/acknowledgedBy/name", form.one("name"));
         put_text(&mut body, "/acknowledgedBy/jobTitle", form.one("jobTitle"));
@@ -68,7 +77,8 @@ const ACKNOWLEDGE: Saying = Saying {
     },
 };
 
-const NOT_FOR_US: Saying = Saying {
+pub(super) static NOT_FOR_US: Saying = Saying {
+    by: Party::Agency,
     kind: Kind::Acknowledgement,
     title: "Say that it is not for you",
     paragraph: "Only if your agency is the wrong one to ask. If you simply know nothing, reply with nothing \
@@ -89,7 +99,7 @@ const NOT_FOR_US: Saying = Saying {
             ),
         ]
     },
-    body: |exchange, form| {
+    body: |exchange, form, _| {
         let mut body = addressed(exchange);
         put(&mut body, "/wrongRecipient", Some(json!({})));
         put_text(&mut body, "/wrongRecipient/suggestion", form.one("who"));
@@ -99,7 +109,8 @@ const NOT_FOR_US: Saying = Saying {
     },
 };
 
-const QUESTION: Saying = Saying {
+pub(super) static QUESTION: Saying = Saying {
+    by: Party::Agency,
     kind: Kind::Clarification,
     title: "Ask the hub a question",
     paragraph: "If it is urgent, ring: the number is at the foot of this page.",
@@ -124,7 +135,7 @@ const QUESTION: Saying = Saying {
             line(body, "jobTitle", "/from/jobTitle", "Your job title", "organization-title"),
         ]
     },
-    body: |exchange, form| {
+    body: |exchange, form, _| {
         let mut body = addressed(exchange);
         put(&mut body, "/question", Some(json!(form.one("question").unwrap_or_default())));
         put_text(&mut body, "/category", form.one("about"));
@@ -134,7 +145,8 @@ const QUESTION: Saying = Saying {
     },
 };
 
-const FAMILY: Saying = Saying {
+pub(super) static FAMILY: Saying = Saying {
+    by: Party::Agency,
     kind: Kind::OnwardDisclosure,
     title: "Say again what the family may be told",
     paragraph: "This takes the place of what you said before. What you do not allow stays forbidden.",
@@ -186,7 +198,7 @@ const FAMILY: Saying = Saying {
         ]);
         questions
     },
-    body: |exchange, form| {
+    body: |exchange, form, at| {
         let mut body = addressed(exchange);
         put_text(&mut body, "/onwardDisclosure", form.one("family"));
         if form.one("family") == Some("family-may-be-told-part") {
@@ -201,6 +213,8 @@ const FAMILY: Saying = Saying {
             let answers = answers.collect::<Vec<_>>();
             put(&mut body, "/answers", Some(json!(answers)));
         }
+        // When it is said is when it was decided, as far as a page can tell.
+        put(&mut body, "/decidedAt", Some(json!(rfc3339(at))));
         put_text(&mut body, "/conditions", form.one("conditions"));
         put_text(&mut body, "/decidedBy/name", form.one("name"));
         put_text(&mut body, "/decidedBy/jobTitle", form.one("jobTitle"));
@@ -208,56 +222,14 @@ const FAMILY: Saying = Saying {
     },
 };
 
-pub(super) async fn acknowledge(api: State<Api>, visitor: Visitor, name: Path<String>) -> Answered {
-    ask(&ACKNOWLEDGE, api, visitor, name).await
-}
-
-pub(super) async fn send_acknowledgement(
-    api: State<Api>,
-    visitor: Visitor,
-    name: Path<String>,
-    body: Bytes,
-) -> Answered {
-    send(&ACKNOWLEDGE, api, visitor, name, body).await
-}
-
-pub(super) async fn not_for_us(api: State<Api>, visitor: Visitor, name: Path<String>) -> Answered {
-    ask(&NOT_FOR_US, api, visitor, name).await
-}
-
-pub(super) async fn send_not_for_us(
-    api: State<Api>,
-    visitor: Visitor,
-    name: Path<String>,
-    body: Bytes,
-) -> Answered {
-    send(&NOT_FOR_US, api, visitor, name, body).await
-}
-
-pub(super) async fn question(api: State<Api>, visitor: Visitor, name: Path<String>) -> Answered {
-    ask(&QUESTION, api, visitor, name).await
-}
-
-pub(super) async fn send_question(
-    api: State<Api>,
-    visitor: Visitor,
-    name: Path<String>,
-    body: Bytes,
-) -> Answered {
-    send(&QUESTION, api, visitor, name, body).await
-}
-
-pub(super) async fn family(api: State<Api>, visitor: Visitor, name: Path<String>) -> Answered {
-    ask(&FAMILY, api, visitor, name).await
-}
-
-pub(super) async fn send_family(
-    api: State<Api>,
-    visitor: Visitor,
-    name: Path<String>,
-    body: Bytes,
-) -> Answered {
-    send(&FAMILY, api, visitor, name, body).await
+/// The page on which this is said, and where it is sent to.
+pub(super) fn routes(saying: &'static Saying) -> MethodRouter<Api> {
+    get(move |api: State<Api>, visitor: Visitor, name: Path<String>| {
+        ask(saying, api, visitor, name)
+    })
+    .post(move |api: State<Api>, visitor: Visitor, name: Path<String>, body: Bytes| {
+        send(saying, api, visitor, name, body)
+    })
 }
 
 type Answered = Result<Response, Problem>;
@@ -269,7 +241,7 @@ async fn ask(
     visitor: Visitor,
     Path(name): Path<String>,
 ) -> Answered {
-    let Some(exchange) = find_opened(&api, &visitor, &name).await? else {
+    let Some(exchange) = found(saying, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
     let questions = (saying.questions)(&exchange, &json!({}));
@@ -287,21 +259,21 @@ async fn send(
     body: Bytes,
 ) -> Answered {
     let filled = Form::parse(&body);
-    let Some(exchange) = find_opened(&api, &visitor, &name).await? else {
+    let Some(exchange) = found(saying, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
     let key = filled.one("key").unwrap_or_default().to_owned();
-    let mut body = (saying.body)(&exchange, &filled);
-    if saying.kind == Kind::OnwardDisclosure {
-        // When it is said is when it was decided, as far as a page can tell.
-        put(&mut body, "/decidedAt", Some(json!(rfc3339(visitor.at()))));
-    }
+    let body = (saying.body)(&exchange, &filled, visitor.at());
     let target = Target::Exchange(exchange.id, saying.kind);
     let new = submission(&visitor, &key, target, &body)?;
     match submitted(&api, new, visitor.at()).await {
         Ok(answer) => {
             let message = message_in(&answer.body)?;
-            Ok(see(&format!("/requests/{}/sent/{message}", exchange.reference)))
+            let place = match saying.by {
+                Party::Agency => "requests",
+                Party::Hub => "exchanges",
+            };
+            Ok(see(&format!("/{place}/{}/sent/{message}", exchange.reference)))
         }
         Err(problem) if problem.kind == ProblemType::Schema => {
             let mut questions = (saying.questions)(&exchange, &body);
@@ -309,6 +281,30 @@ async fn send(
             form(saying, &api, &visitor, &exchange, key, questions, elsewhere).answer()
         }
         Err(problem) => Err(problem),
+    }
+}
+
+// The exchange in which it is said: by whoever is that party to it. None, where it was not opened yet.
+async fn found(
+    saying: &Saying,
+    api: &Api,
+    visitor: &Visitor,
+    name: &str,
+) -> Result<Option<Exchange>, Problem> {
+    match saying.by {
+        Party::Agency => find_opened(api, visitor, name).await,
+        Party::Hub => enquiries::find(api, visitor, name).await.map(Some),
+    }
+}
+
+/// Where an exchange is shown to this party.
+pub(super) fn home(exchange: &Exchange, party: Party) -> Link {
+    let reference = &exchange.reference;
+    match party {
+        Party::Agency => {
+            Link::new(format!("/requests/{reference}"), format!("Back to request {reference}"))
+        }
+        Party::Hub => Link::new(format!("/enquiries/{}", exchange.enquiry), "Back to the enquiry"),
     }
 }
 
@@ -321,11 +317,10 @@ fn form(
     questions: Vec<Question>,
     elsewhere: Vec<crate::schema::Violation>,
 ) -> FormPage {
-    let reference = &exchange.reference;
     FormPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
         title: saying.title.to_owned(),
-        back: Link::new(format!("/requests/{reference}"), format!("Back to request {reference}")),
+        back: home(exchange, saying.by),
         paragraphs: vec![saying.paragraph.to_owned()],
         prompts: Vec::new(),
         questions,
@@ -367,8 +362,9 @@ struct SentPage {
     what: &'static str,
     message: String,
     is_reply: bool,
-    rfi: String,
-    is_saved: bool,
+    back: Link,
+    /// The request, where the agency has not said yet that it is in its own record.
+    to_save: Option<String>,
 }
 
 /// Shows that it was sent, and has the receipt.
@@ -377,13 +373,21 @@ pub(super) async fn sent(
     visitor: Visitor,
     Path((name, message)): Path<(String, String)>,
 ) -> Answered {
-    let exchange = find(&api, &visitor, &name).await?;
+    let reference = Reference::parse(&name).map_err(|_| no_such_thing())?;
+    let exchange = api.gateway.exchange_by_reference(visitor.agency(), &reference).await?;
+    let party = exchange.party(visitor.agency()).ok_or_else(no_such_thing)?;
     let message: MessageId = parse(&message)?;
     let stored = api.gateway.sent(visitor.agency(), &message).await?;
     if stored.envelope.exchange != exchange.id {
         return Err(no_such_thing());
     }
-    let rfi = api.gateway.received(visitor.agency(), &exchange.rfi).await?;
+    let to_save = match party {
+        Party::Agency => {
+            let rfi = api.gateway.received(visitor.agency(), &exchange.rfi).await?;
+            (!is_saved(&rfi)).then(|| exchange.rfi.to_string())
+        }
+        Party::Hub => None,
+    };
     let template = SentPage {
         frame: Frame::of(&api.gateway, Some(&visitor)),
         title: match stored.envelope.kind {
@@ -394,23 +398,26 @@ pub(super) async fn sent(
         what: words::kind(stored.envelope.kind),
         message: message.to_string(),
         is_reply: stored.envelope.kind == Kind::Response,
-        is_saved: super::message::is_saved(&rfi),
-        rfi: exchange.rfi.to_string(),
+        back: home(&exchange, party),
+        to_save,
     };
     page(StatusCode::OK, &template)
 }
 
-fn addressed(exchange: &Exchange) -> Value {
+/// What every message in an exchange says: what it is about, the request.
+pub(super) fn addressed(exchange: &Exchange) -> Value {
     json!({ "inReplyTo": exchange.rfi })
 }
 
-fn put_text(body: &mut Value, pointer: &str, text: Option<&str>) {
+/// Puts a text there, if there is one.
+pub(super) fn put_text(body: &mut Value, pointer: &str, text: Option<&str>) {
     if let Some(text) = text {
         put(body, pointer, Some(json!(text)));
     }
 }
 
-fn line(
+/// A question for one line.
+pub(super) fn line(
     body: &Value,
     name: &str,
     pointer: &str,

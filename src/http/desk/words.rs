@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use crate::message::{ExchangeState, Kind, Priority};
+use crate::timer::Timer;
 
 /// A category of the form, as a heading (R129 to R139).
 pub(super) fn category(code: &str) -> &str {
@@ -67,6 +68,27 @@ pub(super) fn urgency(priority: Priority) -> Option<&'static str> {
         Priority::Urgent => Some("Urgent"),
         Priority::Asap => Some("As soon as possible"),
         Priority::Stat => Some("Immediate"),
+    }
+}
+
+/// What is due.
+pub(super) fn timer(timer: Timer) -> &'static str {
+    match timer {
+        Timer::IncidentAssessment => "Decide who is told of the incident",
+        Timer::Outcome => "Tell the outcome",
+        Timer::ReferrerTold => "Tell whoever referred the child",
+        Timer::Reply => "The agency's reply",
+        Timer::SubjectAccessView => "The agency's view on a release",
+        Timer::Telephone => "Ring the agency",
+    }
+}
+
+/// What the family may be told of an exchange.
+pub(super) fn family(level: &str) -> &'static str {
+    match level {
+        "all" => "all of it",
+        "part" => "a part of it: see what was said",
+        _ => "nothing, without asking first",
     }
 }
 

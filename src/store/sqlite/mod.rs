@@ -312,6 +312,11 @@ impl Store for Sqlite {
         self.read(move |connection| read::unanswered(connection, &agency, limit)).await
     }
 
+    async fn unsettled(&self, hub: &AgencyId, limit: usize) -> Result<Vec<Exchange>, StoreError> {
+        let hub = hub.clone();
+        self.read(move |connection| read::unsettled(connection, &hub, limit)).await
+    }
+
     async fn exchanges_opened(
         &self,
         period: Period,

@@ -162,6 +162,25 @@ pub(super) fn unanswered(
     )
 }
 
+pub(super) fn unsettled(
+    connection: &Connection,
+    hub: &AgencyId,
+    rows: usize,
+) -> Result<Vec<Exchange>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* unsettled */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges
+             WHERE hub = ?1 AND outcome_ms IS NULL AND state NOT IN ('cancelled', 'rejected')
+             ORDER BY response_required_by_ms LIMIT ?2"
+        ),
+        params![hub, limit(rows)],
+        row::exchange,
+    )
+}
+
 pub(super) fn answered_test(
     connection: &Connection,
     agency: &AgencyId,

@@ -600,6 +600,10 @@ impl Store for FaultyStore {
         self.inner.unanswered(agency, limit).await
     }
 
+    async fn unsettled(&self, hub: &AgencyId, limit: usize) -> Result<Vec<Exchange>, StoreError> {
+        self.inner.unsettled(hub, limit).await
+    }
+
     async fn draft(
         &self,
         exchange: &ExchangeId,
