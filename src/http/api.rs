@@ -505,6 +505,16 @@ pub(super) async fn body<'a>(
     body: Body,
 ) -> Result<(Vec<u8>, SemaphorePermit<'a>), Problem> {
     require_json(headers)?;
+    let (body, room) = bounded(api, body).await?;
+    check_digest(headers, &body)?;
+    Ok((body, room))
+}
+
+/// A body of whatever it is, within the limit, and the memory it takes.
+pub(super) async fn bounded(
+    api: &Api,
+    body: Body,
+) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
     // As much as it may turn out to be, until it is sealed.
     let most = body.size_hint().upper().unwrap_or(u64::MAX).min(api.body_bytes_max as u64);
     let room = u32::try_from(most.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
@@ -512,9 +522,7 @@ pub(super) async fn body<'a>(
         api.metrics.limit_reached(Limit::BodiesAtOnce);
         Problem::new(ProblemType::Busy, "As many bodies as fit are being read already.")
     })?;
-    let body = read(body, api.body_bytes_max).await?;
-    check_digest(headers, &body)?;
-    Ok((body, room))
+    Ok((read(body, api.body_bytes_max).await?, room))
 }
 
 async fn enquiries(

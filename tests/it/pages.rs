@@ -246,6 +246,15 @@ async fn no_other_site_sends_anything_and_only_the_start_is_opened_from_there() 
     let cross = [("sec-fetch-site", "cross-site")];
     assert_eq!(ask(Method::GET, "/", &cross).await, 303);
     assert_eq!(ask(Method::GET, "/requests", &cross).await, 403);
+    // Nor anything that no browser sends from a form of ours.
+    let json = [("content-type", "application/json"), ("sec-fetch-site", "same-origin")];
+    let family = format!("/requests/{reference}/reply/family");
+    let sent = officer.ask(Method::POST, &family, &json, b"{}".to_vec()).await.unwrap();
+    assert_eq!(sent.status, 415);
+    let large = vec![b'a'; 3 << 20];
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let sent = officer.ask(Method::POST, &family, &form, large).await.unwrap();
+    assert_eq!(sent.status, 413, "{}", sent.text());
     // A look at the head would otherwise open it.
     assert_eq!(ask(Method::HEAD, &format!("/requests/{reference}/details"), &[]).await, 405);
     assert_eq!(ask(Method::POST, &open, &[("origin", &gateway.desk)]).await, 303);

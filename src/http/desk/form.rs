@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, header};
+use hyper::body::Body as _;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde_json::{Map, Value};
 
 use super::words;
+use crate::http::api::{Api, bounded};
+use crate::problem::{Problem, ProblemType};
 use crate::schema::Violation;
 
 /// What was filled in, by the names of the fields. Empty is as if it was not there.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Form(BTreeMap<String, Vec<String>>);
 
 impl Form {
@@ -85,6 +90,24 @@ fn telephone(written: &str) -> String {
         None => digits,
     }
 }
+
+impl FromRequest<Api> for Form {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let declared = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        // A button alone sends nothing.
+        if !body.is_end_stream() && declared != Some(MEDIA_TYPE) {
+            let detail = "The page was not sent as a browser sends it.";
+            return Err(Problem::new(ProblemType::ContentType, detail));
+        }
+        let (body, _room) = bounded(api, body).await?;
+        Ok(Self::parse(&body))
+    }
+}
+
+const MEDIA_TYPE: &[u8] = b"application/x-www-form-urlencoded";
 
 /// The day and the time of an instant in a document, for the two fields that ask for it.
 pub(super) fn day_and_time(document: &Value, pointer: &str) -> (String, String) {

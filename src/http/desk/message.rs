@@ -30,7 +30,7 @@ impl Fact {
     }
 }
 
-/// All that a document says, in its order, in words; but for what only programs need.
+/// All that a document says, in words, what matters most first; but for what only programs need.
 pub(super) fn facts(document: &Value) -> Vec<Fact> {
     let mut found = Vec::new();
     gather(&mut found, "", document);
@@ -40,6 +40,9 @@ pub(super) fn facts(document: &Value) -> Vec<Fact> {
 fn gather(found: &mut Vec<Fact>, label: &str, value: &Value) {
     match value {
         Value::Object(members) => {
+            let place = |name: &str| FIRST.iter().position(|first| *first == name);
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| place(name).unwrap_or(FIRST.len()));
             for (name, value) in members {
                 if FOR_PROGRAMS.contains(&name.as_str()) {
                     continue;
@@ -51,13 +54,20 @@ fn gather(found: &mut Vec<Fact>, label: &str, value: &Value) {
                 gather(found, &label, value);
             }
         }
+        Value::Array(items) if items.is_empty() => {}
         Value::Array(items) if items.iter().all(|item| item.is_string() || item.is_number()) => {
             let texts: Vec<_> = items.iter().map(scalar).collect();
             found.push(Fact::new(label, texts.join("\n")));
         }
         Value::Array(items) => {
             for (item, number) in items.iter().zip(1..) {
-                gather(found, &format!("{label} {number}"), item);
+                // What is answered is known by its heading on the form.
+                let mut item = item.clone();
+                let category = item.as_object_mut().and_then(|item| item.remove("category"));
+                match category.as_ref().and_then(Value::as_str) {
+                    Some(category) => gather(found, words::category(category), &item),
+                    None => gather(found, &format!("{label} {number}"), &item),
+                }
             }
         }
         value => found.push(Fact::new(label, scalar(value))),
@@ -71,6 +81,10 @@ fn scalar(value: &Value) -> String {
         Value::String(text) => {
             if let Some(power) = law::powers().iter().find(|power| power.code == *text) {
                 return power.title.clone();
+            }
+            let category = words::category(text);
+            if category != text {
+                return category.to_owned();
             }
             let is_code = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             match text.len() > 1 && text.chars().all(is_code) && !is_dated(text) {
@@ -86,6 +100,20 @@ fn scalar(value: &Value) -> String {
 fn is_dated(text: &str) -> bool {
     text.split('-').any(|part| part.len() == 4 && part.bytes().all(|c| c.is_ascii_digit()))
 }
+
+/// What somebody looks for first.
+const FIRST: [&str; 10] = [
+    "result",
+    "outcome",
+    "question",
+    "answer",
+    "status",
+    "summary",
+    "answers",
+    "onwardDisclosure",
+    "handlingConditions",
+    "mayBeTold",
+];
 
 /// Ids, digests and editions: of no use to whoever reads.
 const FOR_PROGRAMS: [&str; 6] =
@@ -208,7 +236,11 @@ mod tests {
         let document = json!({
             "inReplyTo": "019e1b6a-3c00-7a10-8f00-0000000000a1",
             "lawfulBasis": { "codelist": "uk-2026-04", "specialCategory": true, "powers": ["a-b", "children-act-1989-s47"], "article6": "e" },
+            "answers": [{ "status": "provided", "category": "neglect", "factOrOpinion": "fact" }],
+            "result": "complete",
+            "attachments": [],
             "persons": [{ "personId": "p1", "givenName": "<b>Robin</b>" }],
+            "category": "cse-cce",
             "on": "2026-11-23",
             "at": "2026-11-23T09:10:00Z",
         });
@@ -219,7 +251,11 @@ mod tests {
         assert_eq!(
             said,
             [
+                "Result = Complete",
+                "Neglect: missed appointments, poor home conditions: status = Provided",
+                "Neglect: missed appointments, poor home conditions: fact or opinion = Fact",
                 "At = Monday 23 November 2026, 09:10",
+                "Category = Child sexual or criminal exploitation",
                 "Lawful basis: article 6 = e",
                 "Lawful basis: powers = A b\nChildren Act 1989, section 47",
                 "Lawful basis: special category = Yes",

@@ -5,7 +5,6 @@
 mod parts;
 
 use askama::Template;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -216,9 +215,8 @@ pub(super) async fn nothing_known(
     State(api): State<Api>,
     visitor: Visitor,
     Path(name): Path<String>,
-    body: Bytes,
+    form: Form,
 ) -> Result<Response, Problem> {
-    let form = Form::parse(&body);
     let Some(mut reply) = Reply::find(&api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
@@ -257,9 +255,8 @@ pub(super) async fn keep(
     State(api): State<Api>,
     visitor: Visitor,
     Path((name, part)): Path<(String, String)>,
-    body: Bytes,
+    filled: Form,
 ) -> Result<Response, Problem> {
-    let filled = Form::parse(&body);
     let Some(mut reply) = Reply::find(&api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
@@ -430,9 +427,8 @@ pub(super) async fn send(
     State(api): State<Api>,
     visitor: Visitor,
     Path(name): Path<String>,
-    body: Bytes,
+    form: Form,
 ) -> Result<Response, Problem> {
-    let form = Form::parse(&body);
     let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };

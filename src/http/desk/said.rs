@@ -2,7 +2,6 @@
 //! for it to answer, a question, and what the family may be told after all.
 
 use askama::Template;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -227,8 +226,8 @@ pub(super) fn routes(saying: &'static Saying) -> MethodRouter<Api> {
     get(move |api: State<Api>, visitor: Visitor, name: Path<String>| {
         ask(saying, api, visitor, name)
     })
-    .post(move |api: State<Api>, visitor: Visitor, name: Path<String>, body: Bytes| {
-        send(saying, api, visitor, name, body)
+    .post(move |api: State<Api>, visitor: Visitor, name: Path<String>, form: Form| {
+        send(saying, api, visitor, name, form)
     })
 }
 
@@ -256,9 +255,8 @@ async fn send(
     State(api): State<Api>,
     visitor: Visitor,
     Path(name): Path<String>,
-    body: Bytes,
+    filled: Form,
 ) -> Answered {
-    let filled = Form::parse(&body);
     let Some(exchange) = found(saying, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
