@@ -334,3 +334,42 @@ async fn three_questions_are_put_before_the_lawful_basis() {
         assert!(!is_chosen("pt2-para18"));
     }
 }
+
+#[tokio::test]
+async fn all_that_was_answered_is_side_by_side_with_whose_it_is() {
+    let gateway = TestGateway::start();
+    let answer = gateway.agency(HUB).dispatch(&[POLICE, TRUST, SURGERY]).await;
+    let enquiry = answer["enquiry"].as_str().unwrap();
+    let mut receipts = Vec::new();
+    for agency in [POLICE, TRUST] {
+        let party = gateway.agency(agency);
+        let asked = party.collect_first().await;
+        let path =
+            format!("/v1/exchanges/{}/responses", asked["exchangereference"].as_str().unwrap());
+        let sent = party.post(&path, &case::response(asked["id"].as_str().unwrap())).await.ok(202);
+        receipts.push(sent["message"].as_str().unwrap().to_owned());
+    }
+    let path = format!("/enquiries/{enquiry}/answers");
+    let manager = seat(&gateway, HUB, Role::TeamManager);
+    let shown = manager.page(&path).await;
+    let shown = shown.text();
+    // Each agency with what it said under its name, and with where that is proved.
+    let places = [POLICE, TRUST, SURGERY]
+        .map(|agency| shown.find(&format!("<bdi>Test {agency}</bdi>: RFI-")).expect(agency));
+    let receipts =
+        receipts.iter().map(|id| shown.find(&format!("/messages/{id}/receipt")).unwrap());
+    let receipts: Vec<_> = receipts.collect();
+    assert!(places[0] < receipts[0] && receipts[0] < places[1], "{places:?} {receipts:?}");
+    assert!(places[1] < receipts[1] && receipts[1] < places[2], "{places:?} {receipts:?}");
+    assert!(shown[places[2]..].contains("Silence is not an answer of nothing known"));
+    assert_eq!(shown.matches("The family may be told:").count(), 3);
+    // What the police say is for two roles, and for the others it is said to be there.
+    assert!(!shown.contains("Its sender shows this to"));
+    let representative = seat(&gateway, HUB, Role::HealthRepresentative);
+    let less = representative.page(&path).await;
+    assert_eq!(less.text().matches("Its sender shows this to").count(), 1, "{}", less.text());
+    // Each reading is in the log, by whom and in which role.
+    let read = gateway.entries().into_iter().filter(|entry| entry["event"] == "collected");
+    let by: Vec<_> = read.filter_map(|entry| entry["desk"].as_str().map(str::to_owned)).collect();
+    assert!(by.contains(&"mash-team-manager".to_owned()), "{by:?}");
+}
