@@ -345,6 +345,15 @@ impl Gateway {
         Ok(self.store.inbox(recipient, only, after, limit).await?)
     }
 
+    /// What waits for `recipient` and is no request, newest first.
+    pub async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, Problem> {
+        Ok(self.store.inbox_besides_requests(recipient, limit).await?)
+    }
+
     /// The messages that the reader sent and was sent in this period, by the time of acceptance.
     pub async fn messages(
         &self,

@@ -120,6 +120,14 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
+    /// Messages held for `recipient` and not yet saved that are no request and no test, newest first; at most
+    /// `limit`.
+    async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
     /// Messages that `agency` sent or was sent in this period, by the time they were accepted; after
     /// `after`, at most `limit`. Reads no more than the page, however many there are.
     async fn correspondence(

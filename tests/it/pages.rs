@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use hyper::Method;
 use mash_gateway::message::{Kind, Reference, Role};
 
+use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 26] = [
+const PAGES: [(&str, &[Method]); 28] = [
     ("/", &[Method::GET]),
+    ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
     ("/requests/{reference}", &[Method::GET]),
     ("/requests/{reference}/open", &[Method::POST]),
@@ -33,6 +35,7 @@ const PAGES: [(&str, &[Method]); 26] = [
     ("/exchanges/{reference}/question", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/outcome", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/sent/{message}", &[Method::GET]),
+    ("/attachments/{id}", &[Method::GET]),
     ("/messages/{id}", &[Method::GET]),
     ("/messages/{id}/saved", &[Method::POST]),
     ("/messages/{id}/receipt", &[Method::GET]),
@@ -109,18 +112,23 @@ async fn each_role_sees_exactly_what_it_may() {
             let reads_receipts = answers || !matches!(role, Role::Operator);
             for (page, methods) in PAGES {
                 for method in methods {
-                    let path = real(page);
+                    let path = match page {
+                        "/find" => format!("/find?reference=+{}", reference.to_lowercase()),
+                        page => real(page),
+                    };
                     let answer = match *method {
                         Method::GET => person.page(&path).await,
                         _ => person.fill_in(&path, &[("key", "no key")]).await,
                     };
                     let is_let_in = match page {
                         "/" | "/accessibility" => true,
+                        "/find" => *role != Role::Operator,
                         "/messages/{id}/receipt" => reads_receipts,
                         "/enquiries" | "/enquiries/{id}" => sees_board,
                         "/enquiries/{id}/answers" => sees_board && reads,
                         page if page.starts_with("/exchanges") => asks,
                         page if page.starts_with("/messages") => reads,
+                        page if page.starts_with("/attachments") => reads,
                         _ => answers,
                     };
                     let said = format!("{agency} {role:?} {method} {path}: {}", answer.status);
@@ -372,4 +380,29 @@ async fn all_that_was_answered_is_side_by_side_with_whose_it_is() {
     let read = gateway.entries().into_iter().filter(|entry| entry["event"] == "collected");
     let by: Vec<_> = read.filter_map(|entry| entry["desk"].as_str().map(str::to_owned)).collect();
     assert!(by.contains(&"mash-team-manager".to_owned()), "{by:?}");
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_by_whose_message_names_it_and_by_nobody_else() {
+    let gateway = TestGateway::start_with(&case::partners(&[(HUB, MAY_ATTACH)]));
+    let hub = gateway.agency(HUB);
+    let file = b"The school's note of 20 November.".to_vec();
+    let named = upload(&hub, "text/plain", &file).await;
+    let mut dispatch = case::dispatch(&[POLICE]);
+    dispatch["rfi"]["attachments"] = serde_json::json!([named]);
+    let answer = hub.post("/v1/rfis", &dispatch).await.ok(202);
+    let reference = answer["exchanges"][0]["reference"].as_str().unwrap();
+    let officer = seat(&gateway, POLICE, Role::ContactOfficer);
+    location(&officer.fill_in(&format!("/requests/{reference}/open"), &[]).await);
+    let details = officer.page(&format!("/requests/{reference}/details")).await;
+    let link = format!("/attachments/{}", named["id"].as_str().unwrap());
+    assert!(details.text().contains(&format!("<a href=\"{link}\">File 1: plain text, 1 KiB</a>")));
+    let fetched = officer.page(&link).await;
+    assert_eq!((fetched.status, &fetched.body), (200, &file));
+    // No browser shows it as a page of ours.
+    let shown = fetched.headers["content-disposition"].to_str().unwrap();
+    assert!(shown.starts_with("attachment; "), "{shown}");
+    assert_eq!(fetched.headers["x-content-type-options"], "nosniff");
+    let other = seat(&gateway, TRUST, Role::ContactOfficer);
+    assert_eq!(other.page(&link).await.status, 404);
 }

@@ -11,7 +11,7 @@ use super::message::{Fact, facts, opened};
 use super::page::{Frame, Link, page};
 use super::requests::{Happening, Moment, Tag, happening, is_over, tags};
 use super::visitor::Visitor;
-use super::words;
+use super::{ROWS, words};
 use crate::directory::permission::Action;
 use crate::http::api::{Api, Path, no_such_thing, parse};
 use crate::http::view::{family_may_be_told, fields_object};
@@ -71,8 +71,9 @@ struct Row {
 
 /// The board: what is overdue first, then what is due first. No names of anybody it is about.
 pub(super) async fn board(State(api): State<Api>, visitor: Visitor) -> Result<Response, Problem> {
-    let exchanges = api.gateway.unsettled(visitor.agency(), api.page_max).await?;
-    let is_cut = exchanges.len() == api.page_max;
+    let mut exchanges = api.gateway.unsettled(visitor.agency(), ROWS + 1).await?;
+    let is_cut = exchanges.len() > ROWS;
+    exchanges.truncate(ROWS);
     let timers = api.gateway.timers();
     let directory = api.gateway.directory();
     let mut rows: Vec<_> = exchanges
@@ -95,7 +96,7 @@ pub(super) async fn board(State(api): State<Api>, visitor: Visitor) -> Result<Re
     let role = visitor.role();
     let may_read = api.gateway.permit(visitor.agency(), Some(role), Action::ReadInbox).is_ok();
     let inbox = match may_read {
-        true => api.gateway.inbox(visitor.agency(), None, None, api.page_max).await?,
+        true => api.gateway.inbox_besides_requests(visitor.agency(), ROWS).await?,
         false => Vec::new(),
     };
     let messages = inbox.iter().map(|message| {

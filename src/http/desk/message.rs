@@ -11,7 +11,8 @@ use super::said::home;
 use super::visitor::Visitor;
 use super::words;
 use crate::http::api::{Api, Path, TEXT, parse};
-use crate::message::{Kind, MessageId};
+use crate::http::attachments::hand_out;
+use crate::message::{Kind, MediaType, MessageId};
 use crate::problem::{Problem, ProblemType};
 use crate::rule::law;
 use crate::schema::Schemas;
@@ -116,8 +117,8 @@ const FIRST: [&str; 10] = [
 ];
 
 /// Ids, digests and editions: of no use to whoever reads.
-const FOR_PROGRAMS: [&str; 6] =
-    ["attachmentId", "codelist", "contentDigest", "inReplyTo", "personId", "sha256"];
+const FOR_PROGRAMS: [&str; 7] =
+    ["attachmentId", "attachments", "codelist", "contentDigest", "inReplyTo", "personId", "sha256"];
 
 /// A message that the visitor's agency was sent.
 #[derive(Template)]
@@ -130,6 +131,7 @@ struct MessagePage {
     reference: String,
     at: String,
     facts: Vec<Fact>,
+    files: Vec<Link>,
     /// What is to be put into the record, word for word (R49).
     paragraph: Option<String>,
     is_sealed_to_agency: bool,
@@ -174,6 +176,7 @@ pub(super) async fn read(
         reference,
         at: words::time(stored.envelope.time),
         facts: facts(&data),
+        files: files(&data),
         paragraph,
         is_sealed_to_agency: stored.envelope.is_sealed_to_agency,
         is_saved: is_saved(&stored),
@@ -208,6 +211,35 @@ async fn shown_at(api: &Api, visitor: &Visitor, stored: &StoredMessage) -> Resul
         (Ok(exchange), Some(party)) => home(&exchange, party),
         _ => Link::new("/", "Back to the start"),
     })
+}
+
+/// A file that goes with a message that the agency was sent, to be kept.
+pub(super) async fn attachment(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (agency, certificate) = (visitor.agency(), visitor.certificate());
+    hand_out(&api, agency, certificate, Some(visitor.role()), &id, visitor.at()).await
+}
+
+/// The files that go with a document, to be fetched.
+pub(super) fn files(document: &Value) -> Vec<Link> {
+    let named = document.pointer("/attachments").and_then(Value::as_array);
+    let link = |(file, number): (&Value, usize)| {
+        let id = file.get("id")?.as_str()?;
+        let media_type = file.get("mediaType")?.as_str()?;
+        let kib = file.get("size")?.as_u64()?.div_ceil(1_024);
+        let kind = match MediaType::parse(media_type) {
+            Some(MediaType::Jpeg) => "JPEG picture",
+            Some(MediaType::Pdf) => "PDF",
+            Some(MediaType::Png) => "PNG picture",
+            Some(MediaType::Text) => "plain text",
+            None => "file",
+        };
+        Some(Link::new(format!("/attachments/{id}"), format!("File {number}: {kind}, {kib} KiB")))
+    };
+    named.into_iter().flatten().zip(1..).filter_map(link).collect()
 }
 
 /// The receipt of a message that the agency sent or was sent, to be kept.

@@ -24,12 +24,13 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
+use serde::Deserialize;
 
 use crate::directory::permission::Action;
-use crate::http::api::{Api, note};
+use crate::http::api::{Api, Query, no_such_thing, note};
 use crate::http::connection::Guest;
 use crate::http::reception::Reception;
-use crate::message::{MessageId, now};
+use crate::message::{MessageId, Reference, now};
 use crate::problem::{Problem, ProblemType};
 use page::Frame;
 use visitor::Visitor;
@@ -38,6 +39,7 @@ use visitor::Visitor;
 pub fn router(api: Api) -> Router {
     let people = Router::new()
         .route("/", get(start))
+        .route("/find", may(&api, Action::ReadExchanges, get(find)))
         .route("/requests", may(&api, Action::Answer, get(requests::list)))
         .route("/requests/{reference}", may(&api, Action::Answer, get(requests::request)))
         .route("/requests/{reference}/open", may(&api, Action::Answer, post(requests::open)))
@@ -95,6 +97,7 @@ pub fn router(api: Api) -> Router {
             may(&api, Action::SendOutcome, said::routes(&told::OUTCOME)),
         )
         .route("/exchanges/{reference}/sent/{message}", may(&api, Action::SendRfi, get(said::sent)))
+        .route("/attachments/{id}", may(&api, Action::Collect, get(message::attachment)))
         .route("/messages/{id}", may(&api, Action::Collect, get(message::read)))
         .route("/messages/{id}/saved", may(&api, Action::Collect, post(message::saved)))
         .route("/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(message::receipt)))
@@ -197,6 +200,29 @@ async fn start(State(api): State<Api>, visitor: Visitor) -> Result<Response, Pro
         StartPage { frame, title: "Your role has no pages yet", role: visitor.role().title() };
     page::page(StatusCode::OK, &template)
 }
+
+/// What somebody read to another on the telephone.
+#[derive(Deserialize)]
+struct Wanted {
+    reference: String,
+}
+
+// By the short name of a request, however it was typed, to where it is shown.
+async fn find(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let typed = wanted.reference.trim().to_uppercase();
+    let reference = Reference::parse(&typed).map_err(|_| no_such_thing())?;
+    let exchange = api.gateway.exchange_by_reference(visitor.agency(), &reference).await?;
+    let party = exchange.party(visitor.agency()).ok_or_else(no_such_thing)?;
+    Ok(page::see(&said::home(&exchange, party).to))
+}
+
+/// How many rows a list has: as many as can be looked through, and a page stays small. What is due first is
+/// among them, and anything else is found by its reference.
+const ROWS: usize = 50;
 
 /// The accessibility statement, for anybody.
 #[derive(Template)]

@@ -7,10 +7,10 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::message::{Fact, facts, is_saved, opened};
+use super::message::{Fact, facts, files, is_saved, opened};
 use super::page::{Frame, Link, page, see};
 use super::visitor::Visitor;
-use super::words;
+use super::{ROWS, words};
 use crate::http::api::{Api, Path, no_such_thing};
 use crate::http::view::fields_object;
 use crate::message::{AgencyId, Exchange, ExchangeState, Kind, Reference};
@@ -75,12 +75,12 @@ struct MessageRow {
 /// Lists the requests that wait for an answer, the first due first, and what else came. No names.
 pub(super) async fn list(State(api): State<Api>, visitor: Visitor) -> Result<Response, Problem> {
     let agency = visitor.agency();
-    let waiting = api.gateway.unanswered(agency, api.page_max).await?;
-    let is_cut = waiting.len() == api.page_max;
-    let inbox = api.gateway.inbox(agency, None, None, api.page_max).await?;
+    let mut waiting = api.gateway.unanswered(agency, ROWS + 1).await?;
+    let is_cut = waiting.len() > ROWS;
+    waiting.truncate(ROWS);
+    let inbox = api.gateway.inbox_besides_requests(agency, ROWS).await?;
     let messages = inbox
         .iter()
-        .filter(|message| !message.envelope.kind.opens_exchange())
         .map(|message| MessageRow {
             id: message.envelope.id.to_string(),
             kind: words::kind(message.envelope.kind),
@@ -295,7 +295,7 @@ struct DetailsPage {
     requester: Vec<Fact>,
     /// On what it rests: consent, an override, the law.
     rests_on: Vec<(&'static str, Vec<Fact>)>,
-    files: usize,
+    files: Vec<Link>,
 }
 
 /// Somebody the request is about.
@@ -354,7 +354,7 @@ pub(super) async fn details(
             .map(|(title, part)| (title, facts(&part)))
             .filter(|(_, facts)| facts.iter().any(|fact| fact.text != "null"))
             .collect(),
-        files: at("/attachments").as_array().map_or(0, Vec::len),
+        files: files(&rfi),
         reference,
     };
     page(StatusCode::OK, &template)

@@ -385,6 +385,16 @@ impl Store for Sqlite {
         self.read(move |connection| read::inbox(connection, &recipient, only, after, limit)).await
     }
 
+    async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let recipient = recipient.clone();
+        self.read(move |connection| read::inbox_besides_requests(connection, &recipient, limit))
+            .await
+    }
+
     async fn correspondence(
         &self,
         agency: &AgencyId,

@@ -274,6 +274,27 @@ pub(super) fn timeline(
     )
 }
 
+pub(super) fn inbox_besides_requests(
+    connection: &Connection,
+    recipient: &AgencyId,
+    rows: usize,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* inbox */ SELECT ",
+            envelope_columns!(),
+            ", d.state, d.endpoint, d.due_ms, d.attempts
+             FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+             WHERE d.recipient = ?1 AND d.state IN ('held', 'collected', 'returned')
+             AND m.kind NOT IN ('rfi', 'test', 'test-reply')
+             ORDER BY d.entry DESC LIMIT ?2"
+        ),
+        params![recipient, limit(rows)],
+        row::message,
+    )
+}
+
 pub(super) fn inbox(
     connection: &Connection,
     recipient: &AgencyId,

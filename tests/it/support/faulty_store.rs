@@ -604,6 +604,14 @@ impl Store for FaultyStore {
         self.inner.unsettled(hub, limit).await
     }
 
+    async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.inner.inbox_besides_requests(recipient, limit).await
+    }
+
     async fn draft(
         &self,
         exchange: &ExchangeId,
