@@ -406,3 +406,26 @@ async fn a_file_is_fetched_by_whose_message_names_it_and_by_nobody_else() {
     let other = seat(&gateway, TRUST, Role::ContactOfficer);
     assert_eq!(other.page(&link).await.status, 404);
 }
+
+#[tokio::test]
+async fn what_was_answered_in_part_is_gone_on_with_and_nothing_longer_than_a_reply_is_kept() {
+    let gateway = TestGateway::start();
+    let officer = seat(&gateway, POLICE, Role::ContactOfficer);
+    let (reference, rfi) = opened(&gateway, &officer, POLICE).await;
+    let path = format!("/v1/exchanges/{reference}/responses");
+    let police = gateway.agency(POLICE);
+    police.post(&path, &case::partial(&rfi)).await.ok(202);
+    let request = format!("/requests/{reference}");
+    assert!(officer.page(&request).await.text().contains("Send the rest of your reply"));
+    // Each page is within the limit, and all together are not.
+    let long = "x".repeat(900_000);
+    for (part, follows, status) in [("neglect", "0", 303), ("criminal-activity", "1", 413)] {
+        let fields =
+            [("status", "provided"), ("summary", &long), ("go", "later"), ("version", follows)];
+        let kept = officer.fill_in(&format!("{request}/reply/{part}"), &fields).await;
+        assert_eq!(kept.status, status, "{part}");
+    }
+    police.post(&path, &case::response(&rfi)).await.ok(202);
+    assert!(!officer.page(&request).await.text().contains("of your reply</a>"));
+    assert!(officer.page(&request).await.text().contains("Say again what the family may be told"));
+}

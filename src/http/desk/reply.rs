@@ -71,6 +71,11 @@ impl Reply {
             Problem::new(ProblemType::Internal, "It could not be kept.").because(error)
         })?;
         let text = Zeroizing::new(text);
+        // What could never be sent is not kept either.
+        if text.len() > api.body_bytes_max {
+            let detail = "It is longer than a reply may be. Shorten it, or send a file.";
+            return Err(Problem::new(ProblemType::BodyTooLarge, detail));
+        }
         let (writer, kind) = (visitor.agency(), Kind::Response);
         api.gateway.keep_draft(writer, &self.exchange, kind, follows, &text).await
     }

@@ -174,7 +174,9 @@ struct RequestPage {
     is_over: bool,
     is_cancelled: bool,
     is_destroyed: bool,
+    /// Whether something was answered, and whether more of it may follow.
     is_answered: bool,
+    may_reply: bool,
     has_draft: bool,
     /// The request itself, and whether it is in the agency's own record.
     rfi: String,
@@ -218,6 +220,7 @@ pub(super) async fn request(
         is_cancelled: exchange.state == ExchangeState::Cancelled,
         is_destroyed: exchange.destroyed_at.is_some(),
         is_answered: exchange.marks.answered_at.is_some(),
+        may_reply: exchange.state != ExchangeState::Completed,
         has_draft: draft.is_ok_and(|draft| draft.is_some()),
         rfi: exchange.rfi.to_string(),
         is_saved: is_saved(&api.gateway.received(visitor.agency(), &exchange.rfi).await?),
