@@ -4,6 +4,8 @@
 //! the tree and stores the signed checkpoint in that same transaction, so that the log and what it
 //! records cannot part. Nothing above this module may know which database it is.
 
+mod certificate;
+mod notice;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -19,6 +21,9 @@ use crate::message::{
     AgencyId, AttachmentId, EnquiryId, Envelope, Exchange, ExchangeId, ExchangeState, Kind, Marks,
     MediaType, MessageId, Period, Reference, Said, Untimely,
 };
+
+pub use certificate::{CertificateDoing, CertificateRecord, CertificateUse, EnrolmentToken};
+pub use notice::{Notice, NoticeSubject, Uncollected};
 
 /// The gateway's memory.
 #[async_trait::async_trait]
@@ -100,6 +105,31 @@ pub trait Store: Send + Sync {
 
     /// The latest test that this agency has answered.
     async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError>;
+
+    /// What waits in the mailbox of `recipient` uncollected; of which at most `limit` are named that
+    /// `addressee` was not told of.
+    async fn uncollected(
+        &self,
+        recipient: &AgencyId,
+        addressee: &str,
+        limit: usize,
+    ) -> Result<Uncollected, StoreError>;
+
+    /// Those of these notices that `addressee` did not have.
+    async fn untold_notices(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+    ) -> Result<Vec<Notice>, StoreError>;
+
+    /// Notes that `addressee` has these notices since `at`; forgets what anybody had long before. If it
+    /// is lost they are told again.
+    async fn note_told(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// What is on its way, of each recipient and state: held (and never collected), queued, returned.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;
@@ -1021,74 +1051,4 @@ pub enum RowFault {
     /// It is not there.
     #[error("its sealed payload is missing")]
     PayloadMissing,
-}
-
-/// A certificate, from issue to the end of the record.
-#[derive(Clone, Debug)]
-pub struct CertificateRecord {
-    /// SHA-256 of the DER.
-    pub sha256: [u8; 32],
-    /// The serial, lower-case hex.
-    pub serial: String,
-    /// Whom it names.
-    pub agency: AgencyId,
-    /// When it was issued.
-    pub issued_at: Timestamp,
-    /// The first instant it is good.
-    pub not_before: Timestamp,
-    /// The last instant it is good.
-    pub not_after: Timestamp,
-    /// When it was revoked and why.
-    pub revoked: Option<(Timestamp, String)>,
-    /// The certificate.
-    pub pem: String,
-    /// What it is for, as `Profile::name` has it.
-    pub profile: String,
-    /// When it was last used and from which address; not kept for every request.
-    pub last_use: Option<(Timestamp, String)>,
-}
-
-/// What the bearer of a certificate did, of one event.
-#[derive(Clone, Debug)]
-pub struct CertificateDoing {
-    /// The event's name.
-    pub event: String,
-    /// How often.
-    pub count: u64,
-    /// The first time.
-    pub first: Timestamp,
-    /// The last time.
-    pub last: Timestamp,
-}
-
-/// A certificate's latest use.
-#[derive(Clone, Debug)]
-pub struct CertificateUse {
-    /// SHA-256 of its DER.
-    pub sha256: [u8; 32],
-    /// When.
-    pub at: Timestamp,
-    /// From which IP address.
-    pub address: String,
-}
-
-/// A one-time token with which an agency may enrol. The token itself is not kept.
-#[derive(Clone, Debug)]
-pub struct EnrolmentToken {
-    /// SHA-256 of the token.
-    pub hash: [u8; 32],
-    /// Whose it is.
-    pub agency: AgencyId,
-    /// When it was made.
-    pub made_at: Timestamp,
-    /// When it is no longer good.
-    pub expires_at: Timestamp,
-    /// Whether an operator has to approve the key.
-    pub needs_approval: bool,
-    /// SHA-256 of the key first presented, when it needs approval.
-    pub key_sha256: Option<[u8; 32]>,
-    /// When an operator approved that key.
-    pub approved_at: Option<Timestamp>,
-    /// When a certificate was issued for it.
-    pub used_at: Option<Timestamp>,
 }

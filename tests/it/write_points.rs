@@ -24,7 +24,9 @@ use mash_gateway::message::{
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
 use mash_gateway::retention::Periods;
-use mash_gateway::store::{CertificateUse, DeliveryState, Effect, NewUpload, Store};
+use mash_gateway::store::{
+    CertificateUse, DeliveryState, Effect, NewUpload, Notice, NoticeSubject, Store,
+};
 use mash_gateway::worker::retain::Retain;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -119,6 +121,7 @@ impl Case {
             | WritePoint::KeepCosignatures
             | WritePoint::Log
             | WritePoint::MakeToken
+            | WritePoint::NoteTold
             | WritePoint::NoteUses
             | WritePoint::Probe
             | WritePoint::RecordOverride
@@ -387,6 +390,12 @@ impl Case {
                 let cosignature = Cosignature { witness, at: self.at, line };
                 let kept = running.store().keep_cosignatures(head.size, vec![cosignature]);
                 kept.await.map_err(said)
+            }
+            WritePoint::NoteTold => {
+                let notice =
+                    Notice { subject: NoticeSubject::Operation, what: "an example".to_owned() };
+                let told = running.store().note_told("operator 1", vec![notice], at);
+                told.await.map_err(said)
             }
             WritePoint::NoteUses => {
                 let known = running.store().certificates().await.unwrap();

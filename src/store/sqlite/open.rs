@@ -24,7 +24,7 @@ const STATEMENTS: usize = 96;
 const APPLICATION_ID: i64 = 0x4d41_5348;
 
 /// In order; never changed once released.
-const MIGRATIONS: [(&str, &str); 13] = [
+const MIGRATIONS: [(&str, &str); 14] = [
     ("V1__initial", include_str!("../../../migrations/sqlite/V1__initial.sql")),
     ("V2__enrolment", include_str!("../../../migrations/sqlite/V2__enrolment.sql")),
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
@@ -38,10 +38,11 @@ const MIGRATIONS: [(&str, &str); 13] = [
     ("V11__retention", include_str!("../../../migrations/sqlite/V11__retention.sql")),
     ("V12__incidents", include_str!("../../../migrations/sqlite/V12__incidents.sql")),
     ("V13__told", include_str!("../../../migrations/sqlite/V13__told.sql")),
+    ("V14__notices", include_str!("../../../migrations/sqlite/V14__notices.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 13;
+pub(super) const VERSION: i64 = 14;
 
 /// Makes the file, which must not exist yet, and its tables.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
