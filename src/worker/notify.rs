@@ -116,9 +116,19 @@ impl Notify {
         let is_waiting = self.server.is_some_and(|server| server.waits(at));
         if !is_waiting {
             self.tell_all(at).await?;
+            self.look_again(at).await;
         }
         self.parts.concerns.set(NOTICES, self.concern());
         Ok(())
+    }
+
+    // Whether a server that failed works again, when meanwhile there is nothing to send by which to tell.
+    async fn look_again(&mut self, at: Timestamp) {
+        if self.server.is_none_or(|server| server.waits(at)) {
+            return;
+        }
+        let looked = self.mailer.look().await;
+        self.server = looked.err().map(|why| Failing::again(self.server, why, self.base(), at));
     }
 
     async fn tell_all(&mut self, at: Timestamp) -> anyhow::Result<()> {

@@ -50,6 +50,11 @@ fn ground() -> (TestGateway, Endpoint) {
     (gateway, endpoint)
 }
 
+/// Something to be told by e-mail.
+fn example() -> Notice {
+    Notice { subject: NoticeSubject::Operation, what: "an example".to_owned() }
+}
+
 /// Something that is asked of a gateway, and that writes at this point.
 struct Case {
     point: WritePoint,
@@ -392,9 +397,7 @@ impl Case {
                 kept.await.map_err(said)
             }
             WritePoint::NoteTold => {
-                let notice =
-                    Notice { subject: NoticeSubject::Operation, what: "an example".to_owned() };
-                let told = running.store().note_told("operator 1", vec![notice], at);
+                let told = running.store().note_told("operator 1", vec![example()], at);
                 told.await.map_err(said)
             }
             WritePoint::NoteUses => {
@@ -706,6 +709,8 @@ impl Effects {
             let (bound, approved) = (known.key_sha256.is_some(), known.approved_at.is_some());
             rows.push(format!("token: {bound} {approved} {}", known.used_at.is_some()));
         }
+        let untold = store.untold_notices("operator 1", vec![example()]).await.unwrap();
+        rows.push(format!("notice: told: {}", untold.is_empty()));
         rows.sort();
         Ok(Self { rows, events })
     }

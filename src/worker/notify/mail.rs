@@ -70,7 +70,7 @@ impl Mailer {
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&server.host)
             .port(server.port)
             .hello_name(ClientId::Domain(config.domain.clone()))
-            .timeout(Some(TIMEOUT))
+            .timeout(Some(CONNECT_TIMEOUT))
             .tls(tls(home, server)?);
         if let Some((user, path)) = &server.login {
             let path = home.resolve(path);
@@ -99,14 +99,14 @@ impl Mailer {
             .header(ContentType::TEXT_PLAIN)
             .body(body.to_owned())
             .map_err(|_| Unsent::Address)?;
-        let sent = tokio::time::timeout(WHOLE_TIMEOUT, self.transport.send(message)).await;
+        let sent = tokio::time::timeout(NOTICE_TIMEOUT, self.transport.send(message)).await;
         sent.map_err(|_| Unsent::Unreachable)?.map_err(|error| why(&error))?;
         Ok(())
     }
 
     /// Whether the server answers, is who it should be, and lets the gateway in.
     pub async fn look(&self) -> Result<(), Unsent> {
-        let looked = tokio::time::timeout(WHOLE_TIMEOUT, self.transport.test_connection()).await;
+        let looked = tokio::time::timeout(NOTICE_TIMEOUT, self.transport.test_connection()).await;
         match looked.map_err(|_| Unsent::Unreachable)? {
             Ok(true) => Ok(()),
             Ok(false) => Err(Unsent::Unreachable),
@@ -159,8 +159,10 @@ fn why(error: &smtp::Error) -> Unsent {
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// How long the server may take to be reached.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one address of the server may take to be reached; it may have several.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one notice may take, from connecting to its being taken.
-const WHOLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many seconds one notice may take, from connecting to its being taken.
+const NOTICE_TIMEOUT_S: u64 = 20;
+
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(NOTICE_TIMEOUT_S);
