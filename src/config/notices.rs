@@ -125,8 +125,11 @@ fn server(section: &mut Section<'_>) -> Option<(String, u16)> {
 // What fits together. Once there is a server, somebody is told something by it.
 fn hold(section: &Section<'_>, settings: &NoticeSettings) {
     let Some(server) = &settings.server else {
-        for key in ["authorities", "desk_url", "from", "password_file", "user"] {
-            if section.has(key) && !section.has("server") {
+        let said = ["authorities", "desk_url", "from", "password_file", "user"];
+        let said = said.into_iter().filter(|key| section.has(key));
+        let operators = (!settings.operators.is_empty()).then_some("operators");
+        for key in said.chain(operators) {
+            if !section.has("server") {
                 section.wrong(
                     key,
                     "is of no use without server: nothing is sent by e-mail",

@@ -15,6 +15,7 @@ use mash_gateway::worker::retain::Retain;
 use serde_json::{Value, json};
 
 use crate::support::authority::TestAuthority;
+use crate::support::faulty_store::{Fault, FaultyStore, Plan, WritePoint};
 use crate::support::mail::{Mail, MailServer};
 use crate::support::told::Told;
 use crate::support::{HUB, POLICE, SURGERY, TRUST, TestGateway, case, eventually, text};
@@ -367,6 +368,31 @@ async fn a_server_that_is_away_is_said_and_tried_again_and_nothing_is_told_twice
     server.run();
     notify.round(friday + minute * 7).await.unwrap();
     assert_eq!(running.concerns.all(), [] as [String; 0]);
+    assert_eq!(said(&server.take()), []);
+    drop(notify);
+    running.end().await;
+}
+
+/// A store that is away is no reason to write to people every minute.
+#[tokio::test]
+async fn what_was_sent_and_could_not_be_noted_is_noted_later_and_not_sent_again() {
+    let server = MailServer::start();
+    let gateway = made(&server);
+    let plan = Arc::new(Plan::default());
+    let running =
+        Told::on(&gateway.home(), |database| Arc::new(FaultyStore::open(database, &plan, None)));
+    let (monday, friday) = monday_and_friday();
+    let mut notify = notifier(&gateway, &running).unwrap();
+    ask(&running, monday, friday).await;
+    plan.arm(WritePoint::NoteTold, Fault::NotBegun);
+    assert!(notify.round(monday).await.is_err());
+    assert_eq!(said(&server.take()).len(), 1, "sent to the first, and then it went wrong");
+    notify.round(monday + SignedDuration::from_mins(1)).await.unwrap();
+    let mails = server.take();
+    assert_eq!(mails.iter().map(|mail| &*mail.to).collect::<Vec<_>>(), ["d-police@duty.example"]);
+    // Another notifier has it from the store.
+    notify = notifier(&gateway, &running).unwrap();
+    notify.round(monday + SignedDuration::from_mins(2)).await.unwrap();
     assert_eq!(said(&server.take()), []);
     drop(notify);
     running.end().await;

@@ -187,7 +187,7 @@ mod tests {
             kinds.push(Kind::AgencyOverdue(timer));
             kinds.extend(Grade::ALL.map(|grade| Kind::Due(grade, timer)));
         }
-        let counts: Vec<_> = kinds.into_iter().map(|kind| (kind, u64::MAX)).collect();
+        let counts: Vec<_> = kinds.into_iter().map(|kind| (kind, 999_999_999)).collect();
         for reader in [Reader::Agency, Reader::Operator] {
             let text = body(reader, &summary(&counts, None), None);
             assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 79), "{text}");
