@@ -4,6 +4,7 @@
 //! explained to its reader in the shipped `gateway.toml`; the tests hold that file to the defaults.
 
 pub mod agreement;
+pub mod notices;
 pub mod retention;
 pub mod timers;
 
@@ -22,6 +23,7 @@ use crate::pki::ca::Published;
 use crate::pki::tls::MinTls;
 use crate::pki::token;
 use agreement::AgreementSettings;
+use notices::NoticeSettings;
 use retention::RetentionSettings;
 use timers::TimerSettings;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub push: PushSettings,
     /// The agreement that the gateway carries.
     pub agreement: AgreementSettings,
+    /// What is told by e-mail, and how.
+    pub notices: NoticeSettings,
     /// How long what is kept.
     pub retention: RetentionSettings,
     /// The database.
@@ -258,6 +262,7 @@ impl Config {
             paths: paths(root.section("paths")),
             push: push(root.section("push")),
             agreement: agreement::agreement(root.section("agreement")),
+            notices: notices::notices(root.section("notices")),
             retention: retention::retention(root.section("retention")),
             store: store(root.section("store")),
             timers: timers::timers(root.section("timers")),
@@ -859,7 +864,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 73, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 76, "a setting was added or removed without its explanation");
     }
 
     #[test]

@@ -109,6 +109,7 @@ pub struct Metrics {
     mailbox_bytes: Family<AgencyLabels, Gauge>,
     mailbox_messages: Family<AgencyLabels, Gauge>,
     malformed: Family<MalformedLabels, Counter>,
+    notices: Family<NoticeLabels, Counter>,
     problems: Family<ProblemLabels, Counter>,
     queued: Gauge,
     returned: Family<AgencyLabels, Counter>,
@@ -151,6 +152,7 @@ impl Metrics {
             mailbox_bytes: Family::default(),
             mailbox_messages: Family::default(),
             malformed: Family::default(),
+            notices: Family::default(),
             problems: Family::default(),
             queued: Gauge::default(),
             returned: Family::default(),
@@ -176,6 +178,9 @@ impl Metrics {
         }
         for limit in Limit::ALL {
             drop(metrics.limits_reached.get_or_create(&LimitLabels { limit: limit.as_str() }));
+        }
+        for outcome in NoticeOutcome::ALL {
+            drop(metrics.notices.get_or_create(&NoticeLabels { outcome: outcome.as_str() }));
         }
         for kind in Kind::ALL {
             for outcome in SubmissionOutcome::ALL {
@@ -312,6 +317,11 @@ impl Metrics {
     /// Enough witnesses have cosigned so many of its entries.
     pub fn log_witnessed(&self, entries: u64) {
         set(&self.log_witnessed, entries);
+    }
+
+    /// A notice was to be sent by e-mail, and this became of it.
+    pub fn notice(&self, outcome: NoticeOutcome) {
+        self.notices.get_or_create(&NoticeLabels { outcome: outcome.as_str() }).inc();
     }
 
     /// The problems there are: each shows as nought from now on.
@@ -478,6 +488,7 @@ impl Metrics {
             "Requests that could be understood in two ways, by reason",
             self.malformed.clone(),
         );
+        registry.register("notices", "E-mail notices, by outcome", self.notices.clone());
         registry.register_with_unit(
             "open",
             "Connections open now",
@@ -645,6 +656,29 @@ impl DeliveryOutcome {
     }
 }
 
+/// What became of an e-mail notice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoticeOutcome {
+    /// The mail server took it.
+    Accepted,
+    /// The mail server does not take it for this addressee; tried again.
+    Refused,
+    /// The mail server does not answer, or is not to be trusted; tried again.
+    Unreachable,
+}
+
+impl NoticeOutcome {
+    const ALL: [Self; 3] = [Self::Accepted, Self::Refused, Self::Unreachable];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// How a submission ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SubmissionOutcome {
@@ -698,6 +732,11 @@ struct CertificateLabels {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct DeliveryLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct NoticeLabels {
     outcome: &'static str,
 }
 
@@ -848,6 +887,7 @@ mod tests {
         metrics.revocation_lists([("agencies-00ff", at(3))].into_iter());
         metrics.circuits([(&agencies[0], true)].into_iter());
         metrics.returned(&agencies[0]);
+        metrics.notice(NoticeOutcome::Accepted);
         metrics.limit_reached(Limit::RequestsAtOnce);
         metrics.mailboxes([(&agencies[0], 3, 900)].into_iter());
         let open = metrics.connection_opened();
@@ -859,6 +899,8 @@ mod tests {
             "mash_gateway_problems_total{problem=\"too-many-requests\"} 2",
             "mash_gateway_deliveries_total{outcome=\"unreachable\"} 1",
             "mash_gateway_deliveries_total{outcome=\"refused\"} 0",
+            "mash_gateway_notices_total{outcome=\"accepted\"} 1",
+            "mash_gateway_notices_total{outcome=\"refused\"} 0",
             "mash_gateway_circuit_open{agency=\"police\"} 1",
             "mash_gateway_returned_total{agency=\"police\"} 1",
             "mash_gateway_handshakes_total{outcome=\"revoked\"} 1",

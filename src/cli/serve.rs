@@ -54,6 +54,7 @@ use crate::worker::anchor::Keeper;
 use crate::worker::backlog;
 use crate::worker::deliver::{Deliver, Settings};
 use crate::worker::due;
+use crate::worker::notify::{self, Notify};
 use crate::worker::retain::Retain;
 use crate::worker::scrub::Scrub;
 use crate::worker::sweep::Sweep;
@@ -323,6 +324,13 @@ impl Running {
             room: mailbox_limits(&config),
         };
         let due = due::Watch { gateway: Arc::clone(&gateway), metrics: Arc::clone(&metrics) };
+        let notify = Notify::new(notify::Parts {
+            home: home.clone(),
+            config: config.clone(),
+            gateway: Arc::clone(&gateway),
+            metrics: Arc::clone(&metrics),
+            concerns: Arc::clone(&concerns),
+        })?;
         let witnesses = witness::Watch {
             gateway: Arc::clone(&gateway),
             metrics: Arc::clone(&metrics),
@@ -369,6 +377,9 @@ impl Running {
             tasks.spawn(Arc::clone(anchor).run(stop.clone()));
         }
         tasks.spawn(witnesses.run(stop.clone()));
+        if let Some(notify) = notify {
+            tasks.spawn(notify.run(stop.clone()));
+        }
         tracing::info!(
             partner_api = %partner_api, desk = %desk, enrolment = %enrolment, local = %local,
             "the gateway is listening"
@@ -465,9 +476,9 @@ fn allow_open_files(config: &Config) -> anyhow::Result<()> {
 // Said each time it starts, until somebody has put it right.
 fn warn_about_keys(home: &Home, config: &Config) {
     let paths = &config.paths;
-    let secrets = [&paths.log_key, &paths.push_key, &paths.tls_key];
-    for path in secrets.into_iter().chain(&paths.at_rest_identities).map(|path| home.resolve(path))
-    {
+    let secrets = [&paths.log_key, &paths.push_key, &paths.tls_key].into_iter();
+    let secrets = secrets.chain(&paths.at_rest_identities).chain(config.notices.password_file());
+    for path in secrets.map(|path| home.resolve(path)) {
         let mode = std::fs::metadata(&path).map(|file| file.permissions().mode());
         if mode.is_ok_and(|mode| mode & 0o077 != 0) {
             let path = path.display();

@@ -35,7 +35,15 @@ impl AgreementSettings {
         let today = TimeZone::UTC.to_datetime(now).date();
         Some(self.next_review()?.duration_since(today).as_hours().div_euclid(24))
     }
+
+    /// Whether its review is overdue, or due within the 30 days' notice.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.days_to_review(now).is_some_and(|days| days <= REVIEW_NOTICE_DAYS)
+    }
 }
+
+/// How long before the agreement is to be reviewed its operator is told.
+const REVIEW_NOTICE_DAYS: i64 = 30;
 
 pub(super) fn agreement(mut section: Section<'_>) -> AgreementSettings {
     let settings = AgreementSettings {

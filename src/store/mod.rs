@@ -5,6 +5,7 @@
 //! records cannot part. Nothing above this module may know which database it is.
 
 mod certificate;
+mod notice;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::message::{
 };
 
 pub use certificate::{CertificateDoing, CertificateRecord, CertificateUse, EnrolmentToken};
+pub use notice::{Notice, NoticeSubject, Uncollected};
 
 /// The gateway's memory.
 #[async_trait::async_trait]
@@ -143,6 +145,31 @@ pub trait Store: Send + Sync {
 
     /// The latest test that this agency has answered.
     async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError>;
+
+    /// What waits in the mailbox of `recipient` uncollected; of which at most `limit` are named that
+    /// `addressee` was not told of.
+    async fn uncollected(
+        &self,
+        recipient: &AgencyId,
+        addressee: &str,
+        limit: usize,
+    ) -> Result<Uncollected, StoreError>;
+
+    /// Those of these notices that `addressee` did not have.
+    async fn untold_notices(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+    ) -> Result<Vec<Notice>, StoreError>;
+
+    /// Notes that `addressee` has these notices since `at`; forgets what anybody had long before. If it
+    /// is lost they are told again.
+    async fn note_told(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// What is on its way, of each recipient and state: held (and never collected), queued, returned.
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError>;

@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::Deserialize;
 
 /// When people work.
@@ -107,6 +107,11 @@ impl WorkingTime {
     pub fn is_working_day(&self, day: Date) -> bool {
         !matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday)
             && !self.holidays.days.contains(&day)
+    }
+
+    /// The time it is in London.
+    pub fn clock(&self, at: Timestamp) -> Zoned {
+        at.to_zoned(self.zone.clone())
     }
 
     /// The day it is in London.

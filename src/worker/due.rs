@@ -11,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::Gateway;
-use crate::message::{Period, now};
+use crate::message::{Exchange, Period, now};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::timer::{self, Grade, Timer};
+use crate::timer::{self, Due, Grade, Timer};
 
 /// Whoever counts.
 pub struct Watch {
@@ -51,6 +51,18 @@ pub async fn count(
     at: Timestamp,
 ) -> Result<Counts, StoreError> {
     let mut counts = Counts::new();
+    each(store, timers, at, |_, due| *counts.entry((due.timer, due.grade)).or_default() += 1)
+        .await?;
+    Ok(counts)
+}
+
+/// Shows what is due at this time, of each such exchange.
+pub async fn each(
+    store: &dyn Store,
+    timers: &timer::Settings,
+    at: Timestamp,
+    mut show: impl FnMut(&Exchange, Due) + Send,
+) -> Result<(), StoreError> {
     let period = Period { from: at - YEAR, to: at };
     let mut after = None;
     loop {
@@ -58,11 +70,11 @@ pub async fn count(
         after = page.last().map(|last| last.id);
         for exchange in page.iter().filter(|exchange| exchange.destroyed_at.is_none()) {
             for due in timers.due(exchange, at) {
-                *counts.entry((due.timer, due.grade)).or_default() += 1;
+                show(exchange, due);
             }
         }
         if page.len() < AT_ONCE {
-            return Ok(counts);
+            return Ok(());
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod circuit;
 pub mod deliver;
 pub mod due;
 pub mod expiry;
+pub mod notify;
 pub mod retain;
 pub mod scrub;
 pub mod sweep;

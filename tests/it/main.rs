@@ -33,6 +33,7 @@ mod incidents;
 mod liars;
 mod limits;
 mod log;
+mod notices;
 mod onboarding;
 mod others;
 mod overrides;

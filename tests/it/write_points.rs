@@ -25,7 +25,9 @@ use mash_gateway::message::{
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
 use mash_gateway::retention::Periods;
-use mash_gateway::store::{CertificateUse, DeliveryState, Effect, NewUpload, Store};
+use mash_gateway::store::{
+    CertificateUse, DeliveryState, Effect, NewUpload, Notice, NoticeSubject, Store,
+};
 use mash_gateway::worker::retain::Retain;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -47,6 +49,11 @@ fn ground() -> (TestGateway, Endpoint) {
     endpoint.introduce(&gateway.home());
     endpoint.start(&gateway.home());
     (gateway, endpoint)
+}
+
+/// Something to be told by e-mail.
+fn example() -> Notice {
+    Notice { subject: NoticeSubject::Operation, what: "an example".to_owned() }
 }
 
 /// Something that is asked of a gateway, and that writes at this point.
@@ -120,6 +127,7 @@ impl Case {
             | WritePoint::KeepCosignatures
             | WritePoint::Log
             | WritePoint::MakeToken
+            | WritePoint::NoteTold
             | WritePoint::NoteUses
             | WritePoint::Probe
             | WritePoint::RecordOverride
@@ -398,6 +406,10 @@ impl Case {
                 let cosignature = Cosignature { witness, at: self.at, line };
                 let kept = running.store().keep_cosignatures(head.size, vec![cosignature]);
                 kept.await.map_err(said)
+            }
+            WritePoint::NoteTold => {
+                let told = running.store().note_told("operator 1", vec![example()], at);
+                told.await.map_err(said)
             }
             WritePoint::NoteUses => {
                 let known = running.store().certificates().await.unwrap();
@@ -728,6 +740,8 @@ impl Effects {
             let (bound, approved) = (known.key_sha256.is_some(), known.approved_at.is_some());
             rows.push(format!("token: {bound} {approved} {}", known.used_at.is_some()));
         }
+        let untold = store.untold_notices("operator 1", vec![example()]).await.unwrap();
+        rows.push(format!("notice: told: {}", untold.is_empty()));
         rows.sort();
         Ok(Self { rows, events })
     }

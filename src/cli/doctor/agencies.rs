@@ -20,9 +20,6 @@ use crate::worker::expiry::inventory;
 /// How long a message may wait in a mailbox before somebody asks.
 const WAITING_MAX: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long before the agreement is to be reviewed its operator is told.
-const REVIEW_NOTICE_DAYS: i64 = 30;
-
 /// How long before bank holidays are no longer known an operator is told.
 const HOLIDAYS_LEFT_MIN: i64 = 90;
 
@@ -89,7 +86,7 @@ fn agreement(config: &Config, at: Timestamp, report: &mut Report) {
             report.act("agreement", format!("its review is overdue by {} days; {whose}", -days));
             report.next("when it has been reviewed, reviewed_on under [agreement] in gateway.toml");
         }
-        Some(days) if days <= REVIEW_NOTICE_DAYS => {
+        Some(days) if agreement.is_due(at) => {
             report.note("agreement", format!("it is to be reviewed in {days} days; {whose}"));
         }
         Some(days) => report.ok("agreement", format!("it is to be reviewed in {days} days")),

@@ -25,8 +25,9 @@ use crate::worker::witness::{self, Watched};
 pub(super) fn key_modes(home: &Home, config: &Config, report: &mut Report) {
     let paths = &config.paths;
     let named = [&paths.log_key, &paths.push_key, &paths.tls_key];
-    let needed: Vec<PathBuf> =
-        named.into_iter().chain(&paths.at_rest_identities).map(|path| home.resolve(path)).collect();
+    let named = named.into_iter().chain(&paths.at_rest_identities);
+    let named = named.chain(config.notices.password_file());
+    let needed: Vec<PathBuf> = named.map(|path| home.resolve(path)).collect();
     let folder = home.keys();
     let mut files: BTreeSet<PathBuf> = needed.iter().cloned().collect();
     for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {

@@ -3,6 +3,7 @@
 
 mod agencies;
 mod machine;
+mod notices;
 mod running;
 
 use std::fmt;
@@ -66,6 +67,7 @@ impl Doctor {
                 None
             }
         };
+        notices::look(home, config, directory.as_ref(), at, report).await;
         let read = self.database(context, config, directory.as_ref(), at, report).await;
         if let Err(error) = read {
             report.act("database", format!("it cannot be read: {error:#}"));

@@ -9,6 +9,7 @@ mod attachments;
 pub mod copy;
 mod dedupe;
 mod drafts;
+mod notices;
 mod open;
 mod overrides;
 mod read;
@@ -33,8 +34,9 @@ use rustix::io::Errno;
 use super::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, KeptEnquiry, LastCosigned,
-    Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Room, SealedPayload, SentAttachment,
-    Store, StoreError, StoredAttachment, StoredDraft, StoredEntry, StoredMessage, Unsent, Wanted,
+    Mailbox, MessageDigest, NewUpload, Notice, PartAdded, Queue, Room, SealedPayload,
+    SentAttachment, Store, StoreError, StoredAttachment, StoredDraft, StoredEntry, StoredMessage,
+    Uncollected, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::cosignature::Cosignature;
@@ -415,6 +417,36 @@ impl Store for Sqlite {
     async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError> {
         let agency = agency.clone();
         self.read(move |connection| read::answered_test(connection, &agency)).await
+    }
+
+    async fn uncollected(
+        &self,
+        recipient: &AgencyId,
+        addressee: &str,
+        limit: usize,
+    ) -> Result<Uncollected, StoreError> {
+        let (recipient, addressee) = (recipient.clone(), addressee.to_owned());
+        self.read(move |connection| notices::uncollected(connection, &recipient, &addressee, limit))
+            .await
+    }
+
+    async fn untold_notices(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+    ) -> Result<Vec<Notice>, StoreError> {
+        let addressee = addressee.to_owned();
+        self.read(move |connection| notices::untold(connection, &addressee, notices)).await
+    }
+
+    async fn note_told(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let addressee = addressee.to_owned();
+        self.write(move |connection| notices::note(connection, &addressee, &notices, at)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

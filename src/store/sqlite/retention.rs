@@ -127,6 +127,12 @@ pub(super) fn destroy(
         connection
             .prepare_cached("/* destroy */ DELETE FROM saved_records WHERE entry = ?1")?
             .execute([message.entry])?;
+        connection
+            .prepare_cached(
+                "/* destroy */ DELETE FROM notices
+                 WHERE subject = (SELECT id FROM messages WHERE entry = ?1)",
+            )?
+            .execute([message.entry])?;
         destroy_files(connection, message.entry)?;
         if DeliveryState::waits(&message.state) {
             connection
@@ -143,6 +149,12 @@ pub(super) fn destroy(
                 .execute(params![message.recipient, message.size_bytes])?;
         }
     }
+    connection
+        .prepare_cached(
+            "/* destroy */ DELETE FROM notices
+             WHERE subject IN (SELECT id FROM exchanges WHERE enquiry = ?1)",
+        )?
+        .execute([id])?;
     connection
         .prepare_cached(
             "/* destroy */ UPDATE enquiries SET wrapped_key = NULL, destroyed = ?2 WHERE id = ?1",

@@ -21,9 +21,9 @@ use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
-    KeptEnquiry, LastCosigned, Mailbox, MessageDigest, NewUpload, PartAdded, Queue, Record, Room,
-    SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredDraft,
-    StoredEntry, StoredMessage, Unsent, Wanted,
+    KeptEnquiry, LastCosigned, Mailbox, MessageDigest, NewUpload, Notice, PartAdded, Queue, Record,
+    Room, SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredDraft,
+    StoredEntry, StoredMessage, Uncollected, Unsent, Wanted,
 };
 use tokio::sync::Notify;
 
@@ -45,8 +45,9 @@ write_points! {
     AcceptStepDown, AcceptSubjectAccessConsultation, AcceptSubjectAccessView, AcceptSupplement,
     AcceptTelephoneContact, AcceptTest, AcceptTestReply, AcceptTranscription, AddPart,
     AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded,
-    Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardDraft, DiscardUpload, DiscardUploadsBefore, Enrol,
-    GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, KeepDraft, Log, MakeToken, MoveWaits, NoteUses, Probe,
+    Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardDraft, DiscardUpload,
+    DiscardUploadsBefore, Enrol, GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, KeepDraft, Log,
+    MakeToken, MoveWaits, NoteTold, NoteUses, Probe,
     RecordOverride, ReleaseEnquiry, RenewCertificate, Retry, RevokeCertificate, Save, Settle,
     SweepAttachment, TellReferrer,
 }
@@ -67,6 +68,7 @@ impl WritePoint {
             Self::MoveWaits => "move_waits",
             Self::KeepCosignatures => "keep_cosignatures",
             Self::KeepDraft => "keep_draft",
+            Self::NoteTold => "note_told",
             Self::NoteUses => "note_uses",
             Self::Probe => "probe",
             _ => "append",
@@ -526,6 +528,21 @@ impl Store for FaultyStore {
         Err(self.plan.fail(fault).await)
     }
 
+    async fn note_told(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::NoteTold]) else {
+            return self.inner.note_told(addressee, notices, at).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.note_told(addressee, notices, at).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
     async fn note_uses(&self, uses: Vec<CertificateUse>) -> Result<(), StoreError> {
         let Some(fault) = self.plan.strikes(&[WritePoint::NoteUses]) else {
             return self.inner.note_uses(uses).await;
@@ -670,6 +687,23 @@ impl Store for FaultyStore {
 
     async fn answered_test(&self, agency: &AgencyId) -> Result<Option<Exchange>, StoreError> {
         self.inner.answered_test(agency).await
+    }
+
+    async fn uncollected(
+        &self,
+        recipient: &AgencyId,
+        addressee: &str,
+        limit: usize,
+    ) -> Result<Uncollected, StoreError> {
+        self.inner.uncollected(recipient, addressee, limit).await
+    }
+
+    async fn untold_notices(
+        &self,
+        addressee: &str,
+        notices: Vec<Notice>,
+    ) -> Result<Vec<Notice>, StoreError> {
+        self.inner.untold_notices(addressee, notices).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, StoreError> {

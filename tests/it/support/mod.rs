@@ -8,6 +8,7 @@ pub(crate) mod case;
 pub(crate) mod endpoint;
 pub(crate) mod faulty_store;
 pub(crate) mod liar;
+pub(crate) mod mail;
 pub(crate) mod openapi;
 pub(crate) mod told;
 
