@@ -69,6 +69,8 @@ pub struct Config {
 pub struct Listen {
     /// The partner API, over mutual TLS.
     pub partner_api: SocketAddr,
+    /// The pages, over TLS.
+    pub desk: SocketAddr,
     /// Enrolment and revocation lists, over TLS.
     pub enrolment: SocketAddr,
     /// Health and metrics, in plain HTTP: always a loopback address.
@@ -170,6 +172,8 @@ pub struct Limits {
     pub http2_control_frames_per_second: u32,
     /// How long no request may end on a connection, or one may not move.
     pub stall_timeout_s: u32,
+    /// How many connections are open at once at the desk.
+    pub desk_connections_max: u32,
     /// How many connections are open at once at the enrolment door.
     pub enrolment_connections_max: u32,
     /// How long a connection without a good certificate may stay.
@@ -460,6 +464,7 @@ fn domain(root: &mut Section<'_>) -> String {
 
 fn listen(mut section: Section<'_>) -> Listen {
     let partner_api = address(&mut section, "partner_api", ([0, 0, 0, 0], 8443));
+    let desk = address(&mut section, "desk", ([0, 0, 0, 0], 8444));
     let enrolment = address(&mut section, "enrolment", ([0, 0, 0, 0], 8445));
     let local = address(&mut section, "local", ([127, 0, 0, 1], 8446));
     if !local.ip().is_loopback() {
@@ -477,7 +482,10 @@ fn listen(mut section: Section<'_>) -> Listen {
     for (key, own, problem, other) in [
         ("local", local, "is the port of partner_api too", partner_api),
         ("local", local, "is the port of enrolment too", enrolment),
+        ("local", local, "is the port of desk too", desk),
         ("enrolment", enrolment, "is the port of partner_api too", partner_api),
+        ("enrolment", enrolment, "is the port of desk too", desk),
+        ("desk", desk, "is the port of partner_api too", partner_api),
     ] {
         if is_shared(own, other) {
             section.wrong(key, problem, "Give each its own port");
@@ -495,7 +503,7 @@ fn listen(mut section: Section<'_>) -> Listen {
     }
     let other_names = other_names.into_iter().map(|(_, name)| name.to_owned()).collect();
     section.finish();
-    Listen { partner_api, enrolment, local, other_names }
+    Listen { partner_api, desk, enrolment, local, other_names }
 }
 
 fn tls(mut section: Section<'_>) -> TlsSettings {
@@ -571,6 +579,7 @@ fn limits(mut section: Section<'_>) -> Limits {
             1..=65_536,
             128,
         ),
+        desk_connections_max: number(&mut section, "desk_connections_max", 1..=65_536, 512),
         enrolment_connections_max: number(
             &mut section,
             "enrolment_connections_max",
@@ -855,13 +864,14 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 74, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 76, "a setting was added or removed without its explanation");
     }
 
     #[test]
     fn the_defaults_are_those_documented() {
         let config = Config::parse("domain = \"mash.example.org\"").unwrap();
         assert_eq!(config.listen.partner_api.to_string(), "0.0.0.0:8443");
+        assert_eq!(config.listen.desk.to_string(), "0.0.0.0:8444");
         assert_eq!(config.listen.enrolment.to_string(), "0.0.0.0:8445");
         assert_eq!(config.listen.local.to_string(), "127.0.0.1:8446");
         assert_eq!(config.tls.min, MinTls::Tls13);
@@ -897,6 +907,13 @@ mod tests {
             ("[listen]\nlocal = \"0.0.0.0:1\"", 3, "listen.local", "loopback", "127.0.0.1"),
             ("[listen]\nlocal = \"here\"", 3, "listen.local", "IP address", "127.0.0.1:8446"),
             ("[listen]\nlocal = \"127.0.0.1:8443\"", 3, "listen.local", "too", "its own port"),
+            (
+                "[listen]\ndesk = \"0.0.0.0:8445\"",
+                3,
+                "listen.enrolment",
+                "desk too",
+                "its own port",
+            ),
             ("[tls]\nmin = \"1.1\"", 3, "tls.min", "choices", "\"1.2\""),
             ("[tls]\nmin = 1.3", 3, "tls.min", "wrong type (float)", "quotation marks"),
             ("[paths]\nroot = \"\"", 3, "paths.root", "empty", "remove the key"),

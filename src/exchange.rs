@@ -5,6 +5,7 @@
 //! `From<…> for Problem` is below.
 
 pub mod attachments;
+pub mod draft;
 mod further;
 pub mod overrides;
 pub mod referrer;
@@ -284,10 +285,7 @@ impl Gateway {
         id: &MessageId,
         now: Timestamp,
     ) -> Result<Zeroizing<Vec<u8>>, Problem> {
-        let stored = self.store.message(id).await?;
-        if stored.envelope.recipient != *reader {
-            return Err(not_found());
-        }
+        let stored = self.received(reader, id).await?;
         hold_to_roles(&stored.envelope, desk)?;
         let document = self.event(&stored).await?;
         // Once more within the minute is a retry; a program in a loop must not fill the log.
@@ -305,12 +303,25 @@ impl Gateway {
         Ok(document)
     }
 
+    /// A message's envelope and where its delivery stands, for its recipient.
+    pub async fn received(
+        &self,
+        reader: &AgencyId,
+        id: &MessageId,
+    ) -> Result<StoredMessage, Problem> {
+        let stored = self.store.message(id).await?;
+        if stored.envelope.recipient == *reader { Ok(stored) } else { Err(not_found()) }
+    }
+
+    /// The same, for its sender.
+    pub async fn sent(&self, sender: &AgencyId, id: &MessageId) -> Result<StoredMessage, Problem> {
+        let stored = self.store.message(id).await?;
+        if stored.envelope.sender == *sender { Ok(stored) } else { Err(not_found()) }
+    }
+
     /// That a message was returned, and why, for its sender: the entry that says so, as a receipt is.
     pub async fn non_delivery(&self, reader: &AgencyId, id: &MessageId) -> Result<String, Problem> {
-        let stored = self.store.message(id).await?;
-        if &stored.envelope.sender != reader {
-            return Err(not_found());
-        }
+        self.sent(reader, id).await?;
         Ok(self.store.non_delivery(id).await?.receipt())
     }
 
@@ -332,6 +343,15 @@ impl Gateway {
         limit: usize,
     ) -> Result<Vec<StoredMessage>, Problem> {
         Ok(self.store.inbox(recipient, only, after, limit).await?)
+    }
+
+    /// What waits for `recipient` and is no request, newest first.
+    pub async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, Problem> {
+        Ok(self.store.inbox_besides_requests(recipient, limit).await?)
     }
 
     /// The messages that the reader sent and was sent in this period, by the time of acceptance.
@@ -407,6 +427,25 @@ impl Gateway {
         limit: usize,
     ) -> Result<Vec<Exchange>, Problem> {
         Ok(self.store.exchanges(reader, before, limit).await?)
+    }
+
+    /// The exchanges in which an answer of the reader's is waited for, the first due first.
+    pub async fn unanswered(
+        &self,
+        reader: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, Problem> {
+        Ok(self.store.unanswered(reader, limit).await?)
+    }
+
+    /// The reader's exchanges, as the hub, in which an answer is waited for or an outcome is owed, the first due
+    /// first.
+    pub async fn unsettled(
+        &self,
+        reader: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, Problem> {
+        Ok(self.store.unsettled(reader, limit).await?)
     }
 
     /// The latest that was logged about an exchange, for a party to it.

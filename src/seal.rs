@@ -6,7 +6,7 @@
 //! files: with the at-rest identity, the stock `age` tool recovers everything without us.
 
 pub mod file;
-mod record;
+pub mod record;
 
 use std::fmt;
 use std::io::{Read, Write};

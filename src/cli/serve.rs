@@ -30,6 +30,7 @@ use crate::exchange::{Gateway, Parts};
 use crate::http::api::{self, Api};
 use crate::http::attachments::Transfers;
 use crate::http::connection::{Http, HttpLimits};
+use crate::http::desk;
 use crate::http::enrolment::{self, Attempts, Enrolment};
 use crate::http::handshakes::Handshakes;
 use crate::http::health::{self, Concerns, Local, Reload, Reloaded};
@@ -91,14 +92,15 @@ impl Serve {
             let running = Running::start(&context.home).await?;
             context.result(
                 &json!({
+                    "desk": running.desk,
                     "enrolment": running.enrolment,
                     "local": running.local,
                     "partnerApi": running.partner_api,
                 }),
                 format!(
-                    "Listening on https://{} (enrolment), https://{} (partners) and http://{} \
-                     (local)",
-                    running.enrolment, running.partner_api, running.local
+                    "Listening on https://{} (enrolment), https://{} (desk), https://{} (partners) \
+                     and http://{} (local)",
+                    running.enrolment, running.desk, running.partner_api, running.local
                 ),
             );
             running.until_stopped(signals).await;
@@ -137,6 +139,8 @@ impl Signals {
 pub struct Running {
     /// Where the partner API listens.
     pub partner_api: SocketAddr,
+    /// Where people reach the pages.
+    pub desk: SocketAddr,
     /// Where the enrolment door listens.
     pub enrolment: SocketAddr,
     /// Where the local door listens.
@@ -206,7 +210,7 @@ impl Running {
         })
         .await?;
 
-        let api = api::router(Api {
+        let api = Api {
             gateway: Arc::clone(&gateway),
             registry: live.subscribe(),
             presence: Arc::clone(&presence),
@@ -223,7 +227,9 @@ impl Running {
             attachment_timeout: seconds(config.limits.attachment_timeout_s),
             transfers: Arc::new(Transfers::new(config.limits.transfers_per_agency_max as usize)),
             page_max: config.limits.inbox_page_max as usize,
-        });
+        };
+        let desk_router = desk::router(api.clone());
+        let api_router = api::router(api);
         let limits = Limits {
             connections_max: config.limits.connections_max as usize,
             connections_per_address_max: config.limits.connections_per_address_max as usize,
@@ -278,8 +284,9 @@ impl Running {
             request_timeout: seconds(config.limits.request_timeout_s),
         };
         let handshakes = Arc::new(Handshakes::start()?);
-        let door = |tls, plain, limits, http| Door {
+        let door = |tls, judge, plain, limits, http| Door {
             tls,
+            judge,
             handshakes: Arc::clone(&handshakes),
             plain,
             registry: live.subscribe(),
@@ -288,10 +295,13 @@ impl Running {
             http,
             limits,
         };
-        let partner_door = door(trusted.partner_api, None, limits, http);
+        let desk_limits =
+            Limits { connections_max: config.limits.desk_connections_max as usize, ..limits };
+        let desk_door = door(trusted.desk, Some(trusted.judge), None, desk_limits, http.clone());
+        let partner_door = door(trusted.partner_api, None, None, limits, http);
         let plain_router = enrolment::plain_router(enrolment_state.clone());
         let enrolment_door =
-            door(trusted.enrolment, Some(plain_router), enrolment_limits, enrolment_http);
+            door(trusted.enrolment, None, Some(plain_router), enrolment_limits, enrolment_http);
         let enrolment_router = enrolment::router(enrolment_state);
         let local_router = health::router(Local {
             gateway: Arc::clone(&gateway),
@@ -327,9 +337,11 @@ impl Running {
             concerns: Arc::clone(&concerns),
         };
         let partner_listener = listen(config.listen.partner_api)?;
+        let desk_listener = listen(config.listen.desk)?;
         let enrolment_listener = listen(config.listen.enrolment)?;
         let local_listener = listen(config.listen.local)?;
         let partner_api = partner_listener.local_addr()?;
+        let desk = desk_listener.local_addr()?;
         let enrolment = enrolment_listener.local_addr()?;
         let local = local_listener.local_addr()?;
 
@@ -349,7 +361,8 @@ impl Running {
         );
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(partner_door.serve(partner_listener, api, stop.clone()));
+        tasks.spawn(partner_door.serve(partner_listener, api_router, stop.clone()));
+        tasks.spawn(desk_door.serve(desk_listener, desk_router, stop.clone()));
         tasks.spawn(enrolment_door.serve(enrolment_listener, enrolment_router, stop.clone()));
         tasks.spawn(local_door.serve(local_listener, local_router, stop.clone()));
         tasks.spawn(Arc::clone(&deliver).run(stop.clone()));
@@ -368,11 +381,12 @@ impl Running {
             tasks.spawn(notify.run(stop.clone()));
         }
         tracing::info!(
-            partner_api = %partner_api, enrolment = %enrolment, local = %local,
+            partner_api = %partner_api, desk = %desk, enrolment = %enrolment, local = %local,
             "the gateway is listening"
         );
         Ok(Self {
             partner_api,
+            desk,
             enrolment,
             local,
             gateway,
@@ -439,6 +453,7 @@ impl Running {
 fn allow_open_files(config: &Config) -> anyhow::Result<()> {
     let limits = &config.limits;
     let needed = u64::from(limits.connections_max)
+        + u64::from(limits.desk_connections_max)
         + u64::from(limits.enrolment_connections_max)
         + u64::from(limits.local_connections_max)
         + u64::from(config.push.concurrency_max)

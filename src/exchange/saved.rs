@@ -11,6 +11,7 @@ use crate::audit::entry::{Event, EventName, Fields};
 use crate::message::{AgencyId, MessageId, Role};
 use crate::problem::Problem;
 use crate::seal::OpenError;
+use crate::seal::record::Aside;
 use crate::store::{DeliveryState, Effect, StoredMessage};
 
 /// That a message is in its recipient's own record.
@@ -42,7 +43,7 @@ impl Gateway {
         let sealed = match record {
             Some(record) if self.schemas().check_saved_record(record, now)? => {
                 let exchange = self.store().exchange(&stored.envelope.exchange).await?;
-                Some(self.sealer.seal_record(&exchange, id, record)?)
+                Some(self.sealer.seal_aside(&exchange, Aside::SavedRecord(id), record)?)
             }
             Some(_) | None => None,
         };
@@ -77,7 +78,8 @@ impl Gateway {
             None => None,
             Some(sealed) => {
                 let key = self.store().sealed_payload(id).await?.wrapped_key;
-                Some(self.sealer.open_record(&stored.envelope, key.as_deref(), &sealed)?)
+                let (enquiry, aside) = (&stored.envelope.enquiry, Aside::SavedRecord(id));
+                Some(self.sealer.open_aside(enquiry, key.as_deref(), aside, &sealed)?)
             }
         };
         Ok(Saved { record, ..saved })
@@ -90,10 +92,7 @@ impl Gateway {
         desk: Option<Role>,
         id: &MessageId,
     ) -> Result<StoredMessage, Problem> {
-        let stored = self.store().message(id).await?;
-        if stored.envelope.recipient != *reader {
-            return Err(not_found());
-        }
+        let stored = self.received(reader, id).await?;
         hold_to_roles(&stored.envelope, desk)?;
         Ok(stored)
     }

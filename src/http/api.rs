@@ -31,6 +31,7 @@ use crate::http::log;
 use crate::http::overrides;
 use crate::http::presence::Presence;
 use crate::http::rate::Rate;
+use crate::http::reception::Reception;
 use crate::http::referrer;
 use crate::http::refusals::Refusals;
 use crate::http::saved;
@@ -42,7 +43,7 @@ use crate::message::{
     AgencyId, EnquiryId, Exchange, ExchangeId, IdempotencyKey, Kind, MessageId, Period, Reference,
     Submission, Target, now, rfc3339, sha256,
 };
-use crate::pki::identity::{Peer, Registry, Standing};
+use crate::pki::identity::{Peer, Registry};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Schemas;
 use crate::telemetry::{Limit, Metrics, SubmissionOutcome};
@@ -147,32 +148,9 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let method = request.method().clone();
     let route = route(&request);
     let guest = request.extensions().get::<Guest>().cloned();
-    let peer = identify(&api, guest.as_ref(), at);
-    let agency = peer.as_ref().ok().map(|peer| peer.agency().clone());
-    let allowed = agency.as_ref().map(|agency| api.rate.take(agency));
-    // Until it is answered.
-    let place = agency.as_ref().map(|agency| api.in_hand.enter(agency.clone(), api.in_hand_max));
-    let sender = peer
-        .and_then(
-            |peer| if is_cross_site(request.headers()) { Err(cross_site()) } else { Ok(peer) },
-        )
-        .and_then(|peer| match &allowed {
-            Some(Err(wait_s)) => {
-                api.metrics.limit_reached(Limit::RequestsPerMinute);
-                Err(too_many(format!("Your agency may ask again in {wait_s} s.")))
-            }
-            Some(Ok(_)) | None => Ok(peer),
-        })
-        .and_then(|peer| match &place {
-            Some(None) => {
-                api.metrics.limit_reached(Limit::RequestsAtOnce);
-                let detail = "Your agency has as many requests in hand as it may.";
-                Err(too_many(detail.to_owned()))
-            }
-            Some(Some(_)) | None => Ok(peer),
-        });
-    let is_known = sender.is_ok();
-    let sender = sender.and_then(|peer| admit(&api, peer, &request, at));
+    let is_foreign = is_cross_site(request.headers());
+    let reception = Reception::of(&api, guest.as_ref(), is_foreign, at);
+    let sender = reception.peer().and_then(|peer| admit(&api, peer, &request, at));
     let mut response = match sender {
         Ok(sender) => {
             request.extensions_mut().insert(sender);
@@ -199,19 +177,17 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
         }
         Err(problem) => {
             let mut response = problem.into_response();
-            if !is_known && !matches!((&allowed, &place), (Some(Err(_)), _) | (_, Some(None))) {
+            if reception.is_nobody() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
             response
         }
     };
-    if let Some(allowed) = allowed {
-        api.rate.say(allowed, response.headers_mut());
-    }
+    reception.say(&api, response.headers_mut());
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let instance = MessageId::new(at).to_string();
-        note(&api, &problem, &instance, agency.as_ref(), &method, route, at);
+        note(&api, &problem, &instance, reception.agency(), &method, route, at);
         *response.body_mut() = Body::from(problem.document(&instance));
     }
     let headers = response.headers_mut();
@@ -226,15 +202,6 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
 fn is_cross_site(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     !matches!(site, None | Some(b"same-origin" | b"none"))
-}
-
-fn cross_site() -> Problem {
-    let detail = "A page that is not this gateway's own made a browser ask this.";
-    Problem::new(ProblemType::CrossSite, detail)
-}
-
-fn too_many(detail: String) -> Problem {
-    Problem::new(ProblemType::TooManyRequests, detail)
 }
 
 // Who may not be sent anything may not fetch anything either. Whom we take it for, it may ask; and an
@@ -271,36 +238,8 @@ fn inactive() -> Problem {
     Problem::new(ProblemType::AgencyInactive, detail)
 }
 
-fn identify(api: &Api, guest: Option<&Guest>, at: Timestamp) -> Result<Arc<Peer>, Problem> {
-    let refused = |reason, detail: &str| {
-        Err(Problem::new(ProblemType::CertificateRefused, detail).with_reason(reason))
-    };
-    match guest {
-        Some(Guest::Named(peer, from)) => match api.registry.borrow().standing(peer.sha256(), at) {
-            Standing::Active => {
-                api.presence.used(peer.sha256(), *from, at);
-                Ok(Arc::clone(peer))
-            }
-            Standing::Revoked => {
-                let problem = Problem::new(ProblemType::CertificateRevoked, "It was revoked.");
-                Err(problem.with_reason("certificate-revoked"))
-            }
-            Standing::Expired => refused("certificate-expired", "The certificate has expired."),
-            Standing::Unknown => refused(
-                "certificate-not-registered",
-                "The certificate is not on this gateway's register.",
-            ),
-        },
-        Some(Guest::Refused(code)) => refused(
-            code,
-            &format!("The certificate does not name exactly one agency of this gateway ({code})."),
-        ),
-        Some(Guest::Nobody(_)) | None => refused("certificate-missing", "There is no certificate."),
-    }
-}
-
 // Once per failure, here, where it is handled: our faults as errors, callers' as information.
-fn note(
+pub(super) fn note(
     api: &Api,
     problem: &Problem,
     instance: &str,
@@ -510,7 +449,24 @@ async fn submit(
     body: Body,
 ) -> Result<Response, Problem> {
     let kind = target.kind();
-    let answered = accept(api, sender, target, headers, body).await;
+    let answer = counted(api, kind, accept(api, sender, target, headers, body).await)?;
+    let mut response = text_response("application/json", answer.body);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// Submits what somebody sent from a page.
+pub(super) async fn submitted(
+    api: &Api,
+    new: Submission,
+    at: Timestamp,
+) -> Result<Answer, Problem> {
+    let kind = new.target.kind();
+    counted(api, kind, api.gateway.submit(new, at).await)
+}
+
+// What came of a submission, counted.
+fn counted(api: &Api, kind: Kind, answered: Result<Answer, Problem>) -> Result<Answer, Problem> {
     let outcome = match &answered {
         Ok(answer) if answer.is_replay => SubmissionOutcome::Replayed,
         Ok(_) => SubmissionOutcome::Accepted,
@@ -518,9 +474,7 @@ async fn submit(
         Err(_) => SubmissionOutcome::Refused,
     };
     api.metrics.submission(kind, outcome);
-    let mut response = text_response("application/json", answered?.body);
-    *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
+    answered
 }
 
 async fn accept(
@@ -551,6 +505,16 @@ pub(super) async fn body<'a>(
     body: Body,
 ) -> Result<(Vec<u8>, SemaphorePermit<'a>), Problem> {
     require_json(headers)?;
+    let (body, room) = bounded(api, body).await?;
+    check_digest(headers, &body)?;
+    Ok((body, room))
+}
+
+/// A body of whatever it is, within the limit, and the memory it takes.
+pub(super) async fn bounded(
+    api: &Api,
+    body: Body,
+) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
     // As much as it may turn out to be, until it is sealed.
     let most = body.size_hint().upper().unwrap_or(u64::MAX).min(api.body_bytes_max as u64);
     let room = u32::try_from(most.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
@@ -558,9 +522,7 @@ pub(super) async fn body<'a>(
         api.metrics.limit_reached(Limit::BodiesAtOnce);
         Problem::new(ProblemType::Busy, "As many bodies as fit are being read already.")
     })?;
-    let body = read(body, api.body_bytes_max).await?;
-    check_digest(headers, &body)?;
-    Ok((body, room))
+    Ok((read(body, api.body_bytes_max).await?, room))
 }
 
 async fn enquiries(
@@ -853,7 +815,8 @@ fn no_such_method() -> Problem {
     Problem::new(ProblemType::MethodNotAllowed, "This path does not take this method.")
 }
 
-fn no_such_thing() -> Problem {
+/// What is said of whatever is not there, and of whatever is another's: word for word the same.
+pub(super) fn no_such_thing() -> Problem {
     Problem::new(ProblemType::NotFound, "There is no such thing, or it is not yours to see.")
 }
 

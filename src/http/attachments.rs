@@ -15,12 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, SizeHint};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::event::content_digest;
 use crate::exchange::attachments::{NewFile, Outgoing, Upload};
 use crate::http::api::{Api, Path, REST_BYTES_MAX, Sender, given_digest, idempotency_key, parse};
-use crate::message::{AgencyId, AttachmentId, MediaType};
+use crate::message::{AgencyId, AttachmentId, MediaType, Role};
 use crate::problem::{Problem, ProblemType};
 use crate::telemetry::Limit;
 
@@ -79,18 +80,22 @@ pub(super) async fn collect_attachment(
     sender: Sender,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id: AttachmentId = parse(&id)?;
-    let place = place(&api, sender.agency())?;
-    let outgoing = api
-        .gateway
-        .collect_attachment(
-            sender.agency(),
-            sender.certificate(),
-            sender.peer.role(),
-            &id,
-            sender.at,
-        )
-        .await?;
+    let (agency, certificate) = (sender.agency(), sender.certificate());
+    hand_out(&api, agency, certificate, sender.peer.role(), &id, sender.at).await
+}
+
+/// The same, to whoever of an agency: in which role, with which certificate, and when.
+pub(super) async fn hand_out(
+    api: &Api,
+    agency: &AgencyId,
+    certificate: Option<&str>,
+    desk: Option<Role>,
+    id: &str,
+    at: Timestamp,
+) -> Result<Response, Problem> {
+    let id: AttachmentId = parse(id)?;
+    let place = place(api, agency)?;
+    let outgoing = api.gateway.collect_attachment(agency, certificate, desk, &id, at).await?;
     let facts = outgoing.facts.clone();
     let body = FileBody::start(outgoing, place, api.attachment_timeout);
     let mut response = Response::new(Body::new(body));

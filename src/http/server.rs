@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,8 +26,8 @@ use crate::http::presence::Presence;
 use crate::http::share::{Place, Shares};
 use crate::message::now;
 use crate::pki::ca::Domain;
-use crate::pki::identity::{self, Peer, Registry, Standing};
-use crate::pki::tls;
+use crate::pki::identity::{self, IdentityError, Peer, Registry, Standing};
+use crate::pki::tls::{self, Judge};
 
 /// Limits on connections.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,8 @@ pub struct Limits {
 pub struct Door {
     /// TLS settings: our certificate, the agencies' authority, its revocation list.
     pub tls: watch::Receiver<Arc<ServerConfig>>,
+    /// Who judges the certificates that are shown, where TLS lets through any.
+    pub judge: Option<watch::Receiver<Arc<Judge>>>,
     /// The certificates that are good.
     pub registry: watch::Receiver<Arc<Registry>>,
     /// The SPIFFE trust domain.
@@ -142,9 +145,9 @@ impl Door {
         let guest = match chain {
             // Only where TLS asks for a certificate without insisting.
             [] => Guest::Nobody(from.ip()),
-            chain => match identity::peer(chain, &self.domain) {
+            chain => match self.named(chain) {
                 Ok(peer) => Guest::Named(Arc::new(peer), from.ip()),
-                Err(error) => Guest::Refused(error.code()),
+                Err(code) => Guest::Refused(code),
             },
         };
         // Entered, and subscribed, before the standing is read: a revocation in between is then
@@ -177,6 +180,20 @@ impl Door {
             () = revoked(&mut registry, peer.as_deref()) => self.presence.note_cut(),
             () = until(guest_end) => {}
         }
+    }
+
+    // Whom this chain names, or why it names nobody.
+    fn named(&self, chain: &[CertificateDer<'_>]) -> Result<Peer, &'static str> {
+        if let Some(judge) = &self.judge {
+            judge.borrow().judge(chain, UnixTime::now())?;
+        }
+        let peer = identity::peer(chain, &self.domain).map_err(IdentityError::code)?;
+        // Where a page says so, one is not cut off before it could.
+        let standing = self.registry.borrow().standing(peer.sha256(), now());
+        if self.judge.is_some() && standing == Standing::Revoked {
+            return Err("certificate-revoked");
+        }
+        Ok(peer)
     }
 
     fn refused(&self, reason: &'static str, from: SocketAddr) {

@@ -7,13 +7,16 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore,
+    ServerConfig, SignatureScheme, SupportedProtocolVersion,
 };
 
 use crate::pki::{ca, crl};
@@ -85,6 +88,9 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// Whether a caller has to show a certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClientCertificate {
+    /// It may, and the handshake ends well whichever it shows: for a door where a page says what is wrong
+    /// with it. Whoever serves it asks a [`Judge`].
+    AnyOrNone,
     /// It may; when it does, a good one.
     Optional,
     /// It must.
@@ -98,27 +104,7 @@ pub fn server_config(
     min_tls: MinTls,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = provider();
-    let authorities = certificates(material.agency_authorities, "agencies' authority")?;
-    let crls = revocation_lists(material.crls, &authorities)?;
-    let mut anchors = RootCertStore::empty();
-    for authority in authorities {
-        match ca::issuing_for(&authority).map_err(TlsError::Authority)? {
-            Some(ca::IssuingFor::Agencies) => {}
-            Some(ca::IssuingFor::GatewayServers { .. }) | None => {
-                return Err(TlsError::WrongAuthority);
-            }
-        }
-        anchors.add(authority).map_err(TlsError::Settings)?;
-    }
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), Arc::clone(&provider))
-            .with_crls(crls)
-            .enforce_revocation_expiration();
-    let verifier = match client {
-        ClientCertificate::Optional => verifier.allow_unauthenticated(),
-        ClientCertificate::Required => verifier,
-    };
-    let verifier = verifier.build().map_err(TlsError::Verifier)?;
+    let verifier = verifier(material.agency_authorities, material.crls, client)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(min_tls.versions())
         .map_err(TlsError::Settings)?
@@ -131,6 +117,109 @@ pub fn server_config(
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+// Who looks at what callers show: they must lead to an agencies' authority, and be on no list of its.
+fn verifier(
+    agency_authorities: &str,
+    crls: &str,
+    client: ClientCertificate,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let authorities = certificates(agency_authorities, "agencies' authority")?;
+    let crls = revocation_lists(crls, &authorities)?;
+    let mut anchors = RootCertStore::empty();
+    for authority in authorities {
+        match ca::issuing_for(&authority).map_err(TlsError::Authority)? {
+            Some(ca::IssuingFor::Agencies) => {}
+            Some(ca::IssuingFor::GatewayServers { .. }) | None => {
+                return Err(TlsError::WrongAuthority);
+            }
+        }
+        anchors.add(authority).map_err(TlsError::Settings)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider())
+        .with_crls(crls)
+        .enforce_revocation_expiration();
+    let verifier = match client {
+        ClientCertificate::AnyOrNone | ClientCertificate::Optional => {
+            verifier.allow_unauthenticated()
+        }
+        ClientCertificate::Required => verifier,
+    };
+    let verifier = verifier.build().map_err(TlsError::Verifier)?;
+    Ok(match client {
+        ClientCertificate::AnyOrNone => Arc::new(Unjudging(verifier)),
+        ClientCertificate::Optional | ClientCertificate::Required => verifier,
+    })
+}
+
+/// Says whether a certificate chain that somebody has shown, and has the key of, is an agency's: what TLS
+/// does itself where a certificate is required.
+#[derive(Debug)]
+pub struct Judge(Arc<dyn ClientCertVerifier>);
+
+impl Judge {
+    /// One who goes by these authorities and their revocation lists, as [`server_config`] does.
+    pub fn new(agency_authorities: &str, crls: &str) -> Result<Self, TlsError> {
+        verifier(agency_authorities, crls, ClientCertificate::Required).map(Self)
+    }
+
+    /// Whether it is good at `now`; if not, why, as a code of [`REFUSAL_REASONS`].
+    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), &'static str> {
+        let (leaf, rest) = chain.split_first().ok_or("certificate-missing")?;
+        let judged = self.0.verify_client_cert(leaf, rest, now);
+        judged.map(drop).map_err(|error| tls_refusal_reason(&error))
+    }
+}
+
+/// Leaves it to a [`Judge`] whose certificate it is, and sees only that who shows it has its key.
+#[derive(Debug)]
+struct Unjudging(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Unjudging {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    // So that a browser offers only certificates of ours.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Whether a PEM text holds certificates that an endpoint's can be required to lead to.

@@ -117,7 +117,7 @@ th, td { border-bottom: 1px solid #888; padding: .25rem .5rem; text-align: left;
 thead th { border-bottom: 2px solid #000; vertical-align: bottom; }
 tbody th { font-weight: bold; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
-.whole { white-space: nowrap; }
+.whole { min-width: 7em; }
 .code { overflow-wrap: anywhere; font-family: monospace; font-size: .8rem; }
 thead .number { white-space: normal; }
 thead .code { font: inherit; font-weight: bold; }

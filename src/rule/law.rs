@@ -43,6 +43,7 @@ pub struct Power {
 
 #[derive(Deserialize)]
 struct List {
+    edition: String,
     powers: Vec<Power>,
 }
 
@@ -53,6 +54,11 @@ static LIST: LazyLock<List> = LazyLock::new(|| {
 /// Every power on the list, in its order.
 pub fn powers() -> &'static [Power] {
     &LIST.powers
+}
+
+/// The list's edition, by which a lawful basis says from which it is.
+pub fn edition() -> &'static str {
+    &LIST.edition
 }
 
 /// What is wrong with the lawful basis of a body received `now`. Which basis fits is for people to say.

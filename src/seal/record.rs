@@ -1,4 +1,4 @@
-//! What a recipient says of its own record: sealed to the enquiry's key, and bound to the message it is of.
+//! What belongs to an exchange and is no message of it: sealed to the enquiry's key, and bound to what it is.
 
 use std::iter;
 
@@ -7,42 +7,58 @@ use zeroize::Zeroizing;
 use super::{
     InvalidRecipient, OpenError, SealError, Sealer, decrypt, encrypt, parse_recipient, unwrap_key,
 };
-use crate::message::{Envelope, Exchange, MessageId};
+use crate::message::{EnquiryId, Exchange, ExchangeId, Kind, MessageId};
+
+/// What such a thing is; it is opened as nothing else.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Aside<'a> {
+    /// What somebody writes in this exchange, to become a message of this kind.
+    Draft(&'a ExchangeId, Kind),
+    /// What a recipient says of where this message is in its own record.
+    SavedRecord(&'a MessageId),
+}
+
+impl Aside<'_> {
+    fn header(self) -> String {
+        match self {
+            Self::Draft(exchange, kind) => {
+                format!("mash-draft/v1 {exchange} {}\n", kind.as_str())
+            }
+            Self::SavedRecord(message) => format!("mash-saved/v1 {message}\n"),
+        }
+    }
+}
 
 impl Sealer {
-    /// Seals what a recipient says of where this message is in its own record, to the enquiry's key: it
-    /// can hold personal data, and is destroyed with the enquiry.
-    pub fn seal_record(
+    /// Seals what is said there to the enquiry's key: it can hold personal data, and is destroyed with the
+    /// enquiry.
+    pub fn seal_aside(
         &self,
         exchange: &Exchange,
-        message: &MessageId,
+        aside: Aside<'_>,
         said: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         let recipient = parse_recipient(&exchange.sealing_recipient)
             .map_err(|InvalidRecipient| SealError::EnquiryRecipient(exchange.id))?;
-        let header = record_header(message);
-        Ok(encrypt(iter::once(&recipient), &[header.as_bytes(), said]))
+        Ok(encrypt(iter::once(&recipient), &[aside.header().as_bytes(), said]))
     }
 
-    /// Opens that again.
-    pub fn open_record(
+    /// Opens that again, with the enquiry's wrapped key.
+    pub fn open_aside(
         &self,
-        envelope: &Envelope,
+        enquiry: &EnquiryId,
         wrapped_key: Option<&[u8]>,
+        aside: Aside<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let wrapped_key = wrapped_key.ok_or(OpenError::Purged)?;
-        let enquiry_key = unwrap_key(&self.identities.0, &envelope.enquiry, wrapped_key)?;
+        let enquiry_key = unwrap_key(&self.identities.0, enquiry, wrapped_key)?;
         let mut opened = decrypt([&enquiry_key], sealed)?;
-        let header = record_header(&envelope.id);
+        let header = aside.header();
         if !opened.starts_with(header.as_bytes()) {
             return Err(OpenError::HeaderMismatch);
         }
         opened.drain(..header.len());
         Ok(opened)
     }
-}
-
-fn record_header(message: &MessageId) -> String {
-    format!("mash-saved/v1 {message}\n")
 }

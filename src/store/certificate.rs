@@ -1,4 +1,4 @@
-//! The register's rows: certificates, what was done with them, and tokens to enrol with.
+//! What is kept of certificates, and of the tokens with which agencies enrol.
 
 use jiff::Timestamp;
 

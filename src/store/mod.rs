@@ -6,6 +6,7 @@
 
 mod certificate;
 mod notice;
+mod room;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::message::{
 
 pub use certificate::{CertificateDoing, CertificateRecord, CertificateUse, EnrolmentToken};
 pub use notice::{Notice, NoticeSubject, Uncollected};
+pub use room::Room;
 
 /// The gateway's memory.
 #[async_trait::async_trait]
@@ -60,6 +62,18 @@ pub trait Store: Send + Sync {
     /// The exchanges of one enquiry, in the order they were opened.
     async fn enquiry(&self, id: &EnquiryId) -> Result<Vec<Exchange>, StoreError>;
 
+    /// Exchanges in which an answer of `agency` is waited for, the first due first; at most `limit`. Reads no
+    /// more than those, however many are answered.
+    async fn unanswered(
+        &self,
+        agency: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError>;
+
+    /// Exchanges of `hub` in which an answer is waited for or an outcome is owed, the first due first; at most
+    /// `limit`. Reads no more than those.
+    async fn unsettled(&self, hub: &AgencyId, limit: usize) -> Result<Vec<Exchange>, StoreError>;
+
     /// Exchanges that were opened in this period, in the order of their ids; after `after`, at most
     /// `limit`. Reads every exchange there is: for reports.
     async fn exchanges_opened(
@@ -75,6 +89,26 @@ pub trait Store: Send + Sync {
     /// Where a message is in its recipient's own record, sealed, if that said so.
     async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// What is being written in this exchange, to become a message of this kind.
+    async fn draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+    ) -> Result<Option<StoredDraft>, StoreError>;
+
+    /// Keeps the next version of it, which follows version `follows`; 0 when it is the first. False when
+    /// that is not the latest any more, or the enquiry is destroyed: then nothing is kept.
+    async fn keep_draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+        follows: u64,
+        ciphertext: Vec<u8>,
+    ) -> Result<bool, StoreError>;
+
+    /// Lets it go: it was sent, or is not to be.
+    async fn discard_draft(&self, exchange: &ExchangeId, kind: Kind) -> Result<(), StoreError>;
+
     /// The latest `limit` entries about an exchange, oldest first.
     async fn timeline(&self, id: &ExchangeId, limit: usize)
     -> Result<Vec<StoredEntry>, StoreError>;
@@ -87,6 +121,14 @@ pub trait Store: Send + Sync {
         recipient: &AgencyId,
         only: Option<Kind>,
         after: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// Messages held for `recipient` and not yet saved that are no request and no test, newest first; at most
+    /// `limit`.
+    async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
         limit: usize,
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
@@ -356,39 +398,6 @@ pub enum StoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-}
-
-/// Room on the disk. Some of it is kept: for what must be written though nothing new is accepted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Room {
-    /// What is free.
-    pub free_bytes: u64,
-    /// What is kept; nothing when 0.
-    pub free_bytes_min: u64,
-}
-
-impl Room {
-    /// Whether nothing new is accepted.
-    pub fn is_used_up(&self) -> bool {
-        self.free_bytes < self.free_bytes_min
-    }
-
-    /// Whether somebody should see to it before that happens.
-    pub fn is_little(&self) -> bool {
-        self.free_bytes < self.free_bytes_min.saturating_mul(2)
-    }
-}
-
-impl std::fmt::Display for Room {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { free_bytes, free_bytes_min } = self;
-        write!(
-            f,
-            "{} MiB are free on the database's disk; below {} MiB nothing new is accepted",
-            free_bytes >> 20,
-            free_bytes_min >> 20
-        )
-    }
 }
 
 /// One thing to be kept and logged.
@@ -921,6 +930,15 @@ pub struct StoredMessage {
     pub delivery: DeliveryState,
     /// The index of the entry that accepted it.
     pub entry: u64,
+}
+
+/// Something that is being written and was not sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredDraft {
+    /// Which version it is, counted from 1.
+    pub version: u64,
+    /// It, sealed.
+    pub ciphertext: Vec<u8>,
 }
 
 /// What is needed to open a message.

@@ -31,7 +31,7 @@ use crate::message::now;
 use crate::pki::ca::{self, GeneratedKey, Profile};
 use crate::pki::crl::{self, Crl};
 use crate::pki::identity::Standing;
-use crate::pki::tls::{self, ClientCertificate};
+use crate::pki::tls::{self, ClientCertificate, Judge};
 use crate::register::{Live, Register};
 use crate::telemetry::{Certificate, Metrics};
 use crate::worker::expiry;
@@ -40,6 +40,10 @@ use crate::worker::expiry;
 pub struct Trusted {
     /// The partner API's TLS settings.
     pub partner_api: watch::Receiver<Arc<ServerConfig>>,
+    /// The desk's TLS settings, under which any certificate may be shown.
+    pub desk: watch::Receiver<Arc<ServerConfig>>,
+    /// Who judges what is shown there.
+    pub judge: watch::Receiver<Arc<Judge>>,
     /// The enrolment door's TLS settings.
     pub enrolment: watch::Receiver<Arc<ServerConfig>>,
     /// Authorities' certificates and lists, for anybody.
@@ -58,6 +62,8 @@ pub struct Trust {
     metrics: Arc<Metrics>,
     concerns: Arc<Concerns>,
     partner_api: watch::Sender<Arc<ServerConfig>>,
+    desk: watch::Sender<Arc<ServerConfig>>,
+    judge: watch::Sender<Arc<Judge>>,
     enrolment: watch::Sender<Arc<ServerConfig>>,
     live: Arc<Live>,
     published: watch::Sender<Arc<Published>>,
@@ -95,6 +101,8 @@ impl Trust {
         let Parts { home, config, gateway, register, live, presence, metrics, concerns } = parts;
         let doors = Doors::read(&home, &config)?;
         let (partner_api, partner_api_now) = watch::channel(doors.partner_api);
+        let (desk, desk_now) = watch::channel(doors.desk);
+        let (judge, judge_now) = watch::channel(doors.judge);
         let (enrolment, enrolment_now) = watch::channel(doors.enrolment);
         let (published, published_now) = watch::channel(doors.published);
         let (names, names_now) = watch::channel(doors.names);
@@ -107,6 +115,8 @@ impl Trust {
             metrics,
             concerns,
             partner_api,
+            desk,
+            judge,
             enrolment,
             live,
             published,
@@ -118,6 +128,8 @@ impl Trust {
         trust.measure();
         let trusted = Trusted {
             partner_api: partner_api_now,
+            desk: desk_now,
+            judge: judge_now,
             enrolment: enrolment_now,
             published: published_now,
             names: names_now,
@@ -209,6 +221,9 @@ impl Trust {
             anyhow::ensure!(!is_older, "a revocation list is older than the one in use");
         }
         self.partner_api.send_replace(doors.partner_api);
+        // Before whom it lets in: nobody is judged by an older list than the door has.
+        self.judge.send_replace(doors.judge);
+        self.desk.send_replace(doors.desk);
         self.enrolment.send_replace(doors.enrolment);
         self.published.send_replace(doors.published);
         self.names.send_replace(doors.names);
@@ -469,6 +484,8 @@ pub fn directory(home: &Home, config: &Config) -> anyhow::Result<Directory> {
 // Everything that the doors are made of, from the files of a home.
 struct Doors {
     partner_api: Arc<ServerConfig>,
+    desk: Arc<ServerConfig>,
+    judge: Arc<Judge>,
     enrolment: Arc<ServerConfig>,
     published: Arc<Published>,
     names: Arc<HostNames>,
@@ -500,6 +517,8 @@ impl Doors {
         }
         Ok(Self {
             partner_api: door(ClientCertificate::Required)?,
+            desk: door(ClientCertificate::AnyOrNone)?,
+            judge: Arc::new(Judge::new(&agency_ca, &lists)?),
             enrolment: door(ClientCertificate::Optional)?,
             published: Arc::new(published(home, config)?),
             names: Arc::new(host_names(&chain, config)?),

@@ -79,6 +79,7 @@ class Gateway:
         text = settings.read_text()
         for name, default in (
             ("partner_api", "0.0.0.0:8443"),
+            ("desk", "0.0.0.0:8444"),
             ("enrolment", "0.0.0.0:8445"),
             ("local", "127.0.0.1:8446"),
         ):

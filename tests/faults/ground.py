@@ -100,14 +100,14 @@ class Home:
             self.ports = json.loads(self._ports.read_text("utf-8"))
             return
         self.ports = {}
-        for door in ("partner_api", "enrolment", "local", "endpoint"):
+        for door in ("partner_api", "desk", "enrolment", "local", "endpoint"):
             self.ports[door] = free_port(apart_from=self.ports.values())
         self.run("init", "--gateway-host", *hosts)
         if has_push:
             self.set("allow_loopback", "true")
         for name, value in settings:
             self.set(name, value)
-        for door in ("partner_api", "enrolment", "local"):
+        for door in ("partner_api", "desk", "enrolment", "local"):
             self.set(door, f'"{ADDRESS}:{self.ports[door]}"')
         mailbox = 'endpoints = [{ kind = "mailbox" }]\n'
         push = (

@@ -63,7 +63,7 @@ def main():
         seed = arguments.seed if arguments.seed is not None else random.randrange(1 << 32)
         print(f"seed {seed}, folder {folder}", flush=True)
         home = Home(folder, has_push=False)
-        for door in ("partner_api", "enrolment"):
+        for door in ("partner_api", "desk", "enrolment"):
             home.set(door, f'"{GUEST}:{home.ports[door]}"')
         image = Image(folder, home.folder, HERE / "unsynced_wal.c")
         tally = Tally()

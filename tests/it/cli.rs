@@ -480,6 +480,52 @@ fn the_demonstration_holds_and_can_be_run_again() {
 }
 
 #[test]
+fn a_demonstration_that_stays_is_looked_at_in_a_browser() {
+    let folder = TempDir::new().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
+        .args(["demo", "--serve", "--json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let told: Value = loop {
+        said.push_str(&lines.next().expect("it says where it is").unwrap());
+        if let Ok(told) = serde_json::from_str(&said) {
+            break told;
+        }
+    };
+    let (desk, agencies) = (told["desk"].as_str().unwrap(), told["agencies"].as_str().unwrap());
+    for (name, page, shown) in [
+        ("surgery-contact-officer", "requests", "Not opened"),
+        ("hub-health-representative", "enquiries", "Not opened"),
+    ] {
+        let file = |end: &str| format!("{agencies}/{name}.{end}");
+        let opened = Command::new("openssl")
+            .args(["pkcs12", "-nodes", "-in", &file("p12"), "-out", &file("both")])
+            .args(["-passin", &format!("file:{}", file("password"))])
+            .output()
+            .unwrap();
+        assert!(opened.status.success(), "{}", text(&opened.stderr));
+        let asked = Command::new("curl")
+            .args(["--silent", "--show-error", "--fail", "--cacert", &format!("{agencies}/ca.pem")])
+            .args(["--cert", &file("both"), "--key", &file("both"), &format!("{desk}/{page}")])
+            .output()
+            .unwrap();
+        assert!(
+            text(&asked.stdout).contains(shown),
+            "{}{}",
+            text(&asked.stdout),
+            text(&asked.stderr)
+        );
+    }
+    assert!(Command::new("kill").arg(demo.id().to_string()).status().unwrap().success());
+    assert!(demo.wait().unwrap().success());
+}
+
+#[test]
 fn a_demonstration_that_was_killed_does_not_stop_the_next() {
     let folder = TempDir::new().unwrap();
     // At the moments when it has told so many lines of its story, and once before the first.

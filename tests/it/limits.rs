@@ -39,6 +39,15 @@ fn gateway(settings: &[(&str, &str)]) -> TestGateway {
 
 /// A connection to the enrolment door, over TLS, without a certificate.
 async fn guest(gateway: &TestGateway, protocol: &[u8]) -> std::io::Result<TlsStream<Tcp>> {
+    guest_at(gateway, &gateway.enrolment, protocol).await
+}
+
+/// The same, at another door.
+async fn guest_at(
+    gateway: &TestGateway,
+    door: &str,
+    protocol: &[u8],
+) -> std::io::Result<TlsStream<Tcp>> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_file_iter(gateway.agencies().join("ca.pem")).unwrap() {
         roots.add(root.unwrap()).unwrap();
@@ -50,7 +59,7 @@ async fn guest(gateway: &TestGateway, protocol: &[u8]) -> std::io::Result<TlsStr
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_owned()];
-    let tcp = Tcp::connect(address(gateway)).await?;
+    let tcp = Tcp::connect(door.replace("https://localhost", "127.0.0.1")).await?;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
@@ -203,6 +212,26 @@ async fn a_full_enrolment_door_leaves_the_others_open() {
     let first = guest(&gateway, b"h2").await.unwrap();
     let _second = guest(&gateway, b"h2").await.unwrap();
     let third = guest(&gateway, b"h2");
+    tokio::pin!(third);
+    let hub = gateway.agency(HUB);
+    tokio::select! {
+        biased;
+        _ = third.as_mut() => panic!("a third was let in"),
+        answer = hub.get("/v1/whoami") => assert_eq!(answer.status, 200),
+    }
+    assert!(gateway.local("/readyz").contains("\"ready\""));
+    drop(first);
+    let third = tokio::time::timeout(LONG, third).await;
+    assert!(third.is_ok_and(|third| third.is_ok()), "it waited for a place");
+}
+
+#[tokio::test]
+async fn a_full_desk_leaves_the_others_open() {
+    let gateway = gateway(&[("# desk_connections_max = 512", "desk_connections_max = 2")]);
+    let at_desk = || guest_at(&gateway, &gateway.desk, b"h2");
+    let first = at_desk().await.unwrap();
+    let _second = at_desk().await.unwrap();
+    let third = at_desk();
     tokio::pin!(third);
     let hub = gateway.agency(HUB);
     tokio::select! {

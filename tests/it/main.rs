@@ -39,6 +39,7 @@ mod others;
 mod overrides;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+mod pages;
 mod person_search;
 mod reading;
 mod readme;

@@ -11,6 +11,7 @@ use crate::support::text;
 /// What stands in for "leave it running": starts it on free ports, and waits until it says so.
 const SERVE: &str = r#"
 sed -i -e 's/^# partner_api = .*/partner_api = "127.0.0.1:0"/' \
+       -e 's/^# desk = .*/desk = "127.0.0.1:0"/' \
        -e 's/^# enrolment = .*/enrolment = "127.0.0.1:0"/' \
        -e 's/^# local = .*/local = "127.0.0.1:0"/' H/gateway.toml
 # What an earlier one said is not what this one says.

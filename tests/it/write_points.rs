@@ -19,7 +19,8 @@ use mash_gateway::audit::entry::{Event, Fields, GiveUpReason, Grant, HoldReason}
 use mash_gateway::audit::receipt::verify_answer;
 use mash_gateway::exchange::attachments::{NewFile, Uploaded};
 use mash_gateway::message::{
-    AttachmentId, EnquiryId, ExchangeId, Kind, MediaType, MessageId, Role, Target, now, rfc3339,
+    AgencyId, AttachmentId, EnquiryId, Exchange, ExchangeId, Kind, MediaType, MessageId, Role,
+    Target, now, rfc3339,
 };
 use mash_gateway::pki::ca::Profile;
 use mash_gateway::pki::crl::Reason;
@@ -155,7 +156,11 @@ impl Case {
             WritePoint::SweepAttachment => {
                 self.attachment = Some(self.upload(running, self.at).await.unwrap().id);
             }
-            WritePoint::TellReferrer => self.ask_one(running, TRUST).await,
+            WritePoint::KeepDraft | WritePoint::TellReferrer => self.ask_one(running, TRUST).await,
+            WritePoint::DiscardDraft => {
+                self.ask_one(running, TRUST).await;
+                self.keep_draft(running).await.unwrap();
+            }
             WritePoint::AcceptTest => self.body = test(),
             WritePoint::AcceptTestReply => {
                 let target = Target::Test(TRUST.parse().unwrap());
@@ -389,6 +394,12 @@ impl Case {
                 let round = running.deliver.round(at - hour).await;
                 round.map(|_| ()).map_err(|problem| problem.detail)
             }
+            WritePoint::KeepDraft => self.keep_draft(running).await,
+            WritePoint::DiscardDraft => {
+                let (writer, exchange) = self.written(running).await;
+                let gone = running.gateway.discard_draft(&writer, &exchange, Kind::Response).await;
+                gone.map_err(|problem| problem.detail)
+            }
             WritePoint::KeepCosignatures => {
                 let head = running.store().head().await.unwrap().unwrap();
                 let (witness, line) = ("police.example/w+00".to_owned(), "invented".to_owned());
@@ -483,6 +494,22 @@ impl Case {
             upload.finish(None, at).await
         };
         uploaded.await.map_err(|problem| problem.detail)
+    }
+
+    /// Who writes a reply, and in which exchange.
+    async fn written(&self, running: &Told) -> (AgencyId, Exchange) {
+        let exchange = running.store().exchange(&self.exchange.unwrap()).await.unwrap();
+        (exchange.agency.clone(), exchange)
+    }
+
+    async fn keep_draft(&self, running: &Told) -> Result<(), String> {
+        let (writer, exchange) = self.written(running).await;
+        let text = b"Wrenna is not known to us.";
+        let kept = running.gateway.keep_draft(&writer, &exchange, Kind::Response, 0, text).await;
+        match kept.map_err(|problem| problem.detail)? {
+            true => Ok(()),
+            false => Err("somebody else's came between".to_owned()),
+        }
     }
 
     async fn ask_one(&mut self, running: &Told, agency: &str) {
@@ -685,9 +712,13 @@ impl Effects {
                 let exchange = store.exchange(&envelope.exchange).await.unwrap();
                 let outcome = exchange.marks.outcome_at.is_some();
                 let told = store.referrer_told_at(&exchange.enquiry).await.unwrap().is_some();
+                let draft = store.draft(&exchange.id, Kind::Response).await.unwrap();
                 rows.push(format!(
-                    "exchange: {} {:?} {:?} {outcome} {told}",
-                    exchange.agency, exchange.state, exchange.result
+                    "exchange: {} {:?} {:?} {outcome} {told} {:?}",
+                    exchange.agency,
+                    exchange.state,
+                    exchange.result,
+                    draft.map(|draft| draft.version)
                 ));
                 if !references.insert(envelope.reference.clone()) {
                     return Err(format!("{} was given twice", envelope.reference));

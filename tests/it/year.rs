@@ -141,6 +141,10 @@ enum What {
 struct Asked {
     exchange: Value,
     agency: String,
+    at: Timestamp,
+    required: Timestamp,
+    first_answer: Option<Timestamp>,
+    is_cancelled: bool,
 }
 
 struct Year {
@@ -180,6 +184,12 @@ impl Year {
     async fn say(&mut self, place: usize, who: &str, kind: Kind, body: &Value, at: Timestamp) {
         let id = self.asked[place].exchange["exchange"].as_str().unwrap().parse().unwrap();
         self.submit(who, Target::Exchange(id, kind), body, at).await;
+        let asked = &mut self.asked[place];
+        match kind {
+            Kind::Response | Kind::Transcription => _ = asked.first_answer.get_or_insert(at),
+            Kind::Cancellation => asked.is_cancelled = true,
+            _ => {}
+        }
         self.is_due(place, at).await;
     }
 
@@ -202,7 +212,14 @@ impl Year {
         let dispatched = self.submit(HUB, Target::Rfis, &dispatch, at).await;
         for (exchange, agency) in dispatched["exchanges"].as_array().unwrap().iter().zip(agencies) {
             let place = self.asked.len();
-            self.asked.push(Asked { exchange: exchange.clone(), agency: agency.to_owned() });
+            self.asked.push(Asked {
+                exchange: exchange.clone(),
+                agency: agency.to_owned(),
+                at,
+                required,
+                first_answer: None,
+                is_cancelled: false,
+            });
             self.is_due(place, at).await;
             let (reacts, closes) = (
                 self.dice.minutes(20, 10 * 24 * 60),
@@ -385,6 +402,74 @@ impl Year {
     }
 }
 
+impl Year {
+    /// A command, as it would be run at this time.
+    fn run_at(&self, at: Timestamp, arguments: &[&str]) -> Vec<u8> {
+        let ran = Command::new(env!("CARGO_BIN_EXE_mash-gateway"))
+            .args(arguments)
+            .arg("--home")
+            .arg(self.home.path())
+            .env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1")
+            .env("FAKETIME", at.strftime("@%Y-%m-%d %H:%M:%S").to_string())
+            .env("TZ", "UTC")
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{arguments:?}: {}", text(&ran.stderr));
+        ran.stdout
+    }
+
+    /// What an auditor asks for half-way through: how timely each agency is, held to what is known here, and
+    /// the case files of enquiries drawn at random, which prove themselves.
+    fn audit(&self, at: Timestamp) {
+        let to: Timestamp = "2027-07-01T00:00:00Z".parse().unwrap();
+        let period = ["--from", "2027-01-01", "--to", "2027-06-30"];
+        let report = ["report", "timeliness", "--format", "json"];
+        let report = self.run_at(at, &[&report[..], &period].concat());
+        let report: Value = serde_json::from_slice(&report).unwrap();
+        for agency in [POLICE, TRUST, SURGERY] {
+            let asked = self.asked.iter().filter(|asked| asked.agency == agency && asked.at < to);
+            let mut known = [0_u64; 5];
+            for asked in asked {
+                known[0] += 1;
+                let counts = match asked.first_answer {
+                    Some(answered) if answered <= asked.required => 1,
+                    Some(_) => 2,
+                    None if asked.is_cancelled => 3,
+                    None if asked.required < at => 4,
+                    None => continue,
+                };
+                known[counts] += 1;
+            }
+            let rows = report["figures"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["agency"] == agency && row["priority"] == "(all)");
+            let names = ["asked", "answeredInTime", "answeredLate", "cancelled", "overdue"];
+            let said = names.map(|name| row.unwrap()[name].as_u64().unwrap());
+            assert_eq!(said, known, "{agency}: {names:?}");
+            assert!(known.iter().all(|count| *count > 10), "{agency}: {known:?}");
+        }
+        let folder = self.home.path().join("sample");
+        let out = folder.to_str().unwrap();
+        let sample = ["report", "sample", "--count", "5", "--seed", "7", "--out", out];
+        self.run_at(at, &[&sample[..], &period].concat());
+        let key = self.home.path().join("log-key.txt");
+        let mut cases = 0;
+        for case in std::fs::read_dir(&folder).unwrap() {
+            let file = case.unwrap().path().join("evidence.json");
+            if !file.exists() {
+                continue;
+            }
+            let evidence: Value =
+                serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+            std::fs::write(&key, evidence["logKey"].as_str().unwrap()).unwrap();
+            let (file, key) = (file.to_str().unwrap(), key.to_str().unwrap());
+            let verified = self.run_at(at, &["receipt", "verify", file, "--log-key", key]);
+            assert!(text(&verified).starts_with("verified"), "{}", text(&verified));
+            cases += 1;
+        }
+        assert_eq!(cases, 5);
+    }
+}
+
 fn column(database: &Path, sql: &str) -> BTreeSet<String> {
     let ran = Command::new("sqlite3").arg(database).arg(sql).output().unwrap();
     assert!(ran.status.success(), "{}", text(&ran.stderr));
@@ -450,6 +535,9 @@ async fn a_thousand_enquiries_are_asked_answered_closed_and_destroyed_on_the_rig
             What::Backup => {
                 backups += 1;
                 year.backup(&format!("{backups}"));
+                if backups == 1 {
+                    year.audit(at);
+                }
             }
         }
     }

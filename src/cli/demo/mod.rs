@@ -29,6 +29,7 @@ use crate::config::{Home, write_synced};
 use crate::message::{AgencyId, Role, now};
 use crate::pki::ca::{Authority, Domain, IssuingFor, LEAF_VALID_FOR, Profile, Terms, generate_key};
 use crate::pki::holder::Holder;
+use crate::pki::p12;
 use crate::pki::tls::{self, ClientCertificate, MinTls, ServerMaterial};
 use crate::seal::{self, Identities};
 use crate::store::sqlite::Sqlite;
@@ -200,6 +201,11 @@ impl Story<'_> {
         }
 
         if stays {
+            let again = manager.gateway.post_json("/v1/overrides", &decided).await?;
+            dispatch["rfi"]["override"]["decisionCode"] = again["decisionCode"].clone();
+            let why = "The child is registered at this surgery.";
+            dispatch["recipients"] = json!([{ "agency": SURGERY, "why": why }]);
+            hub.send("/v1/rfis", &dispatch).await?;
             return self.stay(running, &url).await;
         }
         self.step("The gateway stops. Every receipt is checked without it");
@@ -248,6 +254,7 @@ impl Story<'_> {
         // Ports of the system's choice, so that it runs beside whatever else does.
         let settings = read_text(&home.config())?
             .replace("# partner_api = \"0.0.0.0:8443\"", "partner_api = \"127.0.0.1:0\"")
+            .replace("# desk = \"0.0.0.0:8444\"", "desk = \"127.0.0.1:0\"")
             .replace("# enrolment = \"0.0.0.0:8445\"", "enrolment = \"127.0.0.1:0\"")
             .replace("# local = \"127.0.0.1:8446\"", "local = \"127.0.0.1:0\"")
             .replace("# allow_loopback = false", "allow_loopback = true");
@@ -276,6 +283,33 @@ impl Story<'_> {
         };
         let issued = office.issue(MANAGER, &profile, &key.csr_pem, &folder).await?;
         self.line(format!("{:<12}  serial {}", "the manager", issued.serial));
+        for (agency, role, name) in
+            [(SURGERY, Role::ContactOfficer, OFFICER), (HUB, Role::HealthRepresentative, HEALTH)]
+        {
+            self.give_file(&office, agency, role, name).await?;
+        }
+        Ok(())
+    }
+
+    // A file to import into a browser, and beside it the password that opens it.
+    async fn give_file(
+        &self,
+        office: &Office<'_>,
+        agency: &str,
+        role: Role,
+        name: &str,
+    ) -> Result<(), Failure> {
+        let key = generate_key()?;
+        let folder = self.agencies();
+        let holder = Holder::parse("Tobiah Larkmoor")?;
+        let profile = Profile::Desk { agency: AgencyId::parse(agency)?, role, holder };
+        let issued = office.issue(name, &profile, &key.csr_pem, &folder).await?;
+        let root = read_text(&self.context.home.certs().join("root.pem"))?;
+        let chain = format!("{}{}{root}", issued.pem, issued.issuer_pem);
+        let password = uuid::Uuid::new_v4().simple().to_string();
+        let file = p12::write(name, &key.key_pem, &chain, &password, p12::Format::Modern)?;
+        write_synced(&folder.join(format!("{name}.p12")), &file, 0o600)?;
+        write_synced(&folder.join(format!("{name}.password")), password.as_bytes(), 0o600)?;
         Ok(())
     }
 
@@ -346,12 +380,19 @@ impl Story<'_> {
     async fn stay(&self, running: Running, url: &str) -> Result<(), Failure> {
         let agencies = self.agencies();
         let agencies = agencies.display();
+        let desk = format!("https://localhost:{}", running.desk.port());
         self.context.result(
-            &json!({ "agencies": agencies.to_string(), "steps": self.steps, "url": url }),
+            &json!({
+                "agencies": agencies.to_string(), "desk": desk, "steps": self.steps, "url": url,
+            }),
             format!(
                 "\nThe gateway keeps running until you press Ctrl-C. Try:\n  curl --cacert \
                  {agencies}/ca.pem --cert {agencies}/{SURGERY}.pem \\\n       \
-                 --key {agencies}/{SURGERY}.key {url}/v1/whoami"
+                 --key {agencies}/{SURGERY}.key {url}/v1/whoami\n\n\
+                 In a browser: import one of these files, each with the password beside it, let the \
+                 browser trust {agencies}/ca.pem, and open {desk}\n  \
+                 {agencies}/{OFFICER}.p12   the surgery's contact officer, whom a request waits for\n  \
+                 {agencies}/{HEALTH}.p12   the health representative at the hub"
             ),
         );
         running.until_stopped(Signals::listen()?).await;
@@ -463,4 +504,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
 const DOMAIN: &str = "mash.demo.example";
 /// Under which name the Team Manager's certificate is kept.
 const MANAGER: &str = "team-manager";
+/// Under which names the files for browsers are.
+const OFFICER: &str = "surgery-contact-officer";
+const HEALTH: &str = "hub-health-representative";
 const MARK: &str = ".mash-gateway-demo";

@@ -8,6 +8,7 @@ mod append;
 mod attachments;
 pub mod copy;
 mod dedupe;
+mod drafts;
 mod notices;
 mod open;
 mod overrides;
@@ -34,8 +35,8 @@ use super::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, KeptEnquiry, LastCosigned,
     Mailbox, MessageDigest, NewUpload, Notice, PartAdded, Queue, Room, SealedPayload,
-    SentAttachment, Store, StoreError, StoredAttachment, StoredEntry, StoredMessage, Uncollected,
-    Unsent, Wanted,
+    SentAttachment, Store, StoreError, StoredAttachment, StoredDraft, StoredEntry, StoredMessage,
+    Uncollected, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::cosignature::Cosignature;
@@ -304,6 +305,20 @@ impl Store for Sqlite {
         self.read(move |connection| read::enquiry(connection, &id)).await
     }
 
+    async fn unanswered(
+        &self,
+        agency: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError> {
+        let agency = agency.clone();
+        self.read(move |connection| read::unanswered(connection, &agency, limit)).await
+    }
+
+    async fn unsettled(&self, hub: &AgencyId, limit: usize) -> Result<Vec<Exchange>, StoreError> {
+        let hub = hub.clone();
+        self.read(move |connection| read::unsettled(connection, &hub, limit)).await
+    }
+
     async fn exchanges_opened(
         &self,
         period: Period,
@@ -321,6 +336,35 @@ impl Store for Sqlite {
     async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
         let id = *id;
         self.read(move |connection| read::saved_record(connection, &id)).await
+    }
+
+    async fn draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+    ) -> Result<Option<StoredDraft>, StoreError> {
+        let exchange = *exchange;
+        self.read(move |connection| drafts::find(connection, &exchange, kind)).await
+    }
+
+    async fn keep_draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+        follows: u64,
+        ciphertext: Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let exchange = *exchange;
+        self.on_thread(|shared| shared.need_room()).await?;
+        self.write(move |connection| {
+            drafts::keep(connection, &exchange, kind, follows, &ciphertext)
+        })
+        .await
+    }
+
+    async fn discard_draft(&self, exchange: &ExchangeId, kind: Kind) -> Result<(), StoreError> {
+        let exchange = *exchange;
+        self.write(move |connection| drafts::discard(connection, &exchange, kind)).await
     }
 
     async fn timeline(
@@ -341,6 +385,16 @@ impl Store for Sqlite {
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let recipient = recipient.clone();
         self.read(move |connection| read::inbox(connection, &recipient, only, after, limit)).await
+    }
+
+    async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let recipient = recipient.clone();
+        self.read(move |connection| read::inbox_besides_requests(connection, &recipient, limit))
+            .await
     }
 
     async fn correspondence(

@@ -143,6 +143,44 @@ pub(super) fn exchanges(
     )
 }
 
+pub(super) fn unanswered(
+    connection: &Connection,
+    agency: &AgencyId,
+    rows: usize,
+) -> Result<Vec<Exchange>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* unanswered */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges
+             WHERE agency = ?1 AND state NOT IN ('cancelled', 'completed', 'rejected')
+             ORDER BY response_required_by_ms LIMIT ?2"
+        ),
+        params![agency, limit(rows)],
+        row::exchange,
+    )
+}
+
+pub(super) fn unsettled(
+    connection: &Connection,
+    hub: &AgencyId,
+    rows: usize,
+) -> Result<Vec<Exchange>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* unsettled */ SELECT ",
+            exchange_columns!(),
+            " FROM exchanges
+             WHERE hub = ?1 AND outcome_ms IS NULL AND state NOT IN ('cancelled', 'rejected')
+             ORDER BY response_required_by_ms LIMIT ?2"
+        ),
+        params![hub, limit(rows)],
+        row::exchange,
+    )
+}
+
 pub(super) fn answered_test(
     connection: &Connection,
     agency: &AgencyId,
@@ -233,6 +271,27 @@ pub(super) fn timeline(
          JOIN entries AS e ON e.idx = c.idx ORDER BY e.idx",
         params![id, limit(rows)],
         row::entry,
+    )
+}
+
+pub(super) fn inbox_besides_requests(
+    connection: &Connection,
+    recipient: &AgencyId,
+    rows: usize,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    all(
+        connection,
+        concat!(
+            "/* inbox */ SELECT ",
+            envelope_columns!(),
+            ", d.state, d.endpoint, d.due_ms, d.attempts
+             FROM deliveries AS d JOIN messages AS m ON m.entry = d.entry
+             WHERE d.recipient = ?1 AND d.state IN ('held', 'collected', 'returned')
+             AND m.kind NOT IN ('rfi', 'test', 'test-reply')
+             ORDER BY d.entry DESC LIMIT ?2"
+        ),
+        params![recipient, limit(rows)],
+        row::message,
     )
 }
 

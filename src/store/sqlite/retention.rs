@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::drafts;
 use super::read::{all, one};
 use super::row::{self, integer, limit};
 use crate::message::{AgencyId, AttachmentId, EnquiryId};
@@ -118,6 +119,7 @@ pub(super) fn destroy(
     if messages.iter().any(|message| message.state == "queued") {
         return Ok(false);
     }
+    drafts::destroy(connection, id)?;
     for message in &messages {
         connection
             .prepare_cached("/* destroy */ DELETE FROM payloads WHERE entry = ?1")?

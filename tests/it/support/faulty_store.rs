@@ -22,8 +22,8 @@ use mash_gateway::store::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
     KeptEnquiry, LastCosigned, Mailbox, MessageDigest, NewUpload, Notice, PartAdded, Queue, Record,
-    Room, SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredEntry,
-    StoredMessage, Uncollected, Unsent, Wanted,
+    Room, SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredDraft,
+    StoredEntry, StoredMessage, Uncollected, Unsent, Wanted,
 };
 use tokio::sync::Notify;
 
@@ -45,8 +45,8 @@ write_points! {
     AcceptStepDown, AcceptSubjectAccessConsultation, AcceptSubjectAccessView, AcceptSupplement,
     AcceptTelephoneContact, AcceptTest, AcceptTestReply, AcceptTranscription, AddPart,
     AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded,
-    Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardUpload, DiscardUploadsBefore, Enrol,
-    GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, Log, MakeToken, MoveWaits, NoteTold, NoteUses,
+    Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardDraft, DiscardUpload, DiscardUploadsBefore, Enrol,
+    GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, KeepDraft, Log, MakeToken, MoveWaits, NoteTold, NoteUses,
     Probe,
     RecordOverride, ReleaseEnquiry, RenewCertificate, Retry, RevokeCertificate, Save, Settle,
     SweepAttachment, TellReferrer,
@@ -62,10 +62,12 @@ impl WritePoint {
             Self::BindToken => "bind_token",
             Self::Claim => "claim",
             Self::ClearDiscarded => "clear_discarded",
+            Self::DiscardDraft => "discard_draft",
             Self::DiscardUpload => "discard_upload",
             Self::DiscardUploadsBefore => "discard_uploads_before",
             Self::MoveWaits => "move_waits",
             Self::KeepCosignatures => "keep_cosignatures",
+            Self::KeepDraft => "keep_draft",
             Self::NoteTold => "note_told",
             Self::NoteUses => "note_uses",
             Self::Probe => "probe",
@@ -515,6 +517,32 @@ impl Store for FaultyStore {
         Err(self.plan.fail(fault).await)
     }
 
+    async fn keep_draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+        follows: u64,
+        ciphertext: Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::KeepDraft]) else {
+            return self.inner.keep_draft(exchange, kind, follows, ciphertext).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.keep_draft(exchange, kind, follows, ciphertext).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn discard_draft(&self, exchange: &ExchangeId, kind: Kind) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::DiscardDraft]) else {
+            return self.inner.discard_draft(exchange, kind).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.discard_draft(exchange, kind).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
     async fn note_uses(&self, uses: Vec<CertificateUse>) -> Result<(), StoreError> {
         let Some(fault) = self.plan.strikes(&[WritePoint::NoteUses]) else {
             return self.inner.note_uses(uses).await;
@@ -579,6 +607,34 @@ impl Store for FaultyStore {
 
     async fn referrer_told_at(&self, id: &EnquiryId) -> Result<Option<Timestamp>, StoreError> {
         self.inner.referrer_told_at(id).await
+    }
+
+    async fn unanswered(
+        &self,
+        agency: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<Exchange>, StoreError> {
+        self.inner.unanswered(agency, limit).await
+    }
+
+    async fn unsettled(&self, hub: &AgencyId, limit: usize) -> Result<Vec<Exchange>, StoreError> {
+        self.inner.unsettled(hub, limit).await
+    }
+
+    async fn inbox_besides_requests(
+        &self,
+        recipient: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.inner.inbox_besides_requests(recipient, limit).await
+    }
+
+    async fn draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+    ) -> Result<Option<StoredDraft>, StoreError> {
+        self.inner.draft(exchange, kind).await
     }
 
     async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {

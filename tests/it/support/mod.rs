@@ -49,6 +49,8 @@ pub(crate) struct TestGateway {
     pub(crate) log_filter: Option<&'static str>,
     /// Where agencies reach it.
     pub(crate) url: String,
+    /// Where people reach it.
+    pub(crate) desk: String,
     /// Its enrolment door.
     pub(crate) enrolment: String,
     /// Its local door.
@@ -93,6 +95,7 @@ impl TestGateway {
             clock,
             log_filter: None,
             url: String::new(),
+            desk: String::new(),
             enrolment: String::new(),
             local: String::new(),
         };
@@ -101,6 +104,7 @@ impl TestGateway {
         assert!(init.status.success(), "{}", text(&init.stderr));
         std::fs::write(gateway.home().join("partners.toml"), partners).unwrap();
         gateway.configure("# partner_api = \"0.0.0.0:8443\"", "partner_api = \"127.0.0.1:0\"");
+        gateway.configure("# desk = \"0.0.0.0:8444\"", "desk = \"127.0.0.1:0\"");
         gateway.configure("# enrolment = \"0.0.0.0:8445\"", "enrolment = \"127.0.0.1:0\"");
         gateway.configure("# local = \"127.0.0.1:8446\"", "local = \"127.0.0.1:0\"");
         gateway.configure("# allow_loopback = false", "allow_loopback = true");
@@ -133,14 +137,15 @@ impl TestGateway {
             let before = line.split_once(&format!(" ({door})")).map(|(before, _)| before)?;
             Some(before.rsplit_once("://")?.1.to_owned())
         };
-        let (Some(partners), Some(enrolment), Some(local)) =
-            (address("partners"), address("enrolment"), address("local"))
+        let (Some(partners), Some(desk), Some(enrolment), Some(local)) =
+            (address("partners"), address("desk"), address("enrolment"), address("local"))
         else {
             panic!("the gateway did not start: {}", self.log())
         };
         let at_localhost =
             |address: &str| format!("https://localhost:{}", address.rsplit(':').next().unwrap());
         self.url = at_localhost(&partners);
+        self.desk = at_localhost(&desk);
         self.enrolment = at_localhost(&enrolment);
         self.local = format!("http://{local}");
         // So that commands which tell the running gateway find it.
@@ -325,6 +330,11 @@ impl TestGateway {
     /// The same person, at the port where the gateway listens now.
     pub(crate) fn moved(&self, agency: Agency) -> Agency {
         Agency { url: self.url.clone(), ..agency }
+    }
+
+    /// The same person, at the door where the pages are.
+    pub(crate) fn seated(&self, agency: Agency) -> Agency {
+        Agency { url: self.desk.clone(), ..agency }
     }
 
     /// Openssl, connected as this agency: what goes in is said inside TLS, what is heard comes out.
@@ -570,8 +580,38 @@ impl Agency {
         self.get_json(&format!("/v1/messages/{id}")).await
     }
 
+    /// A page of the desk.
+    pub(crate) async fn page(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[], Vec::new()).await.unwrap()
+    }
+
+    /// What a page's form sends, as a browser does.
+    pub(crate) async fn fill_in(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(fields);
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        self.ask(Method::POST, path, &headers, body.finish().into_bytes()).await.unwrap()
+    }
+
     /// A request, whose answer is held to the API's description.
     pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Answer, ClientError> {
+        let answer = self.ask(method.clone(), path, headers, body).await?;
+        let uri: Uri = format!("{}{path}", self.url).parse().unwrap();
+        openapi::hold(&method, uri.path(), &answer);
+        Ok(answer)
+    }
+
+    /// A request. No answer is to be kept by anybody.
+    pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -586,14 +626,13 @@ impl Agency {
                 (name, HeaderValue::from_str(value).unwrap())
             })
             .collect();
-        let response = self.client.send(method.clone(), &uri, headers, body.into()).await?;
+        let response = self.client.send(method, &uri, headers, body.into()).await?;
         let answer = Answer {
             status: response.status.as_u16(),
             headers: response.headers,
             body: response.body,
         };
         assert_eq!(answer.headers["cache-control"], "no-store");
-        openapi::hold(&method, uri.path(), &answer);
         Ok(answer)
     }
 }

@@ -1,5 +1,5 @@
 -- What was told by e-mail, so that nothing is told twice. Ids and words of ours alone: no address.
-PRAGMA user_version = 14;
+PRAGMA user_version = 15;
 
 CREATE TABLE notices (
     -- Of the message or the exchange it is about; of what is about neither, empty.

@@ -1,0 +1,248 @@
+//! The desk: pages for people, who come with a certificate in their browser.
+//!
+//! Pages decide nothing that the partner API does not: what is sent here goes the same way, is held to the
+//! same schemas and rules, and gets the same receipt. One middleware makes the [`Visitor`]; no page is
+//! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
+
+mod enquiries;
+mod form;
+mod message;
+mod page;
+mod reply;
+mod requests;
+mod said;
+mod told;
+mod visitor;
+mod words;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, post};
+use serde::Deserialize;
+
+use crate::directory::permission::Action;
+use crate::http::api::{Api, Query, no_such_thing, note};
+use crate::http::connection::Guest;
+use crate::http::reception::Reception;
+use crate::message::{MessageId, Reference, now};
+use crate::problem::{Problem, ProblemType};
+use page::Frame;
+use visitor::Visitor;
+
+/// The desk's routes. They need of the gateway what the partner API's do.
+pub fn router(api: Api) -> Router {
+    let people = Router::new()
+        .route("/", get(start))
+        .route("/find", may(&api, Action::ReadExchanges, get(find)))
+        .route("/requests", may(&api, Action::Answer, get(requests::list)))
+        .route("/requests/{reference}", may(&api, Action::Answer, get(requests::request)))
+        .route("/requests/{reference}/open", may(&api, Action::Answer, post(requests::open)))
+        .route("/requests/{reference}/details", may(&api, Action::Answer, get(requests::details)))
+        .route(
+            "/requests/{reference}/acknowledge",
+            may(&api, Action::Answer, said::routes(&said::ACKNOWLEDGE)),
+        )
+        .route(
+            "/requests/{reference}/not-for-us",
+            may(&api, Action::Answer, said::routes(&said::NOT_FOR_US)),
+        )
+        .route(
+            "/requests/{reference}/question",
+            may(&api, Action::Answer, said::routes(&said::QUESTION)),
+        )
+        .route(
+            "/requests/{reference}/family",
+            may(&api, Action::Answer, said::routes(&said::FAMILY)),
+        )
+        .route("/requests/{reference}/sent/{message}", may(&api, Action::Answer, get(said::sent)))
+        .route("/requests/{reference}/reply", may(&api, Action::Answer, get(reply::tasks)))
+        .route(
+            "/requests/{reference}/reply/nothing-known",
+            may(&api, Action::Answer, post(reply::nothing_known)),
+        )
+        .route(
+            "/requests/{reference}/reply/check",
+            may(&api, Action::Answer, get(reply::check).post(reply::send)),
+        )
+        .route(
+            "/requests/{reference}/reply/{part}",
+            may(&api, Action::Answer, get(reply::part).post(reply::keep)),
+        )
+        .route("/enquiries", may(&api, Action::ReadBoard, get(enquiries::board)))
+        .route("/enquiries/{id}", may(&api, Action::ReadBoard, get(enquiries::enquiry)))
+        .route(
+            "/enquiries/{id}/answers",
+            may(&api, Action::ReadBoard, may(&api, Action::Collect, get(enquiries::answers))),
+        )
+        .route(
+            "/exchanges/{reference}/telephone",
+            may(&api, Action::SendRfi, said::routes(&told::TELEPHONE)),
+        )
+        .route(
+            "/exchanges/{reference}/cancel",
+            may(&api, Action::SendRfi, said::routes(&told::CANCEL)),
+        )
+        .route(
+            "/exchanges/{reference}/question",
+            may(&api, Action::SendRfi, said::routes(&told::ASK)),
+        )
+        .route(
+            "/exchanges/{reference}/outcome",
+            may(&api, Action::SendOutcome, said::routes(&told::OUTCOME)),
+        )
+        .route("/exchanges/{reference}/sent/{message}", may(&api, Action::SendRfi, get(said::sent)))
+        .route("/attachments/{id}", may(&api, Action::Collect, get(message::attachment)))
+        .route("/messages/{id}", may(&api, Action::Collect, get(message::read)))
+        .route("/messages/{id}/saved", may(&api, Action::Collect, post(message::saved)))
+        .route("/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(message::receipt)))
+        .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such page.") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(ProblemType::MethodNotAllowed, "This page does not take that.")
+        })
+        .layer(middleware::from_fn_with_state(api.clone(), around));
+    Router::new()
+        .route("/desk.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
+        .route("/desk.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/accessibility", get(accessibility))
+        .merge(people)
+        .layer(middleware::from_fn(protected))
+        .with_state(api)
+}
+
+// No page without saying what it is to use it.
+fn may(api: &Api, action: Action, methods: MethodRouter<Api>) -> MethodRouter<Api> {
+    let gateway = Arc::clone(&api.gateway);
+    methods.route_layer(middleware::from_fn(
+        move |visitor: Visitor, request: Request, next: Next| {
+            let permitted = gateway.permit(visitor.agency(), Some(visitor.role()), action);
+            async move {
+                match permitted {
+                    Ok(()) => next.run(request).await,
+                    Err(problem) => problem.into_response(),
+                }
+            }
+        },
+    ))
+}
+
+async fn protected(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    page::protect(response.headers_mut());
+    response
+}
+
+// Around every page of somebody's: who is it, how long may it take, what are they told when it fails.
+async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let at = now();
+    let method = request.method().clone();
+    let guest = request.extensions().get::<Guest>().cloned();
+    let is_foreign = visitor::is_foreign(&method, request.uri().path(), request.headers());
+    let reception = Reception::of(&api, guest.as_ref(), is_foreign, at);
+    let admitted = reception.peer().and_then(|peer| Visitor::admit(&api, peer, at));
+    let visitor = admitted.as_ref().ok().cloned();
+    let mut response = match admitted {
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
+            let answered = async {
+                // The router would answer HEAD as it does GET, and so open a message for nobody.
+                if method == Method::HEAD {
+                    Problem::new(ProblemType::MethodNotAllowed, "Pages are asked for with GET.")
+                        .into_response()
+                } else {
+                    next.run(request).await
+                }
+            };
+            match tokio::time::timeout(api.request_timeout, answered).await {
+                Ok(response) => response,
+                Err(_) => Problem::new(
+                    ProblemType::Timeout,
+                    "The page took longer than this gateway waits. What you sent may have arrived: \
+                     look before you send it again.",
+                )
+                .into_response(),
+            }
+        }
+        Err(problem) => problem.into_response(),
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let instance = MessageId::new(at).to_string();
+        note(&api, &problem, &instance, reception.agency(), &method, ROUTE, at);
+        response = page::refusal(Frame::of(&api.gateway, visitor.as_ref()), &problem, &instance);
+        if reception.is_nobody() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+    }
+    response
+}
+
+/// The page that a role begins with, where it has one.
+#[derive(Template)]
+#[template(path = "desk/start.html")]
+struct StartPage {
+    frame: Frame,
+    title: &'static str,
+    role: &'static str,
+}
+
+async fn start(State(api): State<Api>, visitor: Visitor) -> Result<Response, Problem> {
+    if let Some(beginning) = page::beginning(&api.gateway, &visitor) {
+        return Ok(page::see(&beginning));
+    }
+    let frame = Frame::of(&api.gateway, Some(&visitor));
+    let template =
+        StartPage { frame, title: "Your role has no pages yet", role: visitor.role().title() };
+    page::page(StatusCode::OK, &template)
+}
+
+/// What somebody read to another on the telephone.
+#[derive(Deserialize)]
+struct Wanted {
+    reference: String,
+}
+
+// By the short name of a request, however it was typed, to where it is shown.
+async fn find(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let typed = wanted.reference.trim().to_uppercase();
+    let reference = Reference::parse(&typed).map_err(|_| no_such_thing())?;
+    let exchange = api.gateway.exchange_by_reference(visitor.agency(), &reference).await?;
+    let party = exchange.party(visitor.agency()).ok_or_else(no_such_thing)?;
+    Ok(page::see(&said::home(&exchange, party).to))
+}
+
+/// How many rows a list has: as many as can be looked through, and a page stays small. What is due first is
+/// among them, and anything else is found by its reference.
+const ROWS: usize = 50;
+
+/// The accessibility statement, for anybody.
+#[derive(Template)]
+#[template(path = "desk/accessibility.html")]
+struct AccessibilityPage {
+    frame: Frame,
+    title: &'static str,
+}
+
+async fn accessibility(State(api): State<Api>) -> Result<Response, Problem> {
+    let frame = Frame::of(&api.gateway, None);
+    page::page(StatusCode::OK, &AccessibilityPage { frame, title: "Accessibility statement" })
+}
+
+fn asset(media_type: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, media_type)], text).into_response()
+}
+
+const STYLE: &str = include_str!("../../../templates/desk/desk.css");
+const SCRIPT: &str = include_str!("../../../templates/desk/desk.js");
+
+/// What the log calls whatever is asked for here.
+const ROUTE: &str = "desk";

@@ -1,0 +1,479 @@
+//! The reply to a request, as a list of tasks that can be done in any order and over several days: each
+//! category, on what basis, what the family may be told, who answers. What is written is kept sealed until it
+//! is sent; then it goes the way of every answer.
+
+mod parts;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::form::{Form, Question, mark};
+use super::message::{Fact, facts, opened};
+use super::page::{FormPage, Frame, Link, page, see};
+use super::requests::{find_opened, people};
+use super::said;
+use super::visitor::Visitor;
+use crate::http::api::{Api, Path, submitted};
+use crate::message::{Exchange, IdempotencyKey, Kind, MessageId, Submission, Target};
+use crate::problem::{Problem, ProblemType};
+use crate::schema::Violation;
+use parts::Part;
+
+/// What is written so far.
+#[derive(Deserialize, Serialize)]
+struct Writing {
+    /// The key under which it will be sent: one for each draft, so that what is sent twice is one answer.
+    key: String,
+    /// Those whom the request is about: by what the answer refers to them, and by name.
+    people: Vec<(String, String)>,
+    /// The answer, its categories by their codes.
+    body: Value,
+}
+
+/// A reply that is being written, and in what.
+struct Reply {
+    exchange: Exchange,
+    writing: Writing,
+    /// Which version it is; 0 before the first is kept.
+    version: u64,
+}
+
+impl Reply {
+    /// What the visitor's agency has written in this exchange, or the beginning of it. None where the request
+    /// was not opened yet.
+    async fn find(api: &Api, visitor: &Visitor, name: &str) -> Result<Option<Self>, Problem> {
+        let Some(exchange) = find_opened(api, visitor, name).await? else { return Ok(None) };
+        let draft = api.gateway.draft(visitor.agency(), &exchange, Kind::Response).await?;
+        if let Some(draft) = draft {
+            let writing = serde_json::from_slice(&draft.text).map_err(|error| {
+                let detail = "What was written so far could not be read.";
+                Problem::new(ProblemType::Internal, detail).because(error)
+            })?;
+            return Ok(Some(Self { exchange, writing, version: draft.version }));
+        }
+        let rfi = opened(api, visitor, &exchange.rfi).await?;
+        let people = people(&rfi)
+            .into_iter()
+            .map(|person| (person.id, format!("{} ({})", person.name, person.relationship)))
+            .collect();
+        let body = parts::beginning(api, visitor);
+        let writing = Writing { key: IdempotencyKey::new(visitor.at()).to_string(), people, body };
+        Ok(Some(Self { exchange, writing, version: 0 }))
+    }
+
+    async fn keep(&self, api: &Api, visitor: &Visitor, follows: u64) -> Result<bool, Problem> {
+        let text = serde_json::to_vec(&self.writing).map_err(|error| {
+            Problem::new(ProblemType::Internal, "It could not be kept.").because(error)
+        })?;
+        let text = Zeroizing::new(text);
+        // What could never be sent is not kept either.
+        if text.len() > api.body_bytes_max {
+            let detail = "It is longer than a reply may be. Shorten it, or send a file.";
+            return Err(Problem::new(ProblemType::BodyTooLarge, detail));
+        }
+        let (writer, kind) = (visitor.agency(), Kind::Response);
+        api.gateway.keep_draft(writer, &self.exchange, kind, follows, &text).await
+    }
+
+    /// The answer as it would be sent now.
+    fn complete(&self) -> Value {
+        let mut body = self.writing.body.clone();
+        let answers: Vec<_> = self.answered().map(|(_, answer)| answer.clone()).collect();
+        let Some(members) = body.as_object_mut() else { return body };
+        let statuses: Vec<_> =
+            answers.iter().filter_map(|answer| answer["status"].as_str()).collect();
+        let is_nothing = |status: &&str| matches!(*status, "nothing-known" | "not-held-here");
+        let is_whole = answers.len() == self.exchange.categories.len();
+        let result = match () {
+            () if members.contains_key("cannotShare") => "cannot-share",
+            () if !is_whole || statuses.contains(&"withheld") => "partial",
+            () if statuses.iter().all(is_nothing) => "nothing-known",
+            () => "complete",
+        };
+        let answers = if result == "cannot-share" { Vec::new() } else { answers };
+        // What follows later is said of what is not whole, and of nothing else.
+        if is_whole || result == "cannot-share" {
+            members.remove("moreToFollowBy");
+        }
+        members.insert("answers".to_owned(), Value::Array(answers));
+        members.insert("channel".to_owned(), json!("web"));
+        members.insert("inReplyTo".to_owned(), json!(self.exchange.rfi));
+        members.insert("result".to_owned(), json!(result));
+        body
+    }
+
+    // The categories that have an answer, in the order in which they were asked.
+    fn answered(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let answers = self.writing.body.get("answers").and_then(Value::as_object);
+        let asked = self.exchange.categories.iter();
+        asked.filter_map(move |code| Some((code.as_str(), answers?.get(code.as_str())?)))
+    }
+
+    /// What it would be refused for.
+    async fn examine(&self, api: &Api, visitor: &Visitor) -> Result<Vec<Violation>, Problem> {
+        api.gateway.examine(self.submission(visitor)?, visitor.at()).await
+    }
+
+    fn submission(&self, visitor: &Visitor) -> Result<Submission, Problem> {
+        let target = Target::Exchange(self.exchange.id, Kind::Response);
+        said::submission(visitor, &self.writing.key, target, &self.complete())
+    }
+
+    /// The tasks there are now.
+    fn parts(&self) -> Vec<Part> {
+        let categories = (0..self.exchange.categories.len()).map(Part::Category);
+        let is_refused = self.writing.body.get("cannotShare").is_some();
+        let is_whole = self.answered().count() == self.exchange.categories.len();
+        let is_begun = self.answered().next().is_some();
+        let mut parts = Vec::new();
+        if !is_refused {
+            parts.extend(categories);
+        }
+        if !is_refused && is_begun && !is_whole {
+            parts.push(Part::Rest);
+        }
+        parts.extend([Part::CannotShare, Part::LawfulBasis, Part::Family, Part::Who]);
+        parts
+    }
+
+    fn questions(&self, api: &Api, visitor: &Visitor, part: Part) -> Vec<Question> {
+        parts::questions(self, api, visitor, part)
+    }
+
+    /// Where its pages are.
+    fn path(&self) -> String {
+        format!("/requests/{}/reply", self.exchange.reference)
+    }
+}
+
+/// The list of tasks.
+#[derive(Template)]
+#[template(path = "desk/tasks.html")]
+struct TasksPage {
+    frame: Frame,
+    title: String,
+    back: Link,
+    path: String,
+    tasks: Vec<Task>,
+    done: usize,
+    /// Whether any category has no answer yet.
+    is_begun: bool,
+    has_open_categories: bool,
+    is_ready: bool,
+    version: u64,
+}
+
+struct Task {
+    to: String,
+    label: String,
+    is_done: bool,
+    is_optional: bool,
+}
+
+/// Shows what is done and what is not.
+pub(super) async fn tasks(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+        return Ok(see(&format!("/requests/{name}")));
+    };
+    let violations = reply.examine(&api, &visitor).await?;
+    let path = reply.path();
+    let task = |part: Part| {
+        let mut questions = reply.questions(&api, &visitor, part);
+        mark(&mut questions, violations.clone());
+        Task {
+            to: format!("{path}/{}", part.name(&reply.exchange)),
+            label: part.title(&reply.exchange),
+            is_done: part.is_begun(&reply) && questions.iter().all(|each| each.error.is_none()),
+            is_optional: part == Part::CannotShare
+                && reply.writing.body.get("cannotShare").is_none(),
+        }
+    };
+    let tasks: Vec<_> = reply.parts().into_iter().map(task).collect();
+    let reference = &reply.exchange.reference;
+    let template = TasksPage {
+        frame: Frame::of(&api.gateway, Some(&visitor)),
+        title: format!("Reply to request {reference}"),
+        back: Link::new(format!("/requests/{reference}"), format!("Back to request {reference}")),
+        done: tasks.iter().filter(|task| task.is_done).count(),
+        is_begun: reply.version > 0,
+        has_open_categories: reply.writing.body.get("cannotShare").is_none()
+            && reply.answered().count() < reply.exchange.categories.len(),
+        is_ready: violations.is_empty(),
+        path: reply.path(),
+        version: reply.version,
+        tasks,
+    };
+    page(StatusCode::OK, &template)
+}
+
+/// "Nothing known" for every category that has no answer yet.
+pub(super) async fn nothing_known(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let Some(mut reply) = Reply::find(&api, &visitor, &name).await? else {
+        return Ok(see(&format!("/requests/{name}")));
+    };
+    let open: Vec<_> = {
+        let answered: Vec<_> = reply.answered().map(|(code, _)| code).collect();
+        let asked = reply.exchange.categories.iter();
+        asked.filter(|code| !answered.contains(&code.as_str())).cloned().collect()
+    };
+    for code in open {
+        let answer = json!({ "category": code, "status": "nothing-known" });
+        super::form::put(&mut reply.writing.body, &format!("/answers/{code}"), Some(answer));
+    }
+    match reply.keep(&api, &visitor, version(&form)).await? {
+        true => Ok(see(&reply.path())),
+        false => overtaken(&api, &visitor, &reply),
+    }
+}
+
+/// One task.
+pub(super) async fn part(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path((name, part)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+        return Ok(see(&format!("/requests/{name}")));
+    };
+    let part = Part::find(&part, &reply.exchange).ok_or_else(no_such_part)?;
+    let questions = reply.questions(&api, &visitor, part);
+    form(&api, &visitor, &reply, part, reply.version, questions, Vec::new()).answer()
+}
+
+/// Keeps what was filled in. What is wrong with it is said on the same page, with the answers; unless it is to
+/// be gone on with later: then it is kept as it is.
+pub(super) async fn keep(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path((name, part)): Path<(String, String)>,
+    filled: Form,
+) -> Result<Response, Problem> {
+    let Some(mut reply) = Reply::find(&api, &visitor, &name).await? else {
+        return Ok(see(&format!("/requests/{name}")));
+    };
+    let part = Part::find(&part, &reply.exchange).ok_or_else(no_such_part)?;
+    parts::fill_in(&mut reply, part, &filled);
+    let follows = version(&filled);
+    let is_for_later = filled.one("go") == Some("later");
+    if !is_for_later {
+        let mut questions = reply.questions(&api, &visitor, part);
+        let violations = reply.examine(&api, &visitor).await?;
+        // What is not answered at all is said before what the contract makes of that.
+        let asked = parts::unanswered(&reply, part).into_iter().chain(violations);
+        mark(&mut questions, asked.collect());
+        if questions.iter().any(|question| question.error.is_some()) {
+            return form(&api, &visitor, &reply, part, follows, questions, Vec::new()).answer();
+        }
+    }
+    match reply.keep(&api, &visitor, follows).await? {
+        true if is_for_later => Ok(see(&format!("/requests/{}", reply.exchange.reference))),
+        true => Ok(see(&reply.path())),
+        false => overtaken(&api, &visitor, &reply),
+    }
+}
+
+// The page of one task, with these questions as they are filled in.
+fn form(
+    api: &Api,
+    visitor: &Visitor,
+    reply: &Reply,
+    part: Part,
+    follows: u64,
+    questions: Vec<Question>,
+    elsewhere: Vec<Violation>,
+) -> FormPage {
+    FormPage {
+        frame: Frame::of(&api.gateway, Some(visitor)),
+        title: part.title(&reply.exchange),
+        back: Link::new(reply.path(), "Back to the reply"),
+        paragraphs: part.paragraphs(),
+        prompts: part.prompts(),
+        questions,
+        elsewhere,
+        version: Some(follows),
+        key: None,
+        button: "Save and continue".to_owned(),
+    }
+}
+
+// Somebody else at the same desk was quicker: nothing of theirs is lost, and nothing of this visitor's either,
+// who is shown the page they filled in.
+fn overtaken(api: &Api, visitor: &Visitor, reply: &Reply) -> Result<Response, Problem> {
+    let template = OvertakenPage {
+        frame: Frame::of(&api.gateway, Some(visitor)),
+        title: "Somebody else has changed this reply",
+        path: reply.path(),
+        facts: facts(&reply.complete()),
+    };
+    page(StatusCode::CONFLICT, &template)
+}
+
+/// What somebody is told whose answers follow a version that is not the latest.
+#[derive(Template)]
+#[template(path = "desk/overtaken.html")]
+struct OvertakenPage {
+    frame: Frame,
+    title: &'static str,
+    path: String,
+    facts: Vec<Fact>,
+}
+
+/// All that will be sent, to be looked at before it is.
+#[derive(Template)]
+#[template(path = "desk/check.html")]
+struct CheckPage {
+    frame: Frame,
+    title: &'static str,
+    path: String,
+    hub: String,
+    sections: Vec<Section>,
+    version: u64,
+}
+
+struct Section {
+    title: String,
+    to: String,
+    facts: Vec<Fact>,
+    errors: Vec<String>,
+}
+
+impl CheckPage {
+    fn is_ready(&self) -> bool {
+        self.sections.iter().all(|section| section.errors.is_empty())
+    }
+}
+
+/// Shows it.
+pub(super) async fn check(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+        return Ok(see(&format!("/requests/{name}")));
+    };
+    let violations = reply.examine(&api, &visitor).await?;
+    checked(&api, &visitor, &reply, violations)
+}
+
+fn checked(
+    api: &Api,
+    visitor: &Visitor,
+    reply: &Reply,
+    violations: Vec<Violation>,
+) -> Result<Response, Problem> {
+    let body = reply.complete();
+    let path = reply.path();
+    let mut left = violations;
+    let mut sections = Vec::new();
+    for part in reply.parts() {
+        let mut questions = reply.questions(api, visitor, part);
+        left = mark(&mut questions, left);
+        if part == Part::CannotShare && body.get("cannotShare").is_none() {
+            continue;
+        }
+        sections.push(Section {
+            title: part.title(&reply.exchange),
+            to: format!("{path}/{}", part.name(&reply.exchange)),
+            facts: questions.iter().filter_map(answered).collect(),
+            errors: questions.into_iter().filter_map(|question| question.error).collect(),
+        });
+    }
+    // What no question asks about is the last one's to tell: nothing is left unsaid.
+    if let Some(last) = sections.last_mut() {
+        last.errors.extend(left.into_iter().map(|violation| violation.message));
+    }
+    let directory = api.gateway.directory();
+    let template = CheckPage {
+        frame: Frame::of(&api.gateway, Some(visitor)),
+        title: "Check your reply before you send it",
+        hub: directory.name(&reply.exchange.hub).unwrap_or_default().to_owned(),
+        path,
+        sections,
+        version: reply.version,
+    };
+    let status = match template.is_ready() {
+        true => StatusCode::OK,
+        false => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    page(status, &template)
+}
+
+// A question and what was answered, if anything was.
+fn answered(question: &Question) -> Option<Fact> {
+    use super::form::Answer;
+    let text = match &question.answer {
+        Answer::Line { value, .. } | Answer::Text { value } => value.clone(),
+        Answer::One(choices) | Answer::Any(choices) => {
+            let chosen = choices.iter().filter(|choice| choice.is_chosen);
+            chosen.map(|choice| choice.label.as_str()).collect::<Vec<_>>().join("\n")
+        }
+        Answer::Instant { day, time } => format!("{day} {time}").trim().to_owned(),
+    };
+    (!text.is_empty()).then(|| Fact::new(question.label.clone(), text))
+}
+
+/// Sends it: as every answer is sent, once, however often the button is pressed.
+pub(super) async fn send(
+    State(api): State<Api>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+        return Ok(see(&format!("/requests/{name}")));
+    };
+    // Pressed twice: it was sent, and the draft is gone.
+    if reply.version == 0 && reply.exchange.marks.answered_at.is_some() {
+        return Ok(see(&format!("/requests/{}", reply.exchange.reference)));
+    }
+    // What is sent is what was looked at.
+    if reply.version != version(&form) {
+        return overtaken(&api, &visitor, &reply);
+    }
+    let answer = match submitted(&api, reply.submission(&visitor)?, visitor.at()).await {
+        Err(problem) if problem.kind == ProblemType::Schema => {
+            return checked(&api, &visitor, &reply, problem.errors);
+        }
+        answer => answer?,
+    };
+    let discarded =
+        api.gateway.discard_draft(visitor.agency(), &reply.exchange, Kind::Response).await;
+    if let Err(problem) = discarded {
+        // It was sent: that is what counts, and what the sender is told.
+        tracing::warn!(problem.internal = problem.internal, "a draft that was sent is still kept");
+    }
+    let message = message_in(&answer.body)?;
+    Ok(see(&format!("/requests/{}/sent/{message}", reply.exchange.reference)))
+}
+
+/// Which message an answer says was accepted.
+pub(super) fn message_in(answer: &str) -> Result<MessageId, Problem> {
+    let answer: Option<Map<String, Value>> = serde_json::from_str(answer).ok();
+    let id = answer.as_ref().and_then(|answer| answer.get("message")?.as_str()?.parse().ok());
+    id.ok_or_else(|| {
+        Problem::new(ProblemType::Internal, "It was sent, and its receipt was not read.")
+    })
+}
+
+fn version(form: &Form) -> u64 {
+    form.one("version").and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+fn no_such_part() -> Problem {
+    Problem::new(ProblemType::NotFound, "A reply has no such part.")
+}

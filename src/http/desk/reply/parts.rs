@@ -1,0 +1,721 @@
+//! The tasks that a reply is made of: what each asks, and where in the answer it goes.
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+
+use super::Reply;
+use crate::directory::AgencyKind;
+use crate::http::api::Api;
+use crate::http::desk::form::{Answer, Choice, Form, Question, day_and_time, put, text};
+use crate::http::desk::visitor::Visitor;
+use crate::http::desk::words;
+use crate::message::Exchange;
+use crate::rule::law;
+use crate::schema::Violation;
+
+/// One task.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Part {
+    /// One of the categories that are asked, counted from 0.
+    Category(usize),
+    /// When what is still open follows.
+    Rest,
+    /// That nothing can be shared, and why.
+    CannotShare,
+    /// On what basis it is shared (R51).
+    LawfulBasis,
+    /// What the family may be told (R41).
+    Family,
+    /// Who answers, and what they say of it.
+    Who,
+}
+
+impl Part {
+    /// The task of this name, in a reply to this request.
+    pub(super) fn find(name: &str, exchange: &Exchange) -> Option<Self> {
+        match name {
+            "rest" => Some(Self::Rest),
+            "cannot-share" => Some(Self::CannotShare),
+            "lawful-basis" => Some(Self::LawfulBasis),
+            "family" => Some(Self::Family),
+            "who" => Some(Self::Who),
+            code => exchange.categories.iter().position(|each| each == code).map(Self::Category),
+        }
+    }
+
+    /// Its name, in addresses.
+    pub(super) fn name(self, exchange: &Exchange) -> &str {
+        match self {
+            Self::Category(at) => &exchange.categories[at],
+            Self::Rest => "rest",
+            Self::CannotShare => "cannot-share",
+            Self::LawfulBasis => "lawful-basis",
+            Self::Family => "family",
+            Self::Who => "who",
+        }
+    }
+
+    /// Its name, for people.
+    pub(super) fn title(self, exchange: &Exchange) -> String {
+        match self {
+            Self::Category(at) => words::category(&exchange.categories[at]).to_owned(),
+            Self::Rest => "When the rest follows".to_owned(),
+            Self::CannotShare => "We cannot share anything".to_owned(),
+            Self::LawfulBasis => "On what basis you share it".to_owned(),
+            Self::Family => "What the family may be told".to_owned(),
+            Self::Who => "Who answers".to_owned(),
+        }
+    }
+
+    /// What to know before answering.
+    pub(super) fn paragraphs(self) -> Vec<String> {
+        let paragraph = match self {
+            Self::Category(_) => {
+                "Only what is relevant to this heading and to why it is asked. Nothing known is an answer."
+            }
+            Self::Rest => "You can send now what you know, and say by when the rest will follow.",
+            Self::CannotShare => {
+                "Only if none of it can be shared. If a part can, answer the categories one by one and \
+                 choose for the others that you do not share it."
+            }
+            Self::LawfulBasis => {
+                "Consent is not asked here: agreement and lawful basis are two things. What is chosen \
+                 already is what agencies of your kind usually rely on; it is for you to judge."
+            }
+            Self::Family => "Without your word, the family is told nothing of what you say.",
+            Self::Who => {
+                "Name and telephone go to the hub with the reply, so that they can ask you."
+            }
+        };
+        vec![paragraph.to_owned()]
+    }
+
+    /// What to ask oneself (R51, R86): data protection, private life, confidence.
+    pub(super) fn prompts(self) -> Vec<String> {
+        match self {
+            Self::LawfulBasis => [
+                "Is there a power in law to share this, and a basis in data protection law?",
+                "Is it necessary, and no more than that: does it interfere with somebody's private life only \
+                 as far as protecting the child needs?",
+                "Was it told in confidence? If so: is there consent, a risk of harm, a crime to prevent or a \
+                 duty in law that outweighs the confidence?",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether anything was answered there.
+    pub(super) fn is_begun(self, reply: &Reply) -> bool {
+        let body = &reply.writing.body;
+        let is_there = |pointer: &str| body.pointer(pointer).is_some();
+        match self {
+            Self::Category(at) => {
+                is_there(&format!("/answers/{}/status", reply.exchange.categories[at]))
+            }
+            Self::Rest => is_there("/moreToFollowBy"),
+            Self::CannotShare => is_there("/cannotShare"),
+            Self::LawfulBasis => {
+                is_there("/lawfulBasis/article6") && is_there("/lawfulBasis/specialCategory")
+            }
+            Self::Family => is_there("/onwardDisclosure"),
+            Self::Who => is_there("/respondedBy/name") && is_there("/proportionate"),
+        }
+    }
+}
+
+/// What a reply of this visitor begins with: what their agency usually relies on, and whom the directory
+/// knows.
+pub(super) fn beginning(api: &Api, visitor: &Visitor) -> Value {
+    let directory = api.gateway.directory();
+    let partner = directory.get(visitor.agency());
+    let mut body = json!({ "lawfulBasis": partner.map(|partner| usual_basis(partner.kind)) });
+    if let Some(officer) = partner.and_then(|partner| partner.contact_officer.as_ref()) {
+        put(&mut body, "/respondedBy/telephone", Some(json!(telephone(&officer.telephone))));
+    }
+    body
+}
+
+// As the contract has it; the directory's may be written with spaces.
+fn telephone(written: &str) -> String {
+    let form =
+        format!("t={}", form_urlencoded::byte_serialize(written.as_bytes()).collect::<String>());
+    Form::parse(form.as_bytes()).telephone("t").unwrap_or_default()
+}
+
+// What agencies of a kind usually rely on when they answer a hub. What has to be judged in each case, such as
+// why there is no consent, is left to whoever answers.
+fn usual_basis(kind: AgencyKind) -> Value {
+    let powers: &[&str] = match kind {
+        AgencyKind::Police => &["children-act-2004-s11", "crime-and-disorder-act-1998-s115"],
+        AgencyKind::CommunityRehabilitation | AgencyKind::Probation => {
+            &["children-act-2004-s11", "criminal-justice-act-2003-s325"]
+        }
+        AgencyKind::AdultSocialCare
+        | AgencyKind::ChildrensSocialCare
+        | AgencyKind::EarlyHelp
+        | AgencyKind::Hub
+        | AgencyKind::Other => &["children-act-2004-s10"],
+        AgencyKind::GpSurgery
+        | AgencyKind::GpSurgeryClass
+        | AgencyKind::MentalHealthTrust
+        | AgencyKind::NhsTrust => &["children-act-2004-s11"],
+    };
+    let mut basis = json!({ "article6": "e", "codelist": law::edition(), "powers": powers });
+    if matches!(
+        kind,
+        AgencyKind::GpSurgery
+            | AgencyKind::GpSurgeryClass
+            | AgencyKind::MentalHealthTrust
+            | AgencyKind::NhsTrust
+    ) {
+        basis["specialCategory"] = json!(true);
+        basis["article9"] = json!("h");
+    }
+    basis
+}
+
+/// What a task asks, as it is answered so far.
+pub(super) fn questions(reply: &Reply, api: &Api, visitor: &Visitor, part: Part) -> Vec<Question> {
+    let body = &reply.writing.body;
+    match part {
+        Part::Category(at) => category(reply, &reply.exchange.categories[at]),
+        Part::Rest => {
+            let (day, time) = day_and_time(body, "/moreToFollowBy");
+            let answer = Answer::Instant { day, time };
+            vec![Question::new("rest", "/moreToFollowBy", "By when will the rest follow?", answer)]
+        }
+        Part::CannotShare => cannot_share(body),
+        Part::LawfulBasis => lawful_basis(body, visitor),
+        Part::Family => {
+            let directory = api.gateway.directory();
+            let kind = directory.get(visitor.agency()).map(|partner| partner.kind);
+            family(body, kind == Some(AgencyKind::Police))
+        }
+        Part::Who => who(body),
+    }
+}
+
+fn category(reply: &Reply, code: &str) -> Vec<Question> {
+    let body = &reply.writing.body;
+    // Where it is in what is sent: those before it that have no answer are not there.
+    let index = reply.answered().position(|(each, _)| each == code);
+    let index = index.unwrap_or_else(|| reply.answered().count());
+    let given = |name: &str| text(body, &format!("/answers/{code}/{name}"));
+    let there = |name: &str| format!("/answers/{index}/{name}");
+    let status = given("status");
+    let statuses = [
+        ("provided", "We know something", ""),
+        ("nothing-known", "Nothing known", "We looked, and there is nothing."),
+        ("not-held-here", "Not held here", "We do not keep information of this kind."),
+        (
+            "withheld",
+            "We do not share it",
+            "We know something, and say below why we do not share it.",
+        ),
+    ];
+    let statuses = statuses
+        .map(|(code, label, hint)| Choice::new(code, label, &status).with_hint(hint))
+        .to_vec();
+    let label = "What do you know?";
+    let mut questions =
+        vec![Question::new("status", &there("status"), label, Answer::One(statuses))];
+    if code == LAST_SEEN {
+        for ((id, name), number) in reply.writing.people.iter().zip(1..) {
+            let seen = body.pointer(&format!("/answers/{code}/lastSeen")).and_then(Value::as_array);
+            let seen = seen.into_iter().flatten().find(|seen| seen["personId"] == json!(id));
+            let value = match seen {
+                Some(seen) if seen["never"] == json!(true) => "never".to_owned(),
+                Some(seen) => text(seen, "/date"),
+                None => String::new(),
+            };
+            let place = format!("{}/{}", there("lastSeen"), number - 1);
+            let line = line(value, "");
+            questions.push(
+                Question::new(
+                    &format!("seen-{id}"),
+                    &place,
+                    format!("When was {name} last seen?"),
+                    line,
+                )
+                .with_hint(
+                    "A date as far as it is known, such as 2026-09-30, 2026-09 or 2026; or never. \
+                         Leave it empty for whoever you do not know.",
+                ),
+            );
+        }
+    } else {
+        let summary = Answer::Text { value: given("summary") };
+        questions.push(
+            Question::new("summary", &there("summary"), "What is known", summary)
+                .with_hint("If you know something."),
+        );
+        let about =
+            body.pointer(&format!("/answers/{code}/aboutPersonIds")).and_then(Value::as_array);
+        let about: Vec<_> = about.into_iter().flatten().filter_map(Value::as_str).collect();
+        let people = reply.writing.people.iter().map(|(id, name)| Choice {
+            is_chosen: about.contains(&id.as_str()),
+            ..Choice::new(id, name.clone(), "")
+        });
+        let people = Answer::Any(people.collect());
+        questions.push(
+            Question::new("about", &there("aboutPersonIds"), "Whom is it about?", people)
+                .with_hint("If you know something."),
+        );
+        let given = given("factOrOpinion");
+        let kinds = [
+            ("fact", "A fact"),
+            ("professional-opinion", "A professional opinion"),
+            ("reported-by-other", "Reported by somebody else"),
+        ];
+        let kinds = kinds.map(|(code, label)| Choice::new(code, label, &given)).to_vec();
+        questions.push(
+            Question::new("kind", &there("factOrOpinion"), "What is it?", Answer::One(kinds))
+                .with_hint("If you know something."),
+        );
+    }
+    let given = given("withheldReason");
+    questions.push(
+        Question::new(
+            "withheld",
+            &there("withheldReason"),
+            "Why do you not share it?",
+            Answer::One(reasons(&given)),
+        )
+        .with_hint("If you do not share it."),
+    );
+    questions
+}
+
+fn reasons(given: &str) -> Vec<Choice> {
+    [
+        ("no-lawful-basis", "There is no lawful basis"),
+        ("consent-refused-no-other-power", "Consent was refused, and no other power applies"),
+        ("not-relevant-or-excessive", "It is not relevant, or more than is needed"),
+        (
+            "more-detrimental-to-child-than-not-sharing",
+            "Sharing it would harm the child more than not",
+        ),
+        ("operational-sensitivity", "It is operationally sensitive"),
+        ("duty-of-confidence-not-overridden", "A duty of confidence is not outweighed"),
+        ("legal-privilege-or-court-order", "Legal privilege, or an order of a court"),
+        ("not-our-record", "It is not our record to share"),
+        ("identity-not-confirmed", "We cannot confirm that it is the same person"),
+        ("other", "Something else"),
+    ]
+    .map(|(code, label)| Choice::new(code, label, given))
+    .to_vec()
+}
+
+fn cannot_share(body: &Value) -> Vec<Question> {
+    let is_chosen = body.get("cannotShare").is_some();
+    let given = if is_chosen { "yes" } else { "no" };
+    let choices = vec![
+        Choice::new("no", "We can share something, or nothing is known", given),
+        Choice::new("yes", "We cannot share anything", given),
+    ];
+    let reason = text(body, "/cannotShare/reason");
+    let explanation = Answer::Text { value: text(body, "/cannotShare/explanation") };
+    vec![
+        // Nothing can be wrong with it: it is whether the rest is there.
+        Question::new("cannot", "/cannotShare/-", "Can you share anything?", Answer::One(choices)),
+        Question::new("reason", "/cannotShare/reason", "Why not?", Answer::One(reasons(&reason))),
+        Question::new("explanation", "/cannotShare/explanation", "Why, in this case?", explanation)
+            .with_hint("At least a full sentence, so that the hub understands the decision."),
+        actor_line(body, "cannotShare/decidedBy", "name", "Who decided?", "name"),
+        actor_line(
+            body,
+            "cannotShare/decidedBy",
+            "jobTitle",
+            "Their job title",
+            "organization-title",
+        ),
+    ]
+}
+
+fn family(body: &Value, is_police: bool) -> Vec<Question> {
+    let given = text(body, "/onwardDisclosure");
+    let choices = [
+        ("not-without-asking-us", "Nothing, without asking us first", ""),
+        (
+            "family-may-be-told-part",
+            "A part of it",
+            "Say below which part, or what has to be respected.",
+        ),
+        ("family-may-be-told", "All of it", ""),
+        ("decision-to-follow", "We decide later", "Until then the family is told nothing."),
+    ];
+    let choices = choices
+        .map(|(code, label, hint)| Choice::new(code, label, &given).with_hint(hint))
+        .to_vec();
+    let label = "What may the family be told of your reply?";
+    let conditions = Answer::Text { value: text(body, "/handlingConditions") };
+    let mut questions = vec![
+        Question::new("family", "/onwardDisclosure", label, Answer::One(choices)),
+        Question::new(
+            "conditions",
+            "/handlingConditions",
+            "What else must a reader respect? (optional)",
+            conditions,
+        ),
+    ];
+    if is_police {
+        let given = text(body, "/handlingCode");
+        let codes = vec![
+            Choice::new("P", "P: lawful sharing permitted", &given),
+            Choice::new("C", "C: lawful sharing permitted with conditions", &given)
+                .with_hint("Write the conditions above."),
+        ];
+        questions.push(Question::new(
+            "code",
+            "/handlingCode",
+            "Handling code (optional)",
+            Answer::One(codes),
+        ));
+        let chosen = body.pointer("/visibleTo").and_then(Value::as_array);
+        let chosen: Vec<_> = chosen.into_iter().flatten().filter_map(Value::as_str).collect();
+        let roles = [
+            ("mash-team-manager", "The MASH Team Manager"),
+            ("social-worker", "The assessing social worker"),
+            ("mash-health-representative", "The MASH health representative"),
+        ];
+        let roles = roles.map(|(code, label)| Choice {
+            is_chosen: chosen.contains(&code),
+            ..Choice::new(code, label, "")
+        });
+        questions.push(
+            Question::new(
+                "visible",
+                "/visibleTo",
+                "Who at the hub may read it?",
+                Answer::Any(roles.to_vec()),
+            )
+            .with_hint("If you choose none: the Team Manager and the assessing social worker."),
+        );
+    }
+    questions
+}
+
+fn who(body: &Value) -> Vec<Question> {
+    let accuracy = text(body, "/accuracyChecked");
+    let accuracy = vec![
+        Choice::new("checked-against-record", "It was checked against the record", &accuracy),
+        Choice::new("not-practical", "That was not practical", &accuracy),
+    ];
+    let is_confirmed = body.get("proportionate") == Some(&json!(true));
+    let confirmed = vec![Choice {
+        is_chosen: is_confirmed,
+        ..Choice::new("yes", "It is relevant, not excessive, and proportionate", "")
+    }];
+    vec![
+        actor_line(body, "respondedBy", "name", "Your name", "name"),
+        actor_line(body, "respondedBy", "jobTitle", "Your job title", "organization-title"),
+        actor_line(body, "respondedBy", "telephone", "Your telephone (optional)", "tel"),
+        Question::new("accuracy", "/accuracyChecked", "Was it checked?", Answer::One(accuracy)),
+        Question::new(
+            "as-of",
+            "/asOf",
+            "As of which day? (optional)",
+            line(text(body, "/asOf"), ""),
+        )
+        .with_hint("The day on which it was current, such as 2026-09-30."),
+        Question::new("confirmed", "/proportionate", "You confirm", Answer::Any(confirmed)),
+    ]
+}
+
+fn lawful_basis(body: &Value, visitor: &Visitor) -> Vec<Question> {
+    let given = |name: &str| text(body, &format!("/lawfulBasis/{name}"));
+    let place = |name: &str| format!("/lawfulBasis/{name}");
+    let choices = |given: &str, all: &[(&str, &str)]| {
+        Answer::One(all.iter().map(|(code, label)| Choice::new(code, *label, given)).collect())
+    };
+    let special = match body.pointer("/lawfulBasis/specialCategory").and_then(Value::as_bool) {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "",
+    };
+    let chosen = body.pointer("/lawfulBasis/powers").and_then(Value::as_array);
+    let chosen: Vec<_> = chosen.into_iter().flatten().filter_map(Value::as_str).collect();
+    let today = TimeZone::UTC.to_datetime(visitor.at()).date();
+    let in_force = law::powers().iter().filter(|power| {
+        power.valid_from.is_none_or(|from| from <= today)
+            && power.valid_to.is_none_or(|to| today <= to)
+    });
+    let power = |code: &str, title: &str, about: &str| Choice {
+        is_chosen: chosen.contains(&code),
+        ..Choice::new(code, title, "").with_hint(about)
+    };
+    let powers = in_force.map(|each| power(&each.code, &each.title, &each.about));
+    let powers = powers.chain([power("other", "Another", "Name it below.")]).collect();
+    let text_of = |name: &str| line(given(name), "");
+    vec![
+        Question::new(
+            "powers",
+            &place("powers"),
+            "Which power in law do you rely on?",
+            Answer::Any(powers),
+        ),
+        Question::new("other-power", &place("otherPower"), "Another power", text_of("otherPower"))
+            .with_hint("Only if you chose another."),
+        Question::new(
+            "order",
+            &place("courtOrderReference"),
+            "Reference of the enactment or order",
+            text_of("courtOrderReference"),
+        )
+        .with_hint("Only if you chose disclosure required by law or by an order of a court."),
+        Question::new(
+            "article-6",
+            &place("article6"),
+            "Basis in data protection law, Article 6(1) UK GDPR",
+            choices(&given("article6"), &ARTICLE_6),
+        ),
+        Question::new(
+            "special",
+            &place("specialCategory"),
+            "Is any of it special category data?",
+            choices(special, &[("yes", "Yes"), ("no", "No")]),
+        )
+        .with_hint("Health, ethnic origin, religion, sex life and sexual orientation are."),
+        Question::new(
+            "article-9",
+            &place("article9"),
+            "Condition for special category data, Article 9(2)",
+            choices(&given("article9"), &ARTICLE_9),
+        )
+        .with_hint("Only if any of it is special category data."),
+        Question::new(
+            "schedule-1",
+            &place("dpaSchedule1"),
+            "Condition in Schedule 1 to the Data Protection Act 2018",
+            choices(
+                &given("dpaSchedule1"),
+                &[("pt2-para18", "Paragraph 18: safeguarding"), ("other", "Another")],
+            ),
+        )
+        .with_hint("Only for substantial public interest, (g)."),
+        Question::new(
+            "no-consent",
+            &place("para18WithoutConsentReason"),
+            "Why is paragraph 18 used without consent?",
+            choices(&given("para18WithoutConsentReason"), &WITHOUT_CONSENT),
+        )
+        .with_hint("Only for paragraph 18."),
+        Question::new(
+            "aim",
+            &place("para18/aim"),
+            "What is it necessary for?",
+            choices(
+                &given("para18/aim"),
+                &[
+                    ("protect-from-neglect-or-harm", "To protect from neglect or harm"),
+                    ("protect-well-being", "To protect well-being"),
+                ],
+            ),
+        )
+        .with_hint(
+            "Only for paragraph 18. It is for people under 18; for an adult at risk, ring us.",
+        ),
+        Question::new(
+            "document",
+            &place("appropriatePolicyDocument"),
+            "Your appropriate policy document",
+            text_of("appropriatePolicyDocument"),
+        )
+        .with_hint("Its name or number. Only for substantial public interest, (g)."),
+        Question::new(
+            "confidence",
+            "/confidenceGateway",
+            "If it was told in confidence, why may it be shared? (optional)",
+            choices(&text(body, "/confidenceGateway"), &CONFIDENCE),
+        ),
+        Question::new(
+            "necessary",
+            &place("proportionality"),
+            "Why is it necessary and proportionate? (optional)",
+            Answer::Text { value: given("proportionality") },
+        ),
+    ]
+}
+
+/// Puts what was filled in on this page where it belongs.
+pub(super) fn fill_in(reply: &mut Reply, part: Part, form: &Form) {
+    let text = |name: &str| form.one(name).map(|text| json!(text));
+    match part {
+        Part::Category(at) => {
+            let code = reply.exchange.categories[at].clone();
+            let answer = answer(&code, &reply.writing.people, form);
+            put(&mut reply.writing.body, &format!("/answers/{code}"), answer);
+        }
+        Part::Rest => {
+            let at = form.instant("rest").map(|at| json!(at));
+            put(&mut reply.writing.body, "/moreToFollowBy", at);
+        }
+        Part::CannotShare => {
+            let body = &mut reply.writing.body;
+            put(body, "/cannotShare", None);
+            if form.one("cannot") == Some("yes") {
+                put(body, "/cannotShare/reason", text("reason"));
+                put(body, "/cannotShare/explanation", text("explanation"));
+                put_actor(body, "cannotShare/decidedBy", form);
+            }
+        }
+        Part::LawfulBasis => fill_in_basis(&mut reply.writing.body, form),
+        Part::Family => {
+            let body = &mut reply.writing.body;
+            put(body, "/onwardDisclosure", text("family"));
+            put(body, "/handlingConditions", text("conditions"));
+            put(body, "/handlingCode", text("code"));
+            let roles: Vec<_> = form.all("visible").collect();
+            put(body, "/visibleTo", (!roles.is_empty()).then(|| json!(roles)));
+        }
+        Part::Who => {
+            let body = &mut reply.writing.body;
+            put_actor(body, "respondedBy", form);
+            put(body, "/accuracyChecked", text("accuracy"));
+            put(body, "/asOf", text("as-of"));
+            put(body, "/proportionate", form.one("confirmed").map(|_| json!(true)));
+        }
+    }
+}
+
+// Only what belongs to how it is answered: what was filled in for another way goes.
+fn answer(code: &str, people: &[(String, String)], form: &Form) -> Option<Value> {
+    let status = form.one("status")?;
+    let mut answer = json!({ "category": code, "status": status });
+    match status {
+        "provided" if code == LAST_SEEN => {
+            let seen: Vec<_> = people
+                .iter()
+                .filter_map(|(id, _)| {
+                    Some(match form.one(&format!("seen-{id}"))? {
+                        never if never.eq_ignore_ascii_case("never") => {
+                            json!({ "never": true, "personId": id })
+                        }
+                        date => json!({ "date": date, "personId": id }),
+                    })
+                })
+                .collect();
+            put(&mut answer, "/lastSeen", (!seen.is_empty()).then(|| json!(seen)));
+        }
+        "provided" => {
+            let about: Vec<_> = form.all("about").collect();
+            put(&mut answer, "/aboutPersonIds", (!about.is_empty()).then(|| json!(about)));
+            put(&mut answer, "/summary", form.one("summary").map(|text| json!(text)));
+            put(&mut answer, "/factOrOpinion", form.one("kind").map(|text| json!(text)));
+        }
+        "withheld" => {
+            put(&mut answer, "/withheldReason", form.one("withheld").map(|text| json!(text)));
+        }
+        _ => {}
+    }
+    Some(answer)
+}
+
+fn fill_in_basis(body: &mut Value, form: &Form) {
+    let text = |name: &str| form.one(name).map(|text| json!(text));
+    let powers: Vec<_> = form.all("powers").collect();
+    let mut basis = json!({ "codelist": law::edition(), "powers": powers });
+    let mut set = |name: &str, value: Option<Value>| put(&mut basis, &format!("/{name}"), value);
+    set("otherPower", text("other-power"));
+    set("courtOrderReference", text("order"));
+    set("article6", text("article-6"));
+    let is_special = form.one("special").map(|answer| answer == "yes");
+    set("specialCategory", is_special.map(|is| json!(is)));
+    set("proportionality", text("necessary"));
+    if is_special == Some(true) {
+        set("article9", text("article-9"));
+        set("dpaSchedule1", text("schedule-1"));
+        set("appropriatePolicyDocument", text("document"));
+        if form.one("schedule-1") == Some("pt2-para18") {
+            set("para18WithoutConsentReason", text("no-consent"));
+            set("para18/aim", text("aim"));
+            set("para18/individual", Some(json!("under-18")));
+        }
+    }
+    put(body, "/lawfulBasis", Some(basis));
+    put(body, "/confidenceGateway", text("confidence"));
+}
+
+fn put_actor(body: &mut Value, place: &str, form: &Form) {
+    let mut actor = Map::new();
+    for (member, field) in [("name", "name"), ("jobTitle", "jobTitle")] {
+        if let Some(text) = form.one(field) {
+            actor.insert(member.to_owned(), json!(text));
+        }
+    }
+    if let Some(telephone) = form.telephone("telephone") {
+        actor.insert("telephone".to_owned(), json!(telephone));
+    }
+    put(body, &format!("/{place}"), Some(Value::Object(actor)));
+}
+
+/// What is wrong with a page that leaves its first question open, which the contract may allow in an answer
+/// that is not whole.
+pub(super) fn unanswered(reply: &Reply, part: Part) -> Option<Violation> {
+    let wrong = |pointer: String, message: &str| {
+        Some(Violation { pointer, code: "not-answered".to_owned(), message: message.to_owned() })
+    };
+    match part {
+        Part::Category(at) => {
+            let code = reply.exchange.categories[at].as_str();
+            let index = reply.answered().count();
+            match reply.answered().any(|(each, _)| each == code) {
+                true => None,
+                false => wrong(format!("/answers/{index}/status"), "Choose what you know."),
+            }
+        }
+        Part::Rest if reply.writing.body.get("moreToFollowBy").is_none() => {
+            wrong("/moreToFollowBy".to_owned(), "Give the day and the time.")
+        }
+        _ => None,
+    }
+}
+
+fn actor_line(
+    body: &Value,
+    place: &str,
+    member: &str,
+    label: &str,
+    autocomplete: &'static str,
+) -> Question {
+    let pointer = format!("/{place}/{member}");
+    let kind = if member == "telephone" { "tel" } else { "text" };
+    let answer = Answer::Line { value: text(body, &pointer), autocomplete, kind };
+    Question::new(member, &pointer, label, answer)
+}
+
+fn line(value: String, autocomplete: &'static str) -> Answer {
+    Answer::Line { value, autocomplete, kind: "text" }
+}
+
+const LAST_SEEN: &str = "last-seen-at-gp";
+
+const ARTICLE_6: [(&str, &str); 4] = [
+    ("e", "(e) a task in the public interest, or official authority"),
+    ("c", "(c) a legal obligation"),
+    ("d", "(d) somebody's vital interests"),
+    ("f", "(f) legitimate interests: not for a public authority's tasks"),
+];
+
+const ARTICLE_9: [(&str, &str); 5] = [
+    ("h", "(h) health or social care"),
+    ("g", "(g) substantial public interest"),
+    ("b", "(b) social security and social protection law"),
+    ("c", "(c) vital interests, where consent cannot be given"),
+    ("f", "(f) legal claims, or courts acting as such"),
+];
+
+const WITHOUT_CONSENT: [(&str, &str); 3] = [
+    ("2a-cannot-be-given", "It cannot be given"),
+    ("2b-cannot-reasonably-be-obtained", "It cannot reasonably be obtained"),
+    ("2c-would-prejudice-protection", "Asking for it would prejudice the protection"),
+];
+
+const CONFIDENCE: [(&str, &str); 4] = [
+    ("protect-from-harm", "To protect somebody from harm"),
+    ("consent", "With consent"),
+    ("prevent-or-detect-crime", "To prevent or detect a crime"),
+    ("legal-obligation-or-court-order", "A legal obligation, or an order of a court"),
+];
