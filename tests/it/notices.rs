@@ -54,7 +54,7 @@ fn made(server: &MailServer) -> TestGateway {
     line("# encryption = \"starttls\"", "encryption", "\"none\"");
     line("#from = \"mash-gateway@example.org\"", "from", "\"gateway@mash.test.example\"");
     // As init writes it, with this gateway's own domain.
-    let desk = "\"https://mash.test.example/desk\"";
+    let desk = "\"https://mash.test.example:8444/\"";
     line(&format!("#desk_url = {desk}"), "desk_url", desk);
     line("# operators = []", "operators", &format!("[\"{OPERATOR}\"]"));
     gateway
@@ -127,7 +127,7 @@ async fn a_notice_arrives_once_and_says_nothing_of_what_it_is_about() {
     .await;
     let mail = of("o-police@duty.example").remove(0);
     assert_eq!(mail.counts()[0], "messages that were not collected: 1");
-    assert!(mail.text().contains("\n    https://mash.test.example/desk\n"), "{}", mail.raw);
+    assert!(mail.text().contains("\n    https://mash.test.example:8444/\n"), "{}", mail.raw);
     assert_eq!(mail.header("Subject"), "Safeguarding hub: something waits for you");
     assert_eq!(mail.header("From"), "gateway@mash.test.example");
     assert_eq!(mail.header("To"), "o-police@duty.example");
