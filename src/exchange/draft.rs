@@ -55,15 +55,16 @@ impl Gateway {
         Ok(kept.is_some_and(|kept| kept.version == follows + 1 && *kept.text == text))
     }
 
-    /// Lets it go.
+    /// Lets this version of it go, which was sent: what somebody at the same desk has kept since stays.
     pub async fn discard_draft(
         &self,
         writer: &AgencyId,
         exchange: &Exchange,
         kind: Kind,
+        version: u64,
     ) -> Result<(), Problem> {
         hold_to_writer(writer, exchange)?;
-        Ok(self.store().discard_draft(&exchange.id, kind).await?)
+        Ok(self.store().discard_draft(&exchange.id, kind, version).await?)
     }
 
     /// What a submission in an exchange would be refused for by its schema and the rules. Nothing is sent;

@@ -111,8 +111,13 @@ pub trait Store: Send + Sync {
         ciphertext: Vec<u8>,
     ) -> Result<bool, StoreError>;
 
-    /// Lets it go: it was sent, or is not to be.
-    async fn discard_draft(&self, exchange: &ExchangeId, kind: Kind) -> Result<(), StoreError>;
+    /// Lets this version of it go, which was sent: what somebody has kept since stays.
+    async fn discard_draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+        version: u64,
+    ) -> Result<(), StoreError>;
 
     /// The latest `limit` entries about an exchange, oldest first.
     async fn timeline(&self, id: &ExchangeId, limit: usize)

@@ -403,6 +403,8 @@ async function nothingShared() {
   await page.goto(`${gateway.desk}/requests/${first}/reply/family`);
   await page.getByLabel("Nothing, without asking us first").check();
   await page.getByRole("button", { name: "Save and continue" }).click();
+  await page.goto(`${gateway.desk}/requests/${first}/reply/lawful-basis`);
+  await page.getByRole("button", { name: "Save and continue" }).click();
   await page.goto(`${gateway.desk}/requests/${first}/reply/check`);
   const wrong = await page.textContent("main");
   check("what is still missing is named before it is sent", wrong.includes("There is a problem"), wrong);

@@ -3,6 +3,7 @@
 //! says (`tests/browser/desk.mjs`).
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use hyper::Method;
 use mash_gateway::message::{Kind, Reference, Role};
@@ -217,7 +218,7 @@ async fn what_is_written_is_sealed_and_goes_with_the_enquiry() {
 
     // Destroyed with the enquiry.
     let drafts = |gateway: &TestGateway| {
-        let count = std::process::Command::new("sqlite3")
+        let count = Command::new("sqlite3")
             .arg(gateway.database())
             .arg("SELECT count(*) FROM drafts")
             .output()
@@ -428,4 +429,75 @@ async fn what_was_answered_in_part_is_gone_on_with_and_nothing_longer_than_a_rep
     police.post(&path, &case::response(&rfi)).await.ok(202);
     assert!(!officer.page(&request).await.text().contains("of your reply</a>"));
     assert!(officer.page(&request).await.text().contains("Say again what the family may be told"));
+}
+
+#[tokio::test]
+async fn what_is_sealed_to_the_agencys_own_key_is_not_said_to_be_opened() {
+    let mut gateway = TestGateway::made(&case::partners(&[]));
+    let identity = gateway.home().join("police-identity.txt");
+    let made = Command::new("age-keygen").arg("-o").arg(&identity).output().unwrap();
+    assert!(made.status.success());
+    let recipient = std::fs::read_to_string(&identity).unwrap();
+    let recipient = recipient.lines().find_map(|l| l.strip_prefix("# public key: ")).unwrap();
+    let keeps = format!(
+        "endpoints = [{{ kind = \"mailbox\" }}]\ncustody = \"agency\"\n\
+         age_recipients = [\"{recipient}\"]\n"
+    );
+    std::fs::write(gateway.home().join("partners.toml"), case::partners(&[(POLICE, &keeps)]))
+        .unwrap();
+    gateway.serve();
+    let answer = gateway.agency(HUB).dispatch(&[POLICE]).await;
+    let reference = answer["exchanges"][0]["reference"].as_str().unwrap();
+    let officer = seat(&gateway, POLICE, Role::ContactOfficer);
+    let request = format!("/requests/{reference}");
+    let shown = officer.page(&request).await;
+    assert!(shown.text().contains("sealed to your agency's own key"), "{}", shown.text());
+    assert!(!shown.text().contains("Open the request"));
+    // Nor by whoever knows the address.
+    assert_eq!(location(&officer.fill_in(&format!("{request}/open"), &[]).await), request);
+    let state = gateway.agency(HUB).get_json(&format!("/v1/exchanges/{reference}")).await;
+    assert_eq!(state["state"], "requested", "nobody has seen it");
+    // Its program has: from then on it can be answered here too.
+    gateway.agency(POLICE).collect_first().await;
+    let reply = officer.page(&format!("{request}/reply")).await;
+    assert!(reply.text().contains("Reply to request"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_lawful_basis_is_nobodys_until_somebody_has_looked_at_it() {
+    let gateway = TestGateway::start();
+    let officer = seat(&gateway, SURGERY, Role::ContactOfficer);
+    let (reference, _) = opened(&gateway, &officer, SURGERY).await;
+    let reply = format!("/requests/{reference}/reply");
+    for (part, follows, fields) in [
+        ("nothing-known", "0", &[][..]),
+        ("family", "1", &[("family", "family-may-be-told")]),
+        (
+            "who",
+            "2",
+            &[
+                ("name", "Dr Jo Madeup"),
+                ("jobTitle", "General Practitioner"),
+                ("accuracy", "checked-against-record"),
+                ("confirmed", "yes"),
+            ],
+        ),
+    ] {
+        let fields: Vec<_> = fields.iter().copied().chain([("version", follows)]).collect();
+        location(&officer.fill_in(&format!("{reply}/{part}"), &fields).await);
+    }
+    let check = format!("{reply}/check");
+    let page = officer.page(&check).await;
+    assert_eq!(page.status, 422);
+    assert!(page.text().contains("Look at on what basis you share it"), "{}", page.text());
+    assert_eq!(officer.fill_in(&check, &[("version", "3")]).await.status, 422);
+    let basis = [
+        ("powers", "children-act-2004-s11"),
+        ("article-6", "e"),
+        ("special", "yes"),
+        ("article-9", "h"),
+        ("version", "3"),
+    ];
+    location(&officer.fill_in(&format!("{reply}/lawful-basis"), &basis).await);
+    location(&officer.fill_in(&check, &[("version", "4")]).await);
 }

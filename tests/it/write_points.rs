@@ -397,8 +397,8 @@ impl Case {
             WritePoint::KeepDraft => self.keep_draft(running).await,
             WritePoint::DiscardDraft => {
                 let (writer, exchange) = self.written(running).await;
-                let gone = running.gateway.discard_draft(&writer, &exchange, Kind::Response).await;
-                gone.map_err(|problem| problem.detail)
+                let gone = running.gateway.discard_draft(&writer, &exchange, Kind::Response, 1);
+                gone.await.map_err(|problem| problem.detail)
             }
             WritePoint::KeepCosignatures => {
                 let head = running.store().head().await.unwrap().unwrap();

@@ -244,6 +244,7 @@ pub(super) async fn answers(
         let mut said = Vec::new();
         for (message, kind, at) in timeline.iter().filter_map(|entry| answer(entry, exchange)) {
             let (facts, withheld) = match opened(&api, &visitor, &message).await {
+                Ok(Value::Null) => (Vec::new(), Some(SEALED.to_owned())),
                 Ok(data) => (facts(&data), None),
                 // What is for others, or gone, does not keep the rest from being read.
                 Err(problem)
@@ -292,3 +293,6 @@ fn answer(entry: &StoredEntry, exchange: &Exchange) -> Option<(MessageId, Kind, 
     let at = Moment::of(text("time").parse().ok()?);
     (is_answer && is_theirs).then_some((text("message").parse().ok()?, kind, at))
 }
+
+/// What is said of a message that the hub alone can open.
+const SEALED: &str = "It is sealed to your own key: your program collects it and opens it.";

@@ -138,8 +138,13 @@ struct MessagePage {
     is_saved: bool,
 }
 
-/// The contents of a message, opened for this visitor: that it was opened is in the log before.
+/// The contents of a message, opened for this visitor: that it was opened is in the log before. What is sealed
+/// to the agency's own key is not opened here, and so is not collected either: nobody has seen it.
 pub(super) async fn opened(api: &Api, visitor: &Visitor, id: &MessageId) -> Result<Value, Problem> {
+    let stored = api.gateway.received(visitor.agency(), id).await?;
+    if stored.envelope.is_sealed_to_agency {
+        return Ok(Value::Null);
+    }
     let role = Some(visitor.role());
     let document = api
         .gateway

@@ -33,6 +33,9 @@ struct Writing {
     people: Vec<(String, String)>,
     /// The answer, its categories by their codes.
     body: Value,
+    /// Whether somebody has looked at on what basis it is shared, and saved it: what agencies of a kind usually
+    /// rely on is nobody's word yet.
+    is_basis_theirs: bool,
 }
 
 /// A reply that is being written, and in what.
@@ -62,7 +65,8 @@ impl Reply {
             .map(|person| (person.id, format!("{} ({})", person.name, person.relationship)))
             .collect();
         let body = parts::beginning(api, visitor);
-        let writing = Writing { key: IdempotencyKey::new(visitor.at()).to_string(), people, body };
+        let key = IdempotencyKey::new(visitor.at()).to_string();
+        let writing = Writing { key, people, body, is_basis_theirs: false };
         Ok(Some(Self { exchange, writing, version: 0 }))
     }
 
@@ -116,7 +120,8 @@ impl Reply {
 
     /// What it would be refused for.
     async fn examine(&self, api: &Api, visitor: &Visitor) -> Result<Vec<Violation>, Problem> {
-        api.gateway.examine(self.submission(visitor)?, visitor.at()).await
+        let found = api.gateway.examine(self.submission(visitor)?, visitor.at()).await?;
+        Ok(parts::unconfirmed(self).into_iter().chain(found).collect())
     }
 
     fn submission(&self, visitor: &Visitor) -> Result<Submission, Problem> {
@@ -445,14 +450,17 @@ pub(super) async fn send(
     if reply.version != version(&form) {
         return overtaken(&api, &visitor, &reply);
     }
+    if let Some(unconfirmed) = parts::unconfirmed(&reply) {
+        return checked(&api, &visitor, &reply, vec![unconfirmed]);
+    }
     let answer = match submitted(&api, reply.submission(&visitor)?, visitor.at()).await {
         Err(problem) if problem.kind == ProblemType::Schema => {
             return checked(&api, &visitor, &reply, problem.errors);
         }
         answer => answer?,
     };
-    let discarded =
-        api.gateway.discard_draft(visitor.agency(), &reply.exchange, Kind::Response).await;
+    let (writer, kind) = (visitor.agency(), Kind::Response);
+    let discarded = api.gateway.discard_draft(writer, &reply.exchange, kind, reply.version).await;
     if let Err(problem) = discarded {
         // It was sent: that is what counts, and what the sender is told.
         tracing::warn!(problem.internal = problem.internal, "a draft that was sent is still kept");

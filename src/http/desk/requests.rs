@@ -171,6 +171,7 @@ struct RequestPage {
     categories: Vec<String>,
     tags: Vec<Tag>,
     is_open: bool,
+    is_sealed_to_agency: bool,
     is_over: bool,
     is_cancelled: bool,
     is_destroyed: bool,
@@ -202,6 +203,7 @@ pub(super) async fn request(
     let timeline = api.gateway.timeline(visitor.agency(), &exchange.id).await?;
     let draft = api.gateway.draft(visitor.agency(), &exchange, Kind::Response).await;
     let directory = api.gateway.directory();
+    let rfi = api.gateway.received(visitor.agency(), &exchange.rfi).await?;
     let template = RequestPage {
         frame: Frame::of(&api.gateway, Some(&visitor)),
         title: format!("Request {}", exchange.reference),
@@ -216,6 +218,7 @@ pub(super) async fn request(
             .collect(),
         tags: tags(&api, &exchange, visitor.at()),
         is_open: exchange.state != ExchangeState::Requested,
+        is_sealed_to_agency: rfi.envelope.is_sealed_to_agency,
         is_over: is_over(&exchange),
         is_cancelled: exchange.state == ExchangeState::Cancelled,
         is_destroyed: exchange.destroyed_at.is_some(),
@@ -223,7 +226,7 @@ pub(super) async fn request(
         may_reply: exchange.state != ExchangeState::Completed,
         has_draft: draft.is_ok_and(|draft| draft.is_some()),
         rfi: exchange.rfi.to_string(),
-        is_saved: is_saved(&api.gateway.received(visitor.agency(), &exchange.rfi).await?),
+        is_saved: is_saved(&rfi),
         events: timeline
             .iter()
             .filter_map(|entry| happening(entry, visitor.agency(), true))
@@ -273,7 +276,9 @@ pub(super) async fn open(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let exchange = find(&api, &visitor, &name).await?;
-    opened(&api, &visitor, &exchange.rfi).await?;
+    if opened(&api, &visitor, &exchange.rfi).await?.is_null() {
+        return Ok(see(&format!("/requests/{}", exchange.reference)));
+    }
     Ok(see(&format!("/requests/{}/details", exchange.reference)))
 }
 

@@ -50,15 +50,18 @@ pub(super) fn keep(
     Ok(kept > 0)
 }
 
-/// Lets it go.
+/// Lets this version of it go.
 pub(super) fn discard(
     connection: &Connection,
     exchange: &ExchangeId,
     kind: Kind,
+    version: u64,
 ) -> Result<(), StoreError> {
     connection
-        .prepare_cached("/* draft */ DELETE FROM drafts WHERE exchange = ?1 AND kind = ?2")?
-        .execute(params![exchange, kind.as_str()])?;
+        .prepare_cached(
+            "/* draft */ DELETE FROM drafts WHERE exchange = ?1 AND kind = ?2 AND version = ?3",
+        )?
+        .execute(params![exchange, kind.as_str(), integer(version)])?;
     Ok(())
 }
 

@@ -362,9 +362,14 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn discard_draft(&self, exchange: &ExchangeId, kind: Kind) -> Result<(), StoreError> {
+    async fn discard_draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+        version: u64,
+    ) -> Result<(), StoreError> {
         let exchange = *exchange;
-        self.write(move |connection| drafts::discard(connection, &exchange, kind)).await
+        self.write(move |connection| drafts::discard(connection, &exchange, kind, version)).await
     }
 
     async fn timeline(

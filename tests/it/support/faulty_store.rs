@@ -518,12 +518,17 @@ impl Store for FaultyStore {
         Err(self.plan.fail(fault).await)
     }
 
-    async fn discard_draft(&self, exchange: &ExchangeId, kind: Kind) -> Result<(), StoreError> {
+    async fn discard_draft(
+        &self,
+        exchange: &ExchangeId,
+        kind: Kind,
+        version: u64,
+    ) -> Result<(), StoreError> {
         let Some(fault) = self.plan.strikes(&[WritePoint::DiscardDraft]) else {
-            return self.inner.discard_draft(exchange, kind).await;
+            return self.inner.discard_draft(exchange, kind, version).await;
         };
         if let Some(store) = self.durable(fault) {
-            store.discard_draft(exchange, kind).await?;
+            store.discard_draft(exchange, kind, version).await?;
         }
         Err(self.plan.fail(fault).await)
     }

@@ -116,9 +116,7 @@ impl Part {
             }
             Self::Rest => is_there("/moreToFollowBy"),
             Self::CannotShare => is_there("/cannotShare"),
-            Self::LawfulBasis => {
-                is_there("/lawfulBasis/article6") && is_there("/lawfulBasis/specialCategory")
-            }
+            Self::LawfulBasis => reply.writing.is_basis_theirs,
             Self::Family => is_there("/onwardDisclosure"),
             Self::Who => is_there("/respondedBy/name") && is_there("/proportionate"),
         }
@@ -561,7 +559,10 @@ pub(super) fn fill_in(reply: &mut Reply, part: Part, form: &Form) {
                 put_actor(body, "cannotShare/decidedBy", form);
             }
         }
-        Part::LawfulBasis => fill_in_basis(&mut reply.writing.body, form),
+        Part::LawfulBasis => {
+            fill_in_basis(&mut reply.writing.body, form);
+            reply.writing.is_basis_theirs = true;
+        }
         Part::Family => {
             let body = &mut reply.writing.body;
             put(body, "/onwardDisclosure", text("family"));
@@ -649,6 +650,15 @@ fn put_actor(body: &mut Value, place: &str, form: &Form) {
         actor.insert("telephone".to_owned(), json!(telephone));
     }
     put(body, &format!("/{place}"), Some(Value::Object(actor)));
+}
+
+/// That nobody has looked at the lawful basis yet (R51), which the contract cannot know.
+pub(super) fn unconfirmed(reply: &Reply) -> Option<Violation> {
+    (!reply.writing.is_basis_theirs).then(|| Violation {
+        pointer: "/lawfulBasis".to_owned(),
+        code: "not-confirmed".to_owned(),
+        message: "Look at on what basis you share it, and save it.".to_owned(),
+    })
 }
 
 /// What is wrong with a page that leaves its first question open, which the contract may allow in an answer
