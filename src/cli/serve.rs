@@ -465,8 +465,8 @@ fn allow_open_files(config: &Config) -> anyhow::Result<()> {
     if let Some(maximum) = maximum.filter(|maximum| *maximum < needed) {
         anyhow::bail!(
             "the gateway needs {needed} open files and may have {maximum}: raise its limit (ulimit \
-             -Hn, or LimitNOFILE= in its systemd unit), or lower connections_max and \
-             enrolment_connections_max in gateway.toml"
+             -Hn, or LimitNOFILE= in its systemd unit), or lower connections_max, \
+             desk_connections_max and enrolment_connections_max in gateway.toml"
         );
     }
     setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })

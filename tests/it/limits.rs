@@ -339,7 +339,7 @@ fn open_files_are_raised_to_what_the_doors_need() {
     let refused = serve("-n 1024").wait_with_output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let says = text(&refused.stderr);
-    assert!(says.contains("needs 1632 open files and may have 1024"), "{says}");
+    assert!(says.contains("needs 2144 open files and may have 1024"), "{says}");
     assert!(says.contains("connections_max"), "{says}");
 
     let mut raised = serve("-Sn 256");
@@ -350,5 +350,5 @@ fn open_files_are_raised_to_what_the_doors_need() {
     raised.kill().unwrap();
     raised.wait().unwrap();
     let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    assert_eq!(open_files.split_whitespace().nth(3), Some("1632"), "{line}{open_files}");
+    assert_eq!(open_files.split_whitespace().nth(3), Some("2144"), "{line}{open_files}");
 }

@@ -1,7 +1,7 @@
 //! The desk: pages for people, who come with a certificate in their browser.
 //!
 //! Pages decide nothing that the partner API does not: what is sent here goes the same way, is held to the
-//! same schemas and rules, and gets the same receipt. One middleware makes the [`Visitor`]; no page is
+//! same schemas and rules, and gets the same receipt. One middleware makes the `Visitor`; no page is
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
 mod enquiries;
