@@ -864,7 +864,7 @@ mod tests {
         let silent = Config::parse(&format!("domain = \"{domain}\"")).unwrap();
         assert_eq!(spoken, silent);
         let settings = SHIPPED.lines().filter(|line| is_setting(line)).count();
-        assert_eq!(settings, 76, "a setting was added or removed without its explanation");
+        assert_eq!(settings, 77, "a setting was added or removed without its explanation");
     }
 
     #[test]

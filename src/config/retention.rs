@@ -13,6 +13,8 @@ pub struct RetentionSettings {
     pub after_saved_days: u32,
     /// Days from the last word in an enquiry that is closed.
     pub after_closed_days: u32,
+    /// Days from when somebody last kept something of an RFI that was not sent.
+    pub unsent_rfi_days: u32,
 }
 
 impl RetentionSettings {
@@ -24,12 +26,18 @@ impl RetentionSettings {
             after_closed: days(self.after_closed_days),
         }
     }
+
+    /// How long an RFI may lie unsent.
+    pub fn rfi_drafts(&self) -> SignedDuration {
+        SignedDuration::from_hours(24 * i64::from(self.unsent_rfi_days))
+    }
 }
 
 pub(super) fn retention(mut section: Section<'_>) -> RetentionSettings {
     let settings = RetentionSettings {
         after_saved_days: number(&mut section, "after_saved_days", 1..=36_500, 30),
         after_closed_days: number(&mut section, "after_closed_days", 1..=36_500, 180),
+        unsent_rfi_days: number(&mut section, "unsent_rfi_days", 1..=36_500, 30),
     };
     section.finish();
     settings

@@ -1,14 +1,15 @@
-//! What somebody at an agency writes and has not sent: kept sealed, so that it can be gone on with later, by
-//! whoever else is at that desk too. It was not said, so no log tells of it.
+//! What somebody writes and has not sent: an answer at an agency, an RFI at the hub. It is kept sealed, so that
+//! it can be gone on with later, by whoever else is at that desk too. It was not said, so no log tells of it.
 
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::Gateway;
-use crate::message::{AgencyId, Exchange, Kind, Submission, Target};
-use crate::problem::Problem;
+use crate::message::{AgencyId, EnquiryId, Exchange, Kind, Submission, Target};
+use crate::problem::{Problem, ProblemType};
 use crate::schema::{Refusal, Violation};
 use crate::seal::record::Aside;
+use crate::store::{KeptRfiDraft, StoredRfiDraft};
 
 /// What is being written.
 pub struct Draft {
@@ -67,8 +68,80 @@ impl Gateway {
         Ok(self.store().discard_draft(&exchange.id, kind, version).await?)
     }
 
-    /// What a submission in an exchange would be refused for by its schema and the rules. Nothing is sent;
-    /// that there is nothing does not say that it will be accepted.
+    /// What the hub is writing to ask, what was kept last first.
+    pub async fn rfi_drafts(
+        &self,
+        hub: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<KeptRfiDraft>, Problem> {
+        Ok(self.store().rfi_drafts(hub, limit).await?)
+    }
+
+    /// One of these, for this hub alone.
+    pub async fn rfi_draft(&self, hub: &AgencyId, id: &EnquiryId) -> Result<Draft, Problem> {
+        let stored = self.stored_rfi_draft(hub, id).await?;
+        let (key, aside) = (Some(&*stored.wrapped_key), Aside::RfiDraft(id));
+        let text = self.sealer.open_aside(id, key, aside, &stored.ciphertext)?;
+        Ok(Draft { version: stored.version, text })
+    }
+
+    /// Keeps the first version of one; returns under what. A key is made for it, which is destroyed when it is
+    /// sent or let go.
+    pub async fn begin_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        text: &[u8],
+        now: Timestamp,
+    ) -> Result<EnquiryId, Problem> {
+        let id = EnquiryId::new(now);
+        let (key, sealed) = self.sealer.seal_rfi_draft(id, text);
+        self.store().begin_rfi_draft(hub, key, sealed, now).await?;
+        Ok(id)
+    }
+
+    /// Keeps the next version of one, which follows version `follows`. False when somebody else's came between,
+    /// which is not written over.
+    pub async fn keep_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        follows: u64,
+        text: &[u8],
+        now: Timestamp,
+    ) -> Result<bool, Problem> {
+        let stored = self.stored_rfi_draft(hub, id).await?;
+        let sealed = self.sealer.seal_rfi_draft_again(id, &stored, text).map_err(|error| {
+            Problem::new(ProblemType::Internal, "What was written could not be sealed.")
+                .because(error)
+        })?;
+        if self.store().keep_rfi_draft(hub, id, follows, sealed, now).await? {
+            return Ok(true);
+        }
+        // Or it is asked for again, because the answer to the first time was lost.
+        let kept = self.rfi_draft(hub, id).await?;
+        Ok(kept.version == follows + 1 && *kept.text == text)
+    }
+
+    /// Lets this version of one go, which was sent or is not wanted: what somebody has kept since stays.
+    pub async fn discard_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        version: u64,
+    ) -> Result<(), Problem> {
+        Ok(self.store().discard_rfi_draft(hub, id, version).await?)
+    }
+
+    async fn stored_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+    ) -> Result<StoredRfiDraft, Problem> {
+        self.store().rfi_draft(hub, id).await?.ok_or_else(super::not_found)
+    }
+
+    /// What a submission would be refused for by its schema and the rules. Nothing is sent; that there is nothing
+    /// does not say that it will be accepted.
     pub async fn examine(
         &self,
         new: Submission,

@@ -8,12 +8,15 @@ use super::{
     InvalidRecipient, OpenError, SealError, Sealer, decrypt, encrypt, parse_recipient, unwrap_key,
 };
 use crate::message::{EnquiryId, Exchange, ExchangeId, Kind, MessageId};
+use crate::store::{NewEnquiry, StoredRfiDraft};
 
 /// What such a thing is; it is opened as nothing else.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Aside<'a> {
     /// What somebody writes in this exchange, to become a message of this kind.
     Draft(&'a ExchangeId, Kind),
+    /// What somebody at the hub writes to ask; the enquiry is that under whose id it is kept.
+    RfiDraft(&'a EnquiryId),
     /// What a recipient says of where this message is in its own record.
     SavedRecord(&'a MessageId),
 }
@@ -24,6 +27,7 @@ impl Aside<'_> {
             Self::Draft(exchange, kind) => {
                 format!("mash-draft/v1 {exchange} {}\n", kind.as_str())
             }
+            Self::RfiDraft(id) => format!("mash-rfi-draft/v1 {id}\n"),
             Self::SavedRecord(message) => format!("mash-saved/v1 {message}\n"),
         }
     }
@@ -41,6 +45,25 @@ impl Sealer {
         let recipient = parse_recipient(&exchange.sealing_recipient)
             .map_err(|InvalidRecipient| SealError::EnquiryRecipient(exchange.id))?;
         Ok(encrypt(iter::once(&recipient), &[aside.header().as_bytes(), said]))
+    }
+
+    /// Seals the first version of an RFI that is being written, to a key that is made for it.
+    pub fn seal_rfi_draft(&self, id: EnquiryId, text: &[u8]) -> (NewEnquiry, Vec<u8>) {
+        let (key, recipient) = self.new_enquiry(id);
+        let header = Aside::RfiDraft(&id).header();
+        (key, encrypt(iter::once(&recipient), &[header.as_bytes(), text]))
+    }
+
+    /// Seals a later version of it, to the same key.
+    pub fn seal_rfi_draft_again(
+        &self,
+        id: &EnquiryId,
+        draft: &StoredRfiDraft,
+        text: &[u8],
+    ) -> Result<Vec<u8>, InvalidRecipient> {
+        let recipient = parse_recipient(&draft.recipient)?;
+        let header = Aside::RfiDraft(id).header();
+        Ok(encrypt(iter::once(&recipient), &[header.as_bytes(), text]))
     }
 
     /// Opens that again, with the enquiry's wrapped key.

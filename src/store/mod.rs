@@ -119,6 +119,51 @@ pub trait Store: Send + Sync {
         version: u64,
     ) -> Result<(), StoreError>;
 
+    /// What `hub` is writing to ask, what was kept last first; at most `limit`.
+    async fn rfi_drafts(
+        &self,
+        hub: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<KeptRfiDraft>, StoreError>;
+
+    /// One of these, with its key; of this hub alone.
+    async fn rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+    ) -> Result<Option<StoredRfiDraft>, StoreError>;
+
+    /// Keeps the first version of one, at `at`, with its key.
+    async fn begin_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        key: NewEnquiry,
+        ciphertext: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Keeps the next version of one, which follows version `follows`. False when that is not the latest any
+    /// more, or there is none: then nothing is kept.
+    async fn keep_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        follows: u64,
+        ciphertext: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Destroys this version of one and its key: what somebody has kept since stays.
+    async fn discard_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        version: u64,
+    ) -> Result<(), StoreError>;
+
+    /// Destroys those that nobody has kept anything of since `before`.
+    async fn discard_rfi_drafts_before(&self, before: Timestamp) -> Result<(), StoreError>;
+
     /// The latest `limit` entries about an exchange, oldest first.
     async fn timeline(&self, id: &ExchangeId, limit: usize)
     -> Result<Vec<StoredEntry>, StoreError>;
@@ -839,6 +884,28 @@ pub struct StoredDraft {
     pub version: u64,
     /// It, sealed.
     pub ciphertext: Vec<u8>,
+}
+
+/// An RFI that is being written, without what stands in it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeptRfiDraft {
+    /// Under which it is kept: no enquiry's yet.
+    pub id: EnquiryId,
+    /// When anybody last kept something of it.
+    pub kept_at: Timestamp,
+}
+
+/// An RFI that is being written and was not sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredRfiDraft {
+    /// Which version it is, counted from 1.
+    pub version: u64,
+    /// It, sealed.
+    pub ciphertext: Vec<u8>,
+    /// The public half of its key: `age1…`.
+    pub recipient: String,
+    /// The secret half, an age file to the at-rest recipients.
+    pub wrapped_key: Vec<u8>,
 }
 
 /// What is needed to open a message.

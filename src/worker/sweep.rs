@@ -1,5 +1,5 @@
-//! Destroys files that were uploaded and that no message names in time, and what is left of uploads
-//! that broke off.
+//! Destroys what nobody sent in time: files that were uploaded and that no message names, what is left of
+//! uploads that broke off, RFIs that were begun and left lying.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Sweep {
     unsent: SignedDuration,
     /// How long a file may take to come in, and as long again.
     arriving: SignedDuration,
+    /// How long an RFI may lie unsent after somebody last kept something of it.
+    rfi_drafts: SignedDuration,
 }
 
 impl Sweep {
@@ -31,6 +33,7 @@ impl Sweep {
             gateway,
             unsent: SignedDuration::from_hours(limits.attachment_unsent_hours.into()),
             arriving: SignedDuration::from_secs(2 * i64::from(limits.attachment_timeout_s)),
+            rfi_drafts: config.retention.rfi_drafts(),
         }
     }
 
@@ -45,7 +48,7 @@ impl Sweep {
                 tracing::warn!(
                     problem.code = problem.kind.facts().code,
                     problem.internal = problem.internal.as_deref(),
-                    "files that nobody sent could not be swept; they will be"
+                    "what nobody sent could not be swept; it will be"
                 );
             }
             is_failing = swept.is_err();
@@ -60,6 +63,7 @@ impl Sweep {
     pub async fn round(&self, at: Timestamp) -> Result<(), Problem> {
         let store = self.gateway.store();
         store.discard_uploads_before(at - self.arriving).await?;
+        store.discard_rfi_drafts_before(at - self.rfi_drafts).await?;
         loop {
             let due = store.unsent_before(at - self.unsent, FILES_AT_ONCE).await?;
             for file in &due {

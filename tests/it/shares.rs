@@ -264,7 +264,7 @@ async fn an_older_database_is_counted_once_when_it_is_brought_up_to_date() {
     assert_eq!((before.0.0, before.1.0), (2, 3));
     gateway.stop();
     // As it was before either was kept.
-    let older = "DROP TABLE drafts; DROP INDEX exchanges_unanswered;
+    let older = "DROP TABLE rfi_drafts; DROP TABLE drafts; DROP INDEX exchanges_unanswered;
         DROP INDEX exchanges_unsettled; DROP TABLE notices; DROP TABLE saved_records; ALTER TABLE exchanges DROP COLUMN consent_withdrawn_ms;
         ALTER TABLE exchanges DROP COLUMN assessment_due_ms; DROP INDEX enquiries_kept;
         ALTER TABLE enquiries DROP COLUMN destroyed; ALTER TABLE enquiries DROP COLUMN held;

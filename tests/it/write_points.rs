@@ -121,6 +121,7 @@ impl Case {
             | WritePoint::AddPart
             | WritePoint::AllocateReferences
             | WritePoint::Attach
+            | WritePoint::BeginRfiDraft
             | WritePoint::BeginUpload
             | WritePoint::BarAgency
             | WritePoint::IssueCertificate
@@ -161,6 +162,9 @@ impl Case {
                 self.ask_one(running, TRUST).await;
                 self.keep_draft(running).await.unwrap();
             }
+            WritePoint::DiscardRfiDraft
+            | WritePoint::DiscardRfiDraftsBefore
+            | WritePoint::KeepRfiDraft => begin_rfi_draft(running, self.at).await.unwrap(),
             WritePoint::AcceptTest => self.body = test(),
             WritePoint::AcceptTestReply => {
                 let target = Target::Test(TRUST.parse().unwrap());
@@ -399,6 +403,29 @@ impl Case {
                 let (writer, exchange) = self.written(running).await;
                 let gone = running.gateway.discard_draft(&writer, &exchange, Kind::Response, 1);
                 gone.await.map_err(|problem| problem.detail)
+            }
+            WritePoint::BeginRfiDraft => begin_rfi_draft(running, at).await,
+            WritePoint::KeepRfiDraft => {
+                let (hub, id) = asked(running).await;
+                let kept = running.gateway.keep_rfi_draft(&hub, &id, 1, b"More of it.", at).await;
+                match kept.map_err(|problem| problem.detail)? {
+                    true => Ok(()),
+                    false => Err("somebody else's came between".to_owned()),
+                }
+            }
+            WritePoint::DiscardRfiDraft => {
+                let hub = HUB.parse().unwrap();
+                // Asked again there is none: it is let go once.
+                let drafts = running.store().rfi_drafts(&hub, 2).await.map_err(said)?;
+                for draft in drafts {
+                    let gone = running.gateway.discard_rfi_draft(&hub, &draft.id, 1);
+                    gone.await.map_err(|problem| problem.detail)?;
+                }
+                Ok(())
+            }
+            WritePoint::DiscardRfiDraftsBefore => {
+                let before = at + SignedDuration::from_secs(1);
+                running.store().discard_rfi_drafts_before(before).await.map_err(said)
             }
             WritePoint::KeepCosignatures => {
                 let head = running.store().head().await.unwrap().unwrap();
@@ -740,11 +767,29 @@ impl Effects {
             let (bound, approved) = (known.key_sha256.is_some(), known.approved_at.is_some());
             rows.push(format!("token: {bound} {approved} {}", known.used_at.is_some()));
         }
+        for known in store.rfi_drafts(&HUB.parse().unwrap(), 10).await.unwrap() {
+            let draft = store.rfi_draft(&HUB.parse().unwrap(), &known.id).await.unwrap().unwrap();
+            rows.push(format!("rfi draft: {}", draft.version));
+        }
         let untold = store.untold_notices("operator 1", vec![example()]).await.unwrap();
         rows.push(format!("notice: told: {}", untold.is_empty()));
         rows.sort();
         Ok(Self { rows, events })
     }
+}
+
+async fn begin_rfi_draft(running: &Told, at: Timestamp) -> Result<(), String> {
+    let hub = HUB.parse().unwrap();
+    let begun = running.gateway.begin_rfi_draft(&hub, b"What is known of Wrenna?", at).await;
+    begun.map(drop).map_err(|problem| problem.detail)
+}
+
+// The RFI that is being written.
+async fn asked(running: &Told) -> (AgencyId, EnquiryId) {
+    let hub: AgencyId = HUB.parse().unwrap();
+    let drafts = running.store().rfi_drafts(&hub, 2).await.unwrap();
+    let [draft] = drafts.as_slice() else { panic!("there is one") };
+    (hub, draft.id)
 }
 
 /// What asking again adds, with nothing failing.
@@ -766,7 +811,8 @@ fn again(point: WritePoint) -> Again {
         | WritePoint::CollectAttachment
         | WritePoint::RevokeCertificate
         | WritePoint::TellReferrer => Again::Entry,
-        WritePoint::IssueCertificate
+        WritePoint::BeginRfiDraft
+        | WritePoint::IssueCertificate
         | WritePoint::Log
         | WritePoint::MakeToken
         | WritePoint::RecordOverride => Again::Another,

@@ -88,6 +88,7 @@ impl Sqlite {
         keys.execute_batch(
             "/* keys */ INSERT INTO enquiry_keys SELECT id, wrapped_key FROM home.enquiries
                  WHERE wrapped_key IS NOT NULL;
+             INSERT INTO enquiry_keys SELECT id, wrapped_key FROM home.rfi_drafts;
              INSERT INTO file_keys SELECT id, wrapped_key FROM home.attachments
                  WHERE wrapped_key IS NOT NULL;
              COMMIT; DETACH home;",
@@ -130,6 +131,7 @@ pub fn take_keys_out(copy: &Path) -> Result<(), StoreError> {
     connection.execute_batch(
         "/* keys */ BEGIN IMMEDIATE;
          UPDATE enquiries SET wrapped_key = x'' WHERE wrapped_key IS NOT NULL;
+         UPDATE rfi_drafts SET wrapped_key = x'';
          UPDATE attachments SET wrapped_key = x'' WHERE wrapped_key IS NOT NULL;
          COMMIT;",
     )?;
@@ -145,6 +147,8 @@ pub fn put_keys_in(copy: &Path, keys: &Path) -> Result<(), StoreError> {
         "/* keys */ BEGIN IMMEDIATE;
          UPDATE enquiries SET wrapped_key = k.wrapped_key FROM kept.enquiry_keys AS k
              WHERE k.id = enquiries.id AND enquiries.wrapped_key = x'';
+         UPDATE rfi_drafts SET wrapped_key = k.wrapped_key FROM kept.enquiry_keys AS k
+             WHERE k.id = rfi_drafts.id AND rfi_drafts.wrapped_key = x'';
          UPDATE attachments SET wrapped_key = k.wrapped_key FROM kept.file_keys AS k
              WHERE k.id = attachments.id AND attachments.wrapped_key = x'';
          COMMIT; DETACH kept;",

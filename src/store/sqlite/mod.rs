@@ -15,6 +15,7 @@ mod overrides;
 mod read;
 mod recover;
 mod retention;
+mod rfi_drafts;
 mod room;
 mod row;
 #[cfg(test)]
@@ -33,9 +34,9 @@ use rustix::io::Errno;
 
 use super::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
-    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, KeptEnquiry, LastCosigned,
-    Mailbox, MessageDigest, NewUpload, Notice, PartAdded, Queue, Room, SealedPayload,
-    SentAttachment, Store, StoreError, StoredAttachment, StoredDraft, StoredEntry, StoredMessage,
+    Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, KeptEnquiry, KeptRfiDraft,
+    LastCosigned, Mailbox, MessageDigest, NewEnquiry, NewUpload, Notice, PartAdded, Queue, Room, SealedPayload,
+    SentAttachment, Store, StoreError, StoredAttachment, StoredDraft, StoredEntry, StoredMessage, StoredRfiDraft,
     Uncollected, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
@@ -370,6 +371,67 @@ impl Store for Sqlite {
     ) -> Result<(), StoreError> {
         let exchange = *exchange;
         self.write(move |connection| drafts::discard(connection, &exchange, kind, version)).await
+    }
+
+    async fn rfi_drafts(
+        &self,
+        hub: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<KeptRfiDraft>, StoreError> {
+        let hub = hub.clone();
+        self.read(move |connection| rfi_drafts::kept(connection, &hub, limit)).await
+    }
+
+    async fn rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+    ) -> Result<Option<StoredRfiDraft>, StoreError> {
+        let (hub, id) = (hub.clone(), *id);
+        self.read(move |connection| rfi_drafts::find(connection, &hub, &id)).await
+    }
+
+    async fn begin_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        key: NewEnquiry,
+        ciphertext: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let hub = hub.clone();
+        self.on_thread(|shared| shared.need_room()).await?;
+        self.write(move |connection| rfi_drafts::begin(connection, &hub, &key, &ciphertext, at))
+            .await
+    }
+
+    async fn keep_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        follows: u64,
+        ciphertext: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (hub, id) = (hub.clone(), *id);
+        self.on_thread(|shared| shared.need_room()).await?;
+        self.write(move |connection| {
+            rfi_drafts::keep(connection, &hub, &id, follows, &ciphertext, at)
+        })
+        .await
+    }
+
+    async fn discard_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        version: u64,
+    ) -> Result<(), StoreError> {
+        let (hub, id) = (hub.clone(), *id);
+        self.write(move |connection| rfi_drafts::discard(connection, &hub, &id, version)).await
+    }
+
+    async fn discard_rfi_drafts_before(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.write(move |connection| rfi_drafts::discard_before(connection, before)).await
     }
 
     async fn timeline(

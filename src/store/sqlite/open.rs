@@ -24,7 +24,7 @@ const STATEMENTS: usize = 96;
 const APPLICATION_ID: i64 = 0x4d41_5348;
 
 /// In order; never changed once released.
-const MIGRATIONS: [(&str, &str); 15] = [
+const MIGRATIONS: [(&str, &str); 16] = [
     ("V1__initial", include_str!("../../../migrations/sqlite/V1__initial.sql")),
     ("V2__enrolment", include_str!("../../../migrations/sqlite/V2__enrolment.sql")),
     ("V3__delivery", include_str!("../../../migrations/sqlite/V3__delivery.sql")),
@@ -40,10 +40,11 @@ const MIGRATIONS: [(&str, &str); 15] = [
     ("V13__told", include_str!("../../../migrations/sqlite/V13__told.sql")),
     ("V14__desk", include_str!("../../../migrations/sqlite/V14__desk.sql")),
     ("V15__notices", include_str!("../../../migrations/sqlite/V15__notices.sql")),
+    ("V16__rfi_drafts", include_str!("../../../migrations/sqlite/V16__rfi_drafts.sql")),
 ];
 
 /// The version the last migration makes, as the file's header has it.
-pub(super) const VERSION: i64 = 15;
+pub(super) const VERSION: i64 = 16;
 
 /// Makes the file, which must not exist yet, and its tables.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {

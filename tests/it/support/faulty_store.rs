@@ -21,9 +21,9 @@ use mash_gateway::store::sqlite::Sqlite;
 use mash_gateway::store::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
-    KeptEnquiry, LastCosigned, Mailbox, MessageDigest, NewUpload, Notice, PartAdded, Queue, Record,
-    Room, SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredDraft,
-    StoredEntry, StoredMessage, Uncollected, Unsent, Wanted,
+    KeptEnquiry, KeptRfiDraft, LastCosigned, Mailbox, MessageDigest, NewEnquiry, NewUpload, Notice,
+    PartAdded, Queue, Record, Room, SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredDraft,
+    StoredEntry, StoredMessage, StoredRfiDraft, Uncollected, Unsent, Wanted,
 };
 use tokio::sync::Notify;
 
@@ -44,9 +44,9 @@ write_points! {
     AcceptForwarding, AcceptIncident, AcceptOnwardDisclosure, AcceptOutcome, AcceptResponse, AcceptRfi,
     AcceptStepDown, AcceptSubjectAccessConsultation, AcceptSubjectAccessView, AcceptSupplement,
     AcceptTelephoneContact, AcceptTest, AcceptTestReply, AcceptTranscription, AddPart,
-    AllocateReferences, ApproveToken, Attach, BarAgency, BeginUpload, BindToken, Claim, ClearDiscarded,
-    Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardDraft, DiscardUpload,
-    DiscardUploadsBefore, Enrol, GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, KeepDraft, Log,
+    AllocateReferences, ApproveToken, Attach, BarAgency, BeginRfiDraft, BeginUpload, BindToken, Claim, ClearDiscarded,
+    Collect, CollectAttachment, Delay, DestroyEnquiry, DiscardDraft, DiscardRfiDraft,
+    DiscardRfiDraftsBefore, DiscardUpload, DiscardUploadsBefore, Enrol, GiveUp, HoldEnquiry, IssueCertificate, KeepCosignatures, KeepDraft, KeepRfiDraft, Log,
     MakeToken, MoveWaits, NoteTold, NoteUses, Probe,
     RecordOverride, ReleaseEnquiry, RenewCertificate, Retry, RevokeCertificate, Save, Settle,
     SweepAttachment, TellReferrer,
@@ -58,16 +58,20 @@ impl WritePoint {
         match self {
             Self::AddPart => "add_part",
             Self::AllocateReferences => "allocate_references",
+            Self::BeginRfiDraft => "begin_rfi_draft",
             Self::BeginUpload => "begin_upload",
             Self::BindToken => "bind_token",
             Self::Claim => "claim",
             Self::ClearDiscarded => "clear_discarded",
             Self::DiscardDraft => "discard_draft",
+            Self::DiscardRfiDraft => "discard_rfi_draft",
+            Self::DiscardRfiDraftsBefore => "discard_rfi_drafts_before",
             Self::DiscardUpload => "discard_upload",
             Self::DiscardUploadsBefore => "discard_uploads_before",
             Self::MoveWaits => "move_waits",
             Self::KeepCosignatures => "keep_cosignatures",
             Self::KeepDraft => "keep_draft",
+            Self::KeepRfiDraft => "keep_rfi_draft",
             Self::NoteTold => "note_told",
             Self::NoteUses => "note_uses",
             Self::Probe => "probe",
@@ -533,6 +537,64 @@ impl Store for FaultyStore {
         Err(self.plan.fail(fault).await)
     }
 
+    async fn begin_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        key: NewEnquiry,
+        ciphertext: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::BeginRfiDraft]) else {
+            return self.inner.begin_rfi_draft(hub, key, ciphertext, at).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.begin_rfi_draft(hub, key, ciphertext, at).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn keep_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        follows: u64,
+        ciphertext: Vec<u8>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::KeepRfiDraft]) else {
+            return self.inner.keep_rfi_draft(hub, id, follows, ciphertext, at).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.keep_rfi_draft(hub, id, follows, ciphertext, at).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn discard_rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+        version: u64,
+    ) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::DiscardRfiDraft]) else {
+            return self.inner.discard_rfi_draft(hub, id, version).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.discard_rfi_draft(hub, id, version).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
+    async fn discard_rfi_drafts_before(&self, before: Timestamp) -> Result<(), StoreError> {
+        let Some(fault) = self.plan.strikes(&[WritePoint::DiscardRfiDraftsBefore]) else {
+            return self.inner.discard_rfi_drafts_before(before).await;
+        };
+        if let Some(store) = self.durable(fault) {
+            store.discard_rfi_drafts_before(before).await?;
+        }
+        Err(self.plan.fail(fault).await)
+    }
+
     async fn note_told(
         &self,
         addressee: &str,
@@ -640,6 +702,22 @@ impl Store for FaultyStore {
         kind: Kind,
     ) -> Result<Option<StoredDraft>, StoreError> {
         self.inner.draft(exchange, kind).await
+    }
+
+    async fn rfi_drafts(
+        &self,
+        hub: &AgencyId,
+        limit: usize,
+    ) -> Result<Vec<KeptRfiDraft>, StoreError> {
+        self.inner.rfi_drafts(hub, limit).await
+    }
+
+    async fn rfi_draft(
+        &self,
+        hub: &AgencyId,
+        id: &EnquiryId,
+    ) -> Result<Option<StoredRfiDraft>, StoreError> {
+        self.inner.rfi_draft(hub, id).await
     }
 
     async fn saved_record(&self, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
