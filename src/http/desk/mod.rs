@@ -4,6 +4,7 @@
 //! same schemas and rules, and gets the same receipt. One middleware makes the `Visitor`; no page is
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
+mod basis;
 mod enquiries;
 mod form;
 mod message;

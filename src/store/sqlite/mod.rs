@@ -35,9 +35,9 @@ use rustix::io::Errno;
 use super::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, EnrolmentToken, Head, IdempotencyToken, KeptEnquiry, KeptRfiDraft,
-    LastCosigned, Mailbox, MessageDigest, NewEnquiry, NewUpload, Notice, PartAdded, Queue, Room, SealedPayload,
-    SentAttachment, Store, StoreError, StoredAttachment, StoredDraft, StoredEntry, StoredMessage, StoredRfiDraft,
-    Uncollected, Unsent, Wanted,
+    LastCosigned, Mailbox, MessageDigest, NewEnquiry, NewUpload, Notice, PartAdded, Queue, Room,
+    SealedPayload, SentAttachment, Store, StoreError, StoredAttachment, StoredDraft, StoredEntry,
+    StoredMessage, StoredRfiDraft, Uncollected, Unsent, Wanted,
 };
 use crate::audit::checkpoint::LogKey;
 use crate::audit::cosignature::Cosignature;

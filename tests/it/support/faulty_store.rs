@@ -22,8 +22,9 @@ use mash_gateway::store::{
     Applied, AttachmentDigest, Backlog, CertificateDoing, CertificateRecord, CertificateUse,
     Change, Claim, DeadLetter, DeliveryState, Effect, EnrolmentToken, Head, IdempotencyToken,
     KeptEnquiry, KeptRfiDraft, LastCosigned, Mailbox, MessageDigest, NewEnquiry, NewUpload, Notice,
-    PartAdded, Queue, Record, Room, SealedPayload, SentAttachment, Step, Store, StoreError, StoredAttachment, StoredDraft,
-    StoredEntry, StoredMessage, StoredRfiDraft, Uncollected, Unsent, Wanted,
+    PartAdded, Queue, Record, Room, SealedPayload, SentAttachment, Step, Store, StoreError,
+    StoredAttachment, StoredDraft, StoredEntry, StoredMessage, StoredRfiDraft, Uncollected, Unsent,
+    Wanted,
 };
 use tokio::sync::Notify;
 
