@@ -8,6 +8,7 @@ CREATE TABLE rfi_drafts (
     hub TEXT NOT NULL,
     -- Counted from 1: whoever keeps a later one says which it follows.
     version INTEGER NOT NULL,
+    begun_ms INTEGER NOT NULL,
     kept_ms INTEGER NOT NULL,
     -- The public half of its key, and the secret half, an age file to the at-rest recipients.
     recipient TEXT NOT NULL,

@@ -891,6 +891,8 @@ pub struct StoredDraft {
 pub struct KeptRfiDraft {
     /// Under which it is kept: no enquiry's yet.
     pub id: EnquiryId,
+    /// When it was begun.
+    pub begun_at: Timestamp,
     /// When anybody last kept something of it.
     pub kept_at: Timestamp,
 }

@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 28] = [
+const PAGES: [(&str, &[Method]); 37] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -28,6 +28,15 @@ const PAGES: [(&str, &[Method]); 28] = [
     ("/requests/{reference}/reply/nothing-known", &[Method::POST]),
     ("/requests/{reference}/reply/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/reply/{part}", &[Method::GET, Method::POST]),
+    ("/rfis", &[Method::GET, Method::POST]),
+    ("/rfis/{id}", &[Method::GET]),
+    ("/rfis/{id}/check", &[Method::GET, Method::POST]),
+    ("/rfis/{id}/discard", &[Method::POST]),
+    ("/rfis/{id}/override", &[Method::GET]),
+    ("/rfis/{id}/override/decide", &[Method::GET, Method::POST]),
+    ("/rfis/{id}/{part}", &[Method::GET, Method::POST]),
+    ("/rfis/{id}/{part}/{item}", &[Method::GET, Method::POST]),
+    ("/enquiries/{id}/sent", &[Method::GET]),
     ("/enquiries", &[Method::GET]),
     ("/enquiries/{id}", &[Method::GET]),
     ("/enquiries/{id}/answers", &[Method::GET]),
@@ -52,11 +61,11 @@ fn routes() -> BTreeSet<&'static str> {
     after.map(|rest| rest.split('"').nth(1).unwrap()).collect()
 }
 
-fn seat(gateway: &TestGateway, agency: &str, role: Role) -> Agency {
+pub(crate) fn seat(gateway: &TestGateway, agency: &str, role: Role) -> Agency {
     gateway.seated(gateway.desk(agency, role))
 }
 
-fn location(answer: &Answer) -> String {
+pub(crate) fn location(answer: &Answer) -> String {
     assert_eq!(answer.status, 303, "{}", answer.text());
     answer.headers["location"].to_str().unwrap().to_owned()
 }
@@ -127,6 +136,9 @@ async fn each_role_sees_exactly_what_it_may() {
                         "/messages/{id}/receipt" => reads_receipts,
                         "/enquiries" | "/enquiries/{id}" => sees_board,
                         "/enquiries/{id}/answers" => sees_board && reads,
+                        "/rfis/{id}/override/decide" => *role == Role::TeamManager,
+                        "/enquiries/{id}/sent" => asks,
+                        page if page.starts_with("/rfis") => asks,
                         page if page.starts_with("/exchanges") => asks,
                         page if page.starts_with("/messages") => reads,
                         page if page.starts_with("/attachments") => reads,
@@ -168,7 +180,7 @@ async fn anothers_request_is_not_there() {
     let nowhere = Reference::new(2026, 999_999).to_string();
     for (page, methods) in PAGES {
         // The hub's pages are no agency's at all.
-        let has_id = page.contains('{') && !page.starts_with("/e");
+        let has_id = page.contains('{') && !page.starts_with("/e") && !page.starts_with("/rfis");
         for method in methods.iter().filter(|_| has_id) {
             let path = |reference: &str, id: &str| {
                 let part = page.replace("{part}", "family").replace("{message}", id);

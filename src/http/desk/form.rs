@@ -79,6 +79,9 @@ fn telephone(written: &str) -> String {
     };
     let mut digits: String =
         number.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.' | '\u{a0}')).collect();
+    if !digits.trim_start_matches('+').chars().all(|c| c.is_ascii_digit()) {
+        return written.to_owned();
+    }
     if let Some(national) = digits.strip_prefix('0') {
         digits = match national.strip_prefix('0') {
             Some(international) => format!("+{international}"),
@@ -247,6 +250,22 @@ impl Question {
         hint.into_iter().chain(error).collect::<Vec<_>>().join(" ")
     }
 
+    // What is wrong as whoever fills in a page reads it: without the contract's terms for what it has none of
+    // its own words for, and with what was asked, because the summary stands far from it.
+    fn in_its_words(&self, violation: Violation) -> String {
+        let asked = self.label.trim_end_matches(" (optional)");
+        match (violation.code.as_str(), &self.answer) {
+            ("required", Answer::One(_) | Answer::Any(_)) => format!("Choose an answer: {asked}"),
+            ("required" | "instant-format", Answer::Instant { .. }) => {
+                format!("Give the day and the time: {asked}")
+            }
+            ("required", Answer::Line { .. } | Answer::Text { .. }) => {
+                format!("Fill this in: {asked}")
+            }
+            _ => violation.message,
+        }
+    }
+
     // How well this question fits what is wrong there: the longer the place they share, the better.
     fn fits(&self, pointer: &str) -> Option<usize> {
         let below = |one: &str, other: &str| {
@@ -276,7 +295,8 @@ pub(super) fn mark(questions: &mut [Question], violations: Vec<Violation>) -> Ve
             });
         match fitting {
             Some((_, question)) => {
-                question.error.get_or_insert(violation.message);
+                let error = question.in_its_words(violation);
+                question.error.get_or_insert(error);
             }
             None => elsewhere.push(violation),
         }
@@ -300,7 +320,7 @@ mod tests {
             ("01632 960021 ext 4", "+441632960021;ext=4"),
             ("01632 960021 Ext. 12", "+441632960021;ext=12"),
             ("+441632960021;ext=4", "+441632960021;ext=4"),
-            ("ask at the desk", "askatthedesk"),
+            ("ask at the desk", "ask at the desk"),
         ] {
             assert_eq!(telephone(written), meant, "{written}");
         }

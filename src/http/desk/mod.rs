@@ -11,6 +11,7 @@ mod message;
 mod page;
 mod reply;
 mod requests;
+mod rfi;
 mod said;
 mod told;
 mod visitor;
@@ -75,6 +76,25 @@ pub fn router(api: Api) -> Router {
             "/requests/{reference}/reply/{part}",
             may(&api, Action::Answer, get(reply::part).post(reply::keep)),
         )
+        .route("/rfis", may(&api, Action::SendRfi, get(rfi::list).post(rfi::begin)))
+        .route("/rfis/{id}", may(&api, Action::SendRfi, get(rfi::tasks)))
+        .route("/rfis/{id}/check", may(&api, Action::SendRfi, get(rfi::check).post(rfi::send)))
+        .route("/rfis/{id}/discard", may(&api, Action::SendRfi, post(rfi::discard)))
+        .route("/rfis/{id}/override", may(&api, Action::SendRfi, get(rfi::show)))
+        .route(
+            "/rfis/{id}/override/decide",
+            may(
+                &api,
+                Action::SendRfi,
+                may(&api, Action::Override, get(rfi::ask).post(rfi::decide)),
+            ),
+        )
+        .route("/rfis/{id}/{part}", may(&api, Action::SendRfi, get(rfi::part).post(rfi::keep)))
+        .route(
+            "/rfis/{id}/{part}/{item}",
+            may(&api, Action::SendRfi, get(rfi::item).post(rfi::keep_item)),
+        )
+        .route("/enquiries/{id}/sent", may(&api, Action::SendRfi, get(rfi::sent)))
         .route("/enquiries", may(&api, Action::ReadBoard, get(enquiries::board)))
         .route("/enquiries/{id}", may(&api, Action::ReadBoard, get(enquiries::enquiry)))
         .route(

@@ -70,11 +70,15 @@ impl Frame {
 // Where each role begins stands first.
 fn links(gateway: &Gateway, visitor: &Visitor) -> Vec<Link> {
     let may = |action| gateway.permit(visitor.agency(), Some(visitor.role()), action).is_ok();
-    [(Action::Answer, "/requests", "Requests"), (Action::ReadBoard, "/enquiries", "Enquiries")]
-        .into_iter()
-        .filter(|(action, ..)| may(*action))
-        .map(|(_, to, label)| Link::new(to, label))
-        .collect()
+    [
+        (Action::Answer, "/requests", "Requests"),
+        (Action::ReadBoard, "/enquiries", "Enquiries"),
+        (Action::SendRfi, "/rfis", "Write a request"),
+    ]
+    .into_iter()
+    .filter(|(action, ..)| may(*action))
+    .map(|(_, to, label)| Link::new(to, label))
+    .collect()
 }
 
 /// Where somebody begins, if there is a page for them.
@@ -124,6 +128,8 @@ pub(super) struct FormPage {
     pub(super) key: Option<String>,
     /// What the button says.
     pub(super) button: String,
+    /// Other buttons: what each sends as `go`, and what it says.
+    pub(super) others: &'static [(&'static str, &'static str)],
 }
 
 impl FormPage {

@@ -312,15 +312,19 @@ fn form(
         version: Some(follows),
         key: None,
         button: "Save and continue".to_owned(),
+        others: LATER,
     }
 }
+
+/// The button that keeps what was filled in as it is.
+pub(super) const LATER: &[(&str, &str)] = &[("later", "Save and come back later")];
 
 // Somebody else at the same desk was quicker: nothing of theirs is lost, and nothing of this visitor's either,
 // who is shown the page they filled in.
 fn overtaken(api: &Api, visitor: &Visitor, reply: &Reply) -> Result<Response, Problem> {
     let template = OvertakenPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
-        title: "Somebody else has changed this reply",
+        title: "Somebody else has changed this",
         path: reply.path(),
         facts: facts(&reply.complete()),
     };
@@ -330,11 +334,11 @@ fn overtaken(api: &Api, visitor: &Visitor, reply: &Reply) -> Result<Response, Pr
 /// What somebody is told whose answers follow a version that is not the latest.
 #[derive(Template)]
 #[template(path = "desk/overtaken.html")]
-struct OvertakenPage {
-    frame: Frame,
-    title: &'static str,
-    path: String,
-    facts: Vec<Fact>,
+pub(super) struct OvertakenPage {
+    pub(super) frame: Frame,
+    pub(super) title: &'static str,
+    pub(super) path: String,
+    pub(super) facts: Vec<Fact>,
 }
 
 /// All that will be sent, to be looked at before it is.
@@ -418,8 +422,8 @@ fn checked(
     page(status, &template)
 }
 
-// A question and what was answered, if anything was.
-fn answered(question: &Question) -> Option<Fact> {
+/// A question and what was answered, if anything was.
+pub(super) fn answered(question: &Question) -> Option<Fact> {
     use super::form::Answer;
     let text = match &question.answer {
         Answer::Line { value, .. } | Answer::Text { value } => value.clone(),
@@ -478,7 +482,8 @@ pub(super) fn message_in(answer: &str) -> Result<MessageId, Problem> {
     })
 }
 
-fn version(form: &Form) -> u64 {
+/// Which version of what is kept a page was filled in on.
+pub(super) fn version(form: &Form) -> u64 {
     form.one("version").and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 

@@ -326,6 +326,7 @@ fn form(
         version: None,
         key: Some(key),
         button: saying.button.to_owned(),
+        others: &[],
     }
 }
 

@@ -17,10 +17,16 @@ pub(super) fn kept(
 ) -> Result<Vec<KeptRfiDraft>, StoreError> {
     all(
         connection,
-        "/* rfi draft */ SELECT id, kept_ms FROM rfi_drafts
+        "/* rfi draft */ SELECT id, begun_ms, kept_ms FROM rfi_drafts
          WHERE hub = ?1 AND wrapped_key <> x'' ORDER BY kept_ms DESC LIMIT ?2",
         params![hub, limit(rows)],
-        |row| Ok(KeptRfiDraft { id: row.get(0)?, kept_at: row::time(row, 1)? }),
+        |row| {
+            Ok(KeptRfiDraft {
+                id: row.get(0)?,
+                begun_at: row::time(row, 1)?,
+                kept_at: row::time(row, 2)?,
+            })
+        },
     )
 }
 
@@ -57,8 +63,8 @@ pub(super) fn begin(
     connection
         .prepare_cached(
             "/* rfi draft */ INSERT INTO rfi_drafts
-                 (id, hub, version, kept_ms, recipient, wrapped_key, ciphertext)
-             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)",
+                 (id, hub, version, begun_ms, kept_ms, recipient, wrapped_key, ciphertext)
+             VALUES (?1, ?2, 1, ?3, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             key.id,
