@@ -5,60 +5,12 @@
 //   node desk.mjs PROGRAM --screenshots DIR   and a picture of each page, in DIR
 
 import fs from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
 import { execFileSync } from "node:child_process";
 import { Gateway, HUB, POLICE, SURGERY, TRUST, browsers, rfi, visit } from "./ground.mjs";
+import { check, finish, hold, program } from "./look.mjs";
 
-const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-const WIDTHS = [1280, 320];
-// Of whose narrow form there is a picture too.
-const NARROW = ["requests", "request details", "reply category", "board"];
 const PROMISED = { requests: 25, seconds: 90 };
-
-const [program, option, pictures] = process.argv.slice(2);
-if (!program || (option && (option !== "--screenshots" || !pictures))) {
-  console.error("usage: node desk.mjs PROGRAM [--screenshots DIR]");
-  process.exit(2);
-}
-const results = { passed: 0, failed: 0 };
-const pictured = new Set();
-
-function check(what, holds, otherwise = "") {
-  results[holds ? "passed" : "failed"] += 1;
-  console.log(`${holds ? "ok  " : "FAIL"} ${what}${holds ? "" : `: ${otherwise}`}`);
-}
-
-/** Holds the page as it is now to what every page promises. Its name is for the reader, and the picture's. */
-async function hold(page, name) {
-  for (const width of WIDTHS) {
-    await page.setViewportSize({ width, height: 900 });
-    const found = await examine(page);
-    const wrong = [...found.violations, ...found.incomplete].map(
-      (rule) => `${rule.id} (${rule.nodes.map((node) => node.target).join(", ")})`,
-    );
-    check(`axe finds nothing on "${name}" at ${width} px`, wrong.length === 0, wrong.join("; "));
-    const over = await page.evaluate(
-      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    );
-    check(`"${name}" needs no scrolling sideways at ${width} px`, over <= 0, `${over} px too wide`);
-    const isPictured = pictured.has(`${name}-${width}`);
-    if (pictures && !isPictured && (width === WIDTHS[0] || NARROW.includes(name))) {
-      pictured.add(`${name}-${width}`);
-      const file = `${name.replaceAll(/[^a-z0-9]+/gi, "-").toLowerCase()}-${width}.png`;
-      // Of 8,000 characters the beginning is enough.
-      await page.screenshot({ path: path.join(pictures, file), fullPage: !name.startsWith("hostile") });
-    }
-  }
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
-
-// axe itself needs scripts; a page without them is examined in the window beside it that has them.
-async function examine(page) {
-  await page.evaluate(axe);
-  return page.evaluate((tags) => axe.run(document, { runOnly: tags }), RULES);
-}
 
 /** What the browser asks for from now on. */
 function counting(page) {
@@ -85,8 +37,7 @@ try {
   await browser.close();
   await gateway.stop();
 }
-console.log(`${results.passed} passed, ${results.failed} failed`);
-process.exit(results.failed ? 1 : 0);
+finish();
 
 /** Whoever has no good certificate is told what to do, and whom to ring. */
 async function doors() {
