@@ -303,6 +303,24 @@ impl Gateway {
         Ok(document)
     }
 
+    /// The payload of a message, for its sender, who reads again what was sent. That it was is durable and in
+    /// the log before; nothing of the message changes.
+    pub async fn reopen(
+        &self,
+        sender: &AgencyId,
+        certificate: Option<&str>,
+        desk: Option<Role>,
+        id: &MessageId,
+        now: Timestamp,
+    ) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let stored = self.sent(sender, id).await?;
+        let sealed = self.store.sealed_payload(id).await?;
+        let body = self.sealer.open(&stored.envelope, &sealed)?;
+        let event = Event::opened_by_sender(&stored.envelope).at_desk(desk).done_with(certificate);
+        self.record(&event, now, &stored, Effect::Log).await?;
+        Ok(body)
+    }
+
     /// A message's envelope and where its delivery stands, for its recipient.
     pub async fn received(
         &self,

@@ -61,6 +61,8 @@ pub enum EventName {
     LegalHoldPlaced,
     /// An operator ended one.
     LegalHoldReleased,
+    /// Its sender read a message again, at the desk.
+    OpenedBySender,
     /// A message was opened with the at-rest keys, for the case file of its enquiry (R102).
     OpenedForAudit,
     /// The MASH Team Manager recorded an override of missing consent (R20).
@@ -119,6 +121,7 @@ impl EventName {
             Self::HandshakeRefused => "handshake-refused",
             Self::LegalHoldPlaced => "legal-hold-placed",
             Self::LegalHoldReleased => "legal-hold-released",
+            Self::OpenedBySender => "opened-by-sender",
             Self::OpenedForAudit => "opened-for-audit",
             Self::OverrideRecorded => "override-recorded",
             Self::ReferrerTold => "referrer-told",
@@ -456,6 +459,11 @@ impl Event {
     /// So many enquiries are looked through for somebody who asks what is held about them. Never for whom.
     pub fn subject_access_searched(enquiries: u64) -> Self {
         Self::of(EventName::SubjectAccessSearched).with("enquiries", enquiries)
+    }
+
+    /// Its sender read a message again.
+    pub fn opened_by_sender(envelope: &Envelope) -> Self {
+        Self::about(EventName::OpenedBySender, envelope)
     }
 
     /// Somebody with the at-rest keys opened a message, on the gateway's own machine.

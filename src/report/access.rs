@@ -42,7 +42,11 @@ impl Reading {
             return None;
         }
         let is_ours = event == EventName::OpenedForAudit.as_str();
-        let reader = if is_ours { GATEWAY.to_owned() } else { text("recipient") };
+        let reader = match event == EventName::OpenedBySender.as_str() {
+            true => text("sender"),
+            false if is_ours => GATEWAY.to_owned(),
+            false => text("recipient"),
+        };
         let role = match fields.get("desk") {
             Some(role) => role,
             None if is_ours => "operator",
@@ -131,10 +135,11 @@ pub const GATEWAY: &str = "(gateway)";
 /// The role of no person.
 pub const SYSTEM: &str = "system";
 
-const READINGS: [EventName; 5] = [
+const READINGS: [EventName; 6] = [
     EventName::AttachmentCollected,
     EventName::Collected,
     EventName::Delivered,
+    EventName::OpenedBySender,
     EventName::OpenedForAudit,
     EventName::Saved,
 ];

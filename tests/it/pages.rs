@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 37] = [
+const PAGES: [(&str, &[Method]); 38] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -36,6 +36,7 @@ const PAGES: [(&str, &[Method]); 37] = [
     ("/rfis/{id}/override/decide", &[Method::GET, Method::POST]),
     ("/rfis/{id}/{part}", &[Method::GET, Method::POST]),
     ("/rfis/{id}/{part}/{item}", &[Method::GET, Method::POST]),
+    ("/enquiries/{id}/asked", &[Method::GET]),
     ("/enquiries/{id}/sent", &[Method::GET]),
     ("/enquiries", &[Method::GET]),
     ("/enquiries/{id}", &[Method::GET]),
@@ -135,7 +136,7 @@ async fn each_role_sees_exactly_what_it_may() {
                         "/find" => *role != Role::Operator,
                         "/messages/{id}/receipt" => reads_receipts,
                         "/enquiries" | "/enquiries/{id}" => sees_board,
-                        "/enquiries/{id}/answers" => sees_board && reads,
+                        "/enquiries/{id}/answers" | "/enquiries/{id}/asked" => sees_board && reads,
                         "/rfis/{id}/override/decide" => *role == Role::TeamManager,
                         "/enquiries/{id}/sent" => asks,
                         page if page.starts_with("/rfis") => asks,
@@ -393,6 +394,44 @@ async fn all_that_was_answered_is_side_by_side_with_whose_it_is() {
     let read = gateway.entries().into_iter().filter(|entry| entry["event"] == "collected");
     let by: Vec<_> = read.filter_map(|entry| entry["desk"].as_str().map(str::to_owned)).collect();
     assert!(by.contains(&"mash-team-manager".to_owned()), "{by:?}");
+}
+
+#[tokio::test]
+async fn what_the_hub_asked_is_read_again_the_child_first_and_that_is_in_the_log() {
+    let mut gateway = TestGateway::start();
+    let mut dispatch = case::dispatch(&[POLICE, TRUST]);
+    let mother = serde_json::json!({
+        "personId": "p2", "kind": "parent-or-guardian", "relationship": "mother",
+        "familyName": "Thistlebank", "givenName": "Ottoline",
+    });
+    let child = dispatch["rfi"]["persons"][0].clone();
+    dispatch["rfi"]["persons"] = serde_json::json!([mother, child]);
+    let answer = gateway.agency(HUB).post("/v1/rfis", &dispatch).await.ok(202);
+    let path = format!("/enquiries/{}/asked", answer["enquiry"].as_str().unwrap());
+    let manager = seat(&gateway, HUB, Role::TeamManager);
+    let shown = manager.page(&path).await;
+    let shown = shown.text();
+    let places = ["Wrenna", "Ottoline", "greenhouse", "Test test-police", "Test test-trust"];
+    let places = places.map(|phrase| shown.find(phrase).expect(phrase));
+    assert!(places.is_sorted(), "{places:?}");
+    let read = || {
+        let entries = gateway.entries().into_iter();
+        entries.filter(|entry| entry["event"] == "opened-by-sender").collect::<Vec<_>>()
+    };
+    let entries = read();
+    assert_eq!(entries.len(), 2);
+    assert!(entries.iter().all(|entry| entry["desk"] == "mash-team-manager"));
+    // Nothing was collected by it: the agencies have opened nothing.
+    let reference = answer["exchanges"][0]["reference"].as_str().unwrap();
+    let state = gateway.agency(HUB).get_json(&format!("/v1/exchanges/{reference}")).await;
+    assert_eq!(state["state"], "requested");
+    let lead = seat(&gateway, HUB, Role::OperationalLead);
+    assert_eq!(lead.page(&path).await.status, 403);
+    assert_eq!(read().len(), 2);
+    gateway.verify_log();
+    gateway.stop();
+    let report = gateway.run(&["report", "access", "--agency", HUB]);
+    assert!(text(&report.stdout).contains("opened-by-sender"), "{}", text(&report.stdout));
 }
 
 #[tokio::test]

@@ -191,6 +191,8 @@ async fn a_request_is_written_in_parts_and_sent_once_to_each_agency_with_its_rea
     let desk = Desk { person: &representative, path };
     assert!(manager.page(&format!("{}/people", desk.path)).await.text().contains("Wrenna"));
 
+    let check = representative.page(&format!("{}/check", desk.path)).await;
+    assert!(check.text().contains("Openness is the rule"), "{}", check.text());
     let (sent, fields) = desk.send().await;
     let sent = location(&sent);
     let page = representative.page(&sent).await;
@@ -249,7 +251,11 @@ async fn without_consent_only_the_team_manager_decides_and_for_what_was_looked_a
     assert!(told.text().contains("Ask the MASH Team Manager to open this"), "{}", told.text());
     let decide = format!("{over}/decide");
     assert_eq!(representative.page(&decide).await.status, 403);
-    assert!(manager.page(&over).await.text().contains(&decide));
+    let stop = manager.page(&over).await;
+    assert!(stop.text().contains(&decide) && stop.text().contains("safety and welfare decide"));
+    assert!(manager.page(&decide).await.text().contains("The child&#39;s safety decides"));
+    let consent = manager.page(&format!("{}/consent-parents", desk.path)).await;
+    assert!(consent.text().contains("freely, and knowing what is asked"), "{}", consent.text());
 
     let decided = async |rationale: &str, version: &str| {
         let fields = [

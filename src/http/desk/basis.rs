@@ -181,6 +181,15 @@ fn line(value: String) -> Answer {
     Answer::Line { value, autocomplete: "", kind: "text" }
 }
 
+/// What to ask oneself first (R51, R86): data protection, private life, confidence.
+pub(super) const PROMPTS: [&str; 3] = [
+    "Is there a power in law to share this, and a basis in data protection law?",
+    "Is it necessary, and no more than that: does it interfere with somebody's private life only as far as \
+     protecting the child needs?",
+    "Was it told in confidence? If so: is there consent, a risk of harm, a crime to prevent or a duty in law \
+     that outweighs the confidence?",
+];
+
 /// Why a duty of confidence does not prevent it (R76).
 pub(super) const CONFIDENCE: [(&str, &str); 4] = [
     ("protect-from-harm", "To protect somebody from harm"),

@@ -4,6 +4,7 @@
 //! same schemas and rules, and gets the same receipt. One middleware makes the `Visitor`; no page is
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
+mod asked;
 mod basis;
 mod enquiries;
 mod form;
@@ -93,6 +94,10 @@ pub fn router(api: Api) -> Router {
         .route(
             "/rfis/{id}/{part}/{item}",
             may(&api, Action::SendRfi, get(rfi::item).post(rfi::keep_item)),
+        )
+        .route(
+            "/enquiries/{id}/asked",
+            may(&api, Action::ReadBoard, may(&api, Action::Collect, get(asked::asked))),
         )
         .route("/enquiries/{id}/sent", may(&api, Action::SendRfi, get(rfi::sent)))
         .route("/enquiries", may(&api, Action::ReadBoard, get(enquiries::board)))

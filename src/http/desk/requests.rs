@@ -312,10 +312,10 @@ pub(super) struct Person {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) relationship: String,
-    born: String,
-    address: String,
-    nhs_number: String,
-    warning: Option<String>,
+    pub(super) born: String,
+    pub(super) address: String,
+    pub(super) nhs_number: String,
+    pub(super) warning: Option<String>,
 }
 
 /// Shows what stands in a request that was opened.
@@ -337,12 +337,6 @@ pub(super) async fn details(
         let why = why.get(code.as_str()).and_then(Value::as_str).unwrap_or_default();
         Fact::new(words::category(code), why)
     });
-    let rests_on = [
-        ("Consent", at("/consent")),
-        ("Decision to go on without consent", at("/override")),
-        ("Lawful basis", at("/lawfulBasis")),
-        ("Who decided to ask", at("/enquiryAuthorisation")),
-    ];
     let template = DetailsPage {
         frame: Frame::of(&api.gateway, Some(&visitor)),
         title: format!("Request {reference}: what is asked"),
@@ -357,23 +351,34 @@ pub(super) async fn details(
         reason: reason(&rfi),
         people,
         requester: facts(&at("/requester")),
-        rests_on: rests_on
-            .into_iter()
-            .map(|(title, part)| (title, facts(&part)))
-            .filter(|(_, facts)| facts.iter().any(|fact| fact.text != "null"))
-            .collect(),
+        rests_on: rests_on(&rfi),
         files: files(&rfi),
         reference,
     };
     page(StatusCode::OK, &template)
 }
 
+/// On what a request rests: consent, an override, the law.
+pub(super) fn rests_on(rfi: &Value) -> Vec<(&'static str, Vec<Fact>)> {
+    let at = |pointer: &str| rfi.pointer(pointer).cloned().unwrap_or_default();
+    [
+        ("Consent", at("/consent")),
+        ("Decision to go on without consent", at("/override")),
+        ("Lawful basis", at("/lawfulBasis")),
+        ("Who decided to ask", at("/enquiryAuthorisation")),
+    ]
+    .into_iter()
+    .map(|(title, part)| (title, facts(&part)))
+    .filter(|(_, facts)| facts.iter().any(|fact| fact.text != "null"))
+    .collect()
+}
+
 fn text(document: &Value, pointer: &str) -> String {
     super::form::text(document, pointer)
 }
 
-// First the risk, then what it is judged by.
-fn reason(rfi: &Value) -> Vec<Fact> {
+/// Why it is asked: first the risk, then what it is judged by.
+pub(super) fn reason(rfi: &Value) -> Vec<Fact> {
     let mut found: Vec<_> = [
         ("Level of risk", "/reason/levelOfRisk"),
         ("Concerns", "/reason/concerns"),
@@ -401,8 +406,8 @@ fn reason(rfi: &Value) -> Vec<Fact> {
     found
 }
 
-// Whom it must not be mentioned to: the first thing that somebody reads (R140, R141, R38).
-fn warnings(rfi: &Value, people: &[Person]) -> Vec<String> {
+/// Whom it must not be mentioned to: the first thing that somebody reads (R140, R141, R38).
+pub(super) fn warnings(rfi: &Value, people: &[Person]) -> Vec<String> {
     let mut found = Vec::new();
     match text(rfi, "/referral/parentsAware").as_str() {
         "yes" => {}

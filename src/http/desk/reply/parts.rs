@@ -89,18 +89,10 @@ impl Part {
         vec![paragraph.to_owned()]
     }
 
-    /// What to ask oneself (R51, R86): data protection, private life, confidence.
+    /// What to ask oneself before answering.
     pub(super) fn prompts(self) -> Vec<String> {
         match self {
-            Self::LawfulBasis => [
-                "Is there a power in law to share this, and a basis in data protection law?",
-                "Is it necessary, and no more than that: does it interfere with somebody's private life only \
-                 as far as protecting the child needs?",
-                "Was it told in confidence? If so: is there consent, a risk of harm, a crime to prevent or a \
-                 duty in law that outweighs the confidence?",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            Self::LawfulBasis => basis::PROMPTS.map(str::to_owned).to_vec(),
             _ => Vec::new(),
         }
     }

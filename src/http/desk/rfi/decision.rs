@@ -171,7 +171,9 @@ fn questions(body: &Value) -> Vec<Question> {
             "organization-title",
         ),
         area(body, "rationale", "/override/rationale", "Why is it right to go on without consent?")
-            .with_hint("It goes on the child's record, in these words."),
+            .with_hint(
+                "The child's safety decides. It goes on the child's record, in these words.",
+            ),
         one(
             body,
             "confidence",

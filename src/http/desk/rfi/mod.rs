@@ -501,7 +501,13 @@ fn form(
     questions: Vec<Question>,
 ) -> FormPage {
     let place = Place { title: part.title(), paragraph: part.paragraph(), to: rfi.path() };
-    form_at(api, visitor, rfi, follows, questions, &place)
+    FormPage {
+        prompts: match part {
+            Part::LawfulBasis => basis::PROMPTS.map(str::to_owned).to_vec(),
+            _ => Vec::new(),
+        },
+        ..form_at(api, visitor, rfi, follows, questions, &place)
+    }
 }
 
 fn form_at(

@@ -174,7 +174,8 @@ impl Part {
                  told whom to ring once it is sent."
             }
             Self::Consent(_) => {
-                "Whether they agreed. It is not what makes it lawful to ask: that is asked separately."
+                "Whether they agreed: freely, and knowing what is asked, of whom, what for, and what may come of \
+                 it. It is not what makes it lawful to ask: that is asked separately."
             }
             Self::Override => "",
             Self::LawfulBasis => {
@@ -336,7 +337,8 @@ fn reason(document: &Value) -> Vec<Question> {
         .collect();
     let earlier = Answer::Text { value: earlier.join("\n") };
     vec![
-        area(document, "concerns", "/rfi/reason/concerns", "What are the concerns?"),
+        area(document, "concerns", "/rfi/reason/concerns", "What are the concerns?")
+            .with_hint("What is life like for this child?"),
         area(document, "allegation", "/rfi/reason/allegation", "The allegation (optional)"),
         area(
             document,
