@@ -67,6 +67,9 @@ async fn measure(exchanges: usize) -> ExitCode {
     let kept = officer.fill_in(&format!("/requests/{reference}/reply/neglect"), &fields).await;
     assert_eq!(kept.status, 303, "{}", kept.text());
 
+    let written = manager.fill_in("/rfis", &[]).await;
+    let written = written.headers["location"].to_str().unwrap().to_owned();
+
     let mut extra = 0;
     for part in ["/desk.css", "/desk.js"] {
         extra += officer.page(part).await.body.len();
@@ -84,6 +87,14 @@ async fn measure(exchanges: usize) -> ExitCode {
         (&manager, "/enquiries".to_owned()),
         (&manager, format!("/enquiries/{enquiry}")),
         (&manager, format!("/enquiries/{enquiry}/answers")),
+        (&manager, format!("/enquiries/{enquiry}/asked")),
+        (&manager, format!("/enquiries/{enquiry}/sent")),
+        (&manager, "/rfis".to_owned()),
+        (&manager, written.clone()),
+        (&manager, format!("{written}/people/new")),
+        (&manager, format!("{written}/recipients/new")),
+        (&manager, format!("{written}/override/decide")),
+        (&manager, format!("{written}/check")),
     ] {
         is_good &= look(who, &page, extra).await;
     }

@@ -59,8 +59,8 @@ impl Gateway {
         }
     }
 
-    /// The decision that this submission spends, if it needs one: an RFI that goes on without consent, and
-    /// that the Team Manager does not send in person.
+    /// The decision that this submission spends, if it names one or needs one: an RFI that goes on without
+    /// consent, and that the Team Manager does not send in person.
     pub(super) fn decision(
         &self,
         valid: &Valid,
@@ -69,10 +69,11 @@ impl Gateway {
         let Some(rfi) = valid.rfi().filter(|rfi| rfi.get("override").is_some()) else {
             return Ok(None);
         };
-        if desk == Some(Role::TeamManager) {
+        let code = rule::text(rfi, "/override/decisionCode");
+        if desk == Some(Role::TeamManager) && code.is_none() {
             return Ok(None);
         }
-        let code = rule::text(rfi, "/override/decisionCode").and_then(|code| code.parse().ok());
+        let code = code.and_then(|code| code.parse().ok());
         let code: Uuid = code.ok_or_else(not_recorded)?;
         Ok(Some(seal::decision_token(&code, &canonical(rfi))))
     }

@@ -105,6 +105,14 @@ async fn the_manager_may_send_it_in_person_and_nobody_may_where_consent_comes_fi
     let manager = gateway.desk(HUB, Role::TeamManager);
     let rfi = case::rfi_without_consent();
     manager.post("/v1/rfis", &dispatch(&rfi)).await.ok(202);
+    // What they put on record before is spent like anybody's, and a code that is none is none of theirs either.
+    let mut recorded = case::rfi_without_consent();
+    recorded["persons"][0]["givenName"] = json!("Pim");
+    let told = manager.post("/v1/overrides", &case::overriding(&recorded)).await.ok(201);
+    recorded["override"]["decisionCode"] = told["decisionCode"].clone();
+    manager.post("/v1/rfis", &dispatch(&recorded)).await.ok(202);
+    let again = manager.post("/v1/rfis", &dispatch(&recorded)).await.problem(422, "schema");
+    assert_eq!(again["errors"][0]["code"], "override-not-recorded", "{again}");
     // Early intervention: a "no" ends it, whoever decides.
     let mut early = rfi;
     early["pathway"] = json!("early-intervention");

@@ -364,6 +364,10 @@ async fn what_is_wrong_is_said_where_it_was_written_and_all_answers_are_kept() {
             assert!(is_there, "{part}: {name}");
         }
     }
+    // A name that nobody's page has is no place to put anything, however deep it is.
+    let deep = "a/".repeat(100_000);
+    let made_up = [("categories", &*deep), (&*format!("why-{deep}"), "x")];
+    assert_eq!(desk.put("categories", &made_up).await.status, 422);
     // A parent can be named before the child; the list says what it lacks.
     let mother = [
         ("kind", "parent-or-guardian"),

@@ -487,7 +487,8 @@ pub(super) fn fill_in(rfi: &mut Rfi, part: Part, form: &Form) {
         Part::Categories => {
             let chosen: Vec<_> = form.all("categories").collect();
             let mut asked = json!({ "categories": chosen });
-            for code in chosen {
+            // Of the form's own alone: a name that somebody made up is no place to put anything.
+            for code in CATEGORIES.into_iter().filter(|code| chosen.contains(code)) {
                 put_text(&mut asked, &format!("/why/{code}"), form.one(&format!("why-{code}")));
             }
             put(document, "/rfi/informationRequired", Some(asked));
