@@ -220,7 +220,7 @@ impl World {
                 loop {
                     let id = agency.parse().unwrap();
                     let revoking =
-                        self.running().register.revoke_agency(&id, Reason::Superseded, self.at);
+                        self.running().register.revoke_agency(&id, Reason::Superseded, None, self.at);
                     if let Some(Ok(_)) = self.answer(revoking).await {
                         break;
                     }
