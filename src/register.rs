@@ -319,8 +319,7 @@ impl Register {
     ) -> Result<(), RegisterError> {
         for certificate in chosen {
             let CertificateRecord { agency, serial, sha256, .. } = certificate;
-            let event =
-                Event::certificate_revoked(agency, serial, sha256, reason).done_with(by);
+            let event = Event::certificate_revoked(agency, serial, sha256, reason).done_with(by);
             let reason = reason.as_str().to_owned();
             let effect = Effect::RevokeCertificate { sha256: *sha256, at, reason };
             self.ledger.record(&event, at, None, effect).await?;

@@ -182,9 +182,7 @@ pub fn may(role: Role, action: Action) -> bool {
             WhoAmI,
         ],
         // Runs the machine: nothing of any family's is needed for that.
-        Role::Operator => {
-            &[ReadContract, ReadLog, Renew, RevokeCertificate, SeeAgencies, WhoAmI]
-        }
+        Role::Operator => &[ReadContract, ReadLog, Renew, RevokeCertificate, SeeAgencies, WhoAmI],
     };
     actions.contains(&action)
 }

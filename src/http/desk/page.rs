@@ -70,11 +70,20 @@ impl Frame {
 // Where each role begins stands first.
 fn links(gateway: &Gateway, visitor: &Visitor) -> Vec<Link> {
     let may = |action| gateway.permit(visitor.agency(), Some(visitor.role()), action).is_ok();
-    [(Action::Answer, "/requests", "Requests"), (Action::ReadBoard, "/enquiries", "Enquiries")]
-        .into_iter()
-        .filter(|(action, ..)| may(*action))
-        .map(|(_, to, label)| Link::new(to, label))
-        .collect()
+    // The log has nothing for whoever reads messages that their timelines have not.
+    let needs_log = may(Action::ReadLog) && !may(Action::Collect);
+    [
+        (may(Action::Answer), "/requests", "Requests"),
+        (may(Action::ReadBoard), "/enquiries", "Enquiries"),
+        (may(Action::SeeAgencies), "/agencies", "Agencies"),
+        (may(Action::SeeAgencies), "/dead-letters", "Dead letters"),
+        (may(Action::ReadFigures), "/timeliness", "Timeliness"),
+        (needs_log, "/log", "Log"),
+    ]
+    .into_iter()
+    .filter(|(is_theirs, ..)| *is_theirs)
+    .map(|(_, to, label)| Link::new(to, label))
+    .collect()
 }
 
 /// Where somebody begins, if there is a page for them.
