@@ -16,12 +16,13 @@ use super::page::{Frame, page};
 use super::requests::Moment;
 use super::visitor::Visitor;
 use super::{ROWS, words};
-use crate::exchange::Gateway;
 use crate::http::api::no_such_thing;
 use crate::message::{AgencyId, Period};
 use crate::problem::Problem;
 use crate::report::timeliness::{ALL, Figures, Summary, Timeliness};
 use crate::report::{plot, reading};
+use crate::store::Store;
+use crate::timer::Settings;
 
 /// The figures that were made last, and whether others are being made.
 #[derive(Default)]
@@ -47,18 +48,18 @@ fn latest(office: &Office, at: Timestamp) -> Option<(Timestamp, Arc<Timeliness>)
     let is_new = latest.as_ref().is_some_and(|(made, _)| at.duration_since(*made).abs() < GOOD_FOR);
     if !is_new && !kept.is_making {
         kept.is_making = true;
-        let (figures, gateway) = (Arc::clone(&office.figures), Arc::clone(&office.api.gateway));
-        tokio::spawn(make(figures, gateway, at));
+        let (gateway, figures) = (&office.api.gateway, Arc::clone(&office.figures));
+        // Not the gateway itself: one that stops does not wait for them.
+        tokio::spawn(make(figures, Arc::clone(gateway.store()), gateway.timers(), at));
     }
     latest
 }
 
-async fn make(kept: Arc<Kept>, gateway: Arc<Gateway>, at: Timestamp) {
+async fn make(kept: Arc<Kept>, store: Arc<dyn Store>, timers: Arc<Settings>, at: Timestamp) {
     // Whatever becomes of it, the next who asks may begin again.
     let _begun = Begun(Arc::clone(&kept));
     let period = Period { from: at - PERIOD, to: at };
-    let timers = gateway.timers();
-    match reading::timeliness(&**gateway.store(), &timers, period, at).await {
+    match reading::timeliness(&*store, &timers, period, at).await {
         Ok(made) => {
             let mut kept = kept.lock();
             kept.latest = Some((at, Arc::new(made)));
@@ -133,7 +134,7 @@ pub(super) async fn figures(
         let known = known.and_then(|id| directory.name(&id).map(str::to_owned));
         known.unwrap_or_else(|| if id == ALL { "All agencies".to_owned() } else { id.to_owned() })
     };
-    let made = latest.as_ref().map_or(visitor.at(), |(made, _)| *made);
+    let made = latest.as_ref().map_or_else(|| visitor.at(), |(made, _)| *made);
     let report = latest.map(|(_, report)| {
         let (rows, is_cut) = shown(&report);
         Shown {
