@@ -9,12 +9,13 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { execFileSync } from "node:child_process";
 import { Gateway, HUB, POLICE, SURGERY, TRUST, browsers, rfi, visit } from "./ground.mjs";
+import { operators } from "./operator.mjs";
 
 const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const WIDTHS = [1280, 320];
 // Of whose narrow form there is a picture too.
-const NARROW = ["requests", "request details", "reply category", "board"];
+const NARROW = ["requests", "request details", "reply category", "board", "agencies"];
 const PROMISED = { requests: 25, seconds: 90 };
 
 const [program, option, pictures] = process.argv.slice(2);
@@ -81,6 +82,7 @@ try {
   await hostile();
   await twoAtOneDesk();
   await revoked();
+  await operators({ browser, program, check, hold });
 } finally {
   await browser.close();
   await gateway.stop();

@@ -48,9 +48,10 @@ fn words(answer: &Answer) -> String {
 
 #[tokio::test]
 async fn an_agency_is_found_with_what_stands_wrong_first() {
-    let endpoint = Endpoint::reserve();
+    let mut endpoint = Endpoint::reserve();
     let gateway = TestGateway::start_with(&case::partners(&[(TRUST, &endpoint.lines(false))]));
     endpoint.introduce(&gateway.home());
+    endpoint.leave();
     let operator = seat(&gateway, HUB, Role::Operator);
     gateway.agency(HUB).dispatch(&[POLICE]).await;
     let start = operator.page("/").await;
@@ -69,6 +70,21 @@ async fn an_agency_is_found_with_what_stands_wrong_first() {
     let found = operator.page("/agencies?find=TEST-Pol").await;
     assert!(found.text().contains("/agencies/test-police\""));
     assert!(!found.text().contains("/agencies/test-trust\""));
+    // An endpoint that does not answer needs somebody: it stands first.
+    for _ in 0..6 {
+        gateway.agency(HUB).dispatch(&[TRUST]).await;
+    }
+    let is_failing = async || operator.page("/agencies").await.text().contains("Does not answer");
+    eventually("the endpoint is said not to answer", is_failing).await;
+    let list = operator.page("/agencies").await;
+    let first = list.text().split("href=\"/agencies/").nth(1).unwrap();
+    assert!(first.starts_with(TRUST), "{first}");
+    let trust = words(&operator.page(&format!("/agencies/{TRUST}")).await);
+    assert!(
+        trust.contains("Its endpoint does not answer") && trust.contains("To be pushed 6"),
+        "{trust}"
+    );
+
     let none = operator.page("/agencies?find=%3Cb%3Enobody").await;
     assert_eq!(none.status, 200);
     assert!(none.text().contains("&#60;b&#62;nobody"), "{}", none.text());
