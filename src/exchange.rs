@@ -26,9 +26,9 @@ use crate::audit::cosignature::{Cosignature, WitnessPolicy};
 use crate::audit::entry::Event;
 use crate::audit::receipt::{self, Logged};
 use crate::audit::tree::{Hash, Plan};
-use crate::directory::Directory;
 use crate::directory::permission::{self, Action};
 use crate::directory::route::{RecipientProblem, RouteError, reference_year, references_wanted};
+use crate::directory::{AgencyKind, Directory};
 use crate::event::{self, Payload};
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::message::{
@@ -521,10 +521,12 @@ impl Gateway {
                 permission::named(&roles)
             ));
         }
-        if permission::may(role, action) {
-            return Ok(());
+        let is_here = kind == Some(AgencyKind::Hub) || !permission::is_hubs(action);
+        match (permission::may(role, action), is_here) {
+            (true, true) => Ok(()),
+            (_, true) => refused(format!("This is for {}.", named())),
+            (_, false) => refused(format!("This is for {} of the hub.", named())),
         }
-        refused(format!("This is for {}.", named()))
     }
 
     /// The log's latest checkpoint.

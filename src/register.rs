@@ -149,6 +149,30 @@ impl Live {
     }
 }
 
+/// Whether a running gateway took what was changed into use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// It did, and cut so many connections that were open with what is no longer good.
+    InUse {
+        /// How many.
+        cut: u64,
+    },
+    /// It did not.
+    Failed,
+    /// None is running.
+    NotRunning,
+}
+
+impl Told {
+    /// Whether it did.
+    pub fn is_in_use(self) -> bool {
+        match self {
+            Self::InUse { .. } => true,
+            Self::Failed | Self::NotRunning => false,
+        }
+    }
+}
+
 /// What [`Register::sign_lists`] did.
 #[derive(Clone, Debug)]
 pub struct SignedLists {
@@ -263,14 +287,16 @@ impl Register {
     /// its unused tokens; returns what was revoked.
     ///
     /// First of all nothing it has can be turned into a new certificate any more: whoever renews
-    /// with a stolen key meanwhile gets one that is in the list that is then read, or none.
+    /// with a stolen key meanwhile gets one that is in the list that is then read, or none. `by` is the
+    /// serial of the certificate of whoever does it, if one was shown.
     pub async fn revoke_agency(
         &self,
         agency: &AgencyId,
         reason: Reason,
+        by: Option<&str>,
         at: Timestamp,
     ) -> Result<Vec<CertificateRecord>, RegisterError> {
-        let event = Event::enrolment_tokens_voided(agency);
+        let event = Event::enrolment_tokens_voided(agency).done_with(by);
         let effect = Effect::BarAgency { agency: agency.clone(), at };
         self.ledger.record(&event, at, None, effect).await?;
         let mut chosen = self.store.certificates().await?;
@@ -279,7 +305,7 @@ impl Register {
                 && !is_gateways(certificate)
                 && is_revocable(certificate, reason, at)
         });
-        self.revoke(&chosen, reason, at).await?;
+        self.revoke(&chosen, reason, by, at).await?;
         Ok(chosen)
     }
 
@@ -288,16 +314,36 @@ impl Register {
         &self,
         chosen: &[CertificateRecord],
         reason: Reason,
+        by: Option<&str>,
         at: Timestamp,
     ) -> Result<(), RegisterError> {
         for certificate in chosen {
             let CertificateRecord { agency, serial, sha256, .. } = certificate;
-            let event = Event::certificate_revoked(agency, serial, sha256, reason);
+            let event = Event::certificate_revoked(agency, serial, sha256, reason).done_with(by);
             let reason = reason.as_str().to_owned();
             let effect = Effect::RevokeCertificate { sha256: *sha256, at, reason };
             self.ledger.record(&event, at, None, effect).await?;
         }
         Ok(())
+    }
+
+    /// Has what was revoked cut off, and then told to everybody else. By the register alone it is in force:
+    /// so the running gateway is told first, and once more when there are new lists for whoever else asks.
+    pub async fn enforce<T: Future<Output = Told>>(
+        &self,
+        tell: impl Fn() -> T,
+        at: Timestamp,
+    ) -> (Told, Result<SignedLists, RegisterError>) {
+        let told = tell().await;
+        let signed = self.sign_lists(at).await;
+        let told = match (&signed, told) {
+            (Ok(_), Told::InUse { cut }) => match tell().await {
+                Told::InUse { cut: more } => Told::InUse { cut: cut + more },
+                other => other,
+            },
+            (_, told) => told,
+        };
+        (told, signed)
     }
 
     /// Enters in the log that an authority or a root changed.

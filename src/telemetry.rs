@@ -231,6 +231,12 @@ impl Metrics {
         }
     }
 
+    /// Whether this agency has an endpoint that does not answer, as was said last.
+    pub fn is_circuit_open(&self, agency: &AgencyId) -> bool {
+        let labels = AgencyLabels { agency: AgencyLabel(agency.clone()) };
+        self.circuits.get(&labels).is_some_and(|gauge| gauge.get() != 0)
+    }
+
     /// A connection was opened; it counts as open until what is returned is dropped.
     pub fn connection_opened(&self) -> OpenConnection {
         self.connections.inc();
@@ -361,6 +367,11 @@ impl Metrics {
     pub fn scrubbed(&self, entries: u64, damaged: usize) {
         self.scrubbed.inc_by(entries);
         set(&self.damaged, damaged as u64);
+    }
+
+    /// How many entries were looked at again since the gateway started, and how many are damaged now.
+    pub fn looked_at(&self) -> (u64, u64) {
+        (self.scrubbed.get(), u64::try_from(self.damaged.get()).unwrap_or_default())
     }
 
     /// So much is free on the database's disk.

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::cert::{Office, refused};
-use super::running::Told;
 use super::{Context, Exit, Failure, block_on, read_text, root};
 use crate::audit::entry::Event;
 use crate::config::Config;
@@ -16,6 +15,7 @@ use crate::issuer::succession::{KeepKey, Plan, Purpose, SuccessionError};
 use crate::message::{hex, now, rfc3339, sha256};
 use crate::pki::ca::{authority_key_id, certificates};
 use crate::pki::request::AuthorityRequest;
+use crate::register::Told;
 use crate::store::CertificateRecord;
 
 /// The authorities that issue certificates, and the roots above them.

@@ -13,12 +13,12 @@ use super::cert::serial;
 use super::evidence::{self, Cases};
 use super::{Context, Exit, Failure, block_on, log, print};
 use crate::config::write_synced;
-use crate::message::{AgencyId, EnquiryId, Exchange, Period, hex, now, rfc3339};
+use crate::message::{AgencyId, EnquiryId, Period, hex, now, rfc3339};
 use crate::report::access::{self, Reading, counted};
+use crate::report::reading::{self, opened};
 use crate::report::sample::drawn;
 use crate::report::table::csv;
 use crate::report::timeliness::{ALL, Figures, Timeliness};
-use crate::store::Store;
 
 /// Figures for whoever sees to it that it is done as agreed
 #[derive(Subcommand)]
@@ -130,12 +130,7 @@ impl TimelinessReport {
     async fn run(self, context: &Context, at: Timestamp) -> Result<(), Failure> {
         let period = self.span.period(at)?;
         let (store, timers) = (log::open(context)?, evidence::timers(context)?);
-        let mut asked = Vec::new();
-        for exchange in opened(&*store, period).await? {
-            let timeline = store.timeline(&exchange.id, usize::MAX).await?;
-            asked.push(evidence::asked(&*store, &timers, &exchange, &timeline, at).await?);
-        }
-        let report = Timeliness::of(&asked, period, &timers.working_time, at);
+        let report = reading::timeliness(&*store, &timers, period, at).await?;
         match self.format {
             Some(Format::Csv) => print(report.csv().trim_end_matches('\n')),
             Some(Format::Html) => print(report.html().trim_end()),
@@ -293,21 +288,6 @@ impl Access {
     }
 }
 
-// Every exchange that was opened in the period, but tests, which are about nobody.
-async fn opened(store: &dyn Store, period: Period) -> Result<Vec<Exchange>, Failure> {
-    let mut all: Vec<Exchange> = Vec::new();
-    loop {
-        let after = all.last().map(|exchange| exchange.id);
-        let page = store.exchanges_opened(period, after, PAGE).await?;
-        let is_last = page.len() < PAGE;
-        all.extend(page);
-        if is_last {
-            all.retain(|exchange| !exchange.is_test());
-            return Ok(all);
-        }
-    }
-}
-
 fn new_seed() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     SystemRandom::new()
@@ -321,5 +301,3 @@ fn seed(text: &str) -> Result<String, String> {
     let is_seed = (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic());
     if is_seed { Ok(text.to_owned()) } else { Err("1 to 64 characters, no spaces".to_owned()) }
 }
-
-const PAGE: usize = 2_000;

@@ -12,28 +12,7 @@ use serde_json::Value;
 
 use super::read_text;
 use crate::config::{Config, Home};
-
-/// Whether a running gateway took what was changed into use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Told {
-    /// It did, and cut so many connections that were open with what is no longer good.
-    InUse {
-        /// How many.
-        cut: u64,
-    },
-    Failed,
-    NotRunning,
-}
-
-impl Told {
-    /// Whether it did.
-    pub(super) fn is_in_use(&self) -> bool {
-        match self {
-            Self::InUse { .. } => true,
-            Self::Failed | Self::NotRunning => false,
-        }
-    }
-}
+use crate::register::Told;
 
 /// Has the running gateway of this home take changed files into use; returns when it has, or when it
 /// is clear that it will not. The local door takes them into use and answers when they are.

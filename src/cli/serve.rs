@@ -228,7 +228,9 @@ impl Running {
             transfers: Arc::new(Transfers::new(config.limits.transfers_per_agency_max as usize)),
             page_max: config.limits.inbox_page_max as usize,
         };
-        let desk_router = desk::router(api.clone());
+        let office =
+            desk::Office::new(api.clone(), register.clone(), Arc::clone(&concerns), reload.clone());
+        let desk_router = desk::router(office);
         let api_router = api::router(api);
         let limits = Limits {
             connections_max: config.limits.connections_max as usize,

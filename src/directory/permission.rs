@@ -7,7 +7,7 @@
 use super::AgencyKind;
 use crate::message::{Kind, Role};
 
-/// Something that can be done at the partner API.
+/// Something that can be done at the partner API, or at the desk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
     /// Say anything an agency says in answer to an RFI.
@@ -30,12 +30,18 @@ pub enum Action {
     ReadExchanges,
     /// See what waits: envelopes, no contents.
     ReadInbox,
+    /// See how timely each agency is.
+    ReadFigures,
     /// See the log.
     ReadLog,
     /// Have receipts.
     ReadReceipts,
     /// Have one's own certificate renewed.
     Renew,
+    /// Make somebody's certificate worthless.
+    RevokeCertificate,
+    /// See every agency: its certificates, where its messages go, what waits for it and what was returned.
+    SeeAgencies,
     /// Tell agencies what the hub decided.
     SendOutcome,
     /// Ask.
@@ -49,7 +55,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Answer,
         Self::Attach,
         Self::Clarify,
@@ -59,10 +65,13 @@ impl Action {
         Self::ReadBoard,
         Self::ReadContract,
         Self::ReadExchanges,
+        Self::ReadFigures,
         Self::ReadInbox,
         Self::ReadLog,
         Self::ReadReceipts,
         Self::Renew,
+        Self::RevokeCertificate,
+        Self::SeeAgencies,
         Self::SendOutcome,
         Self::SendRfi,
         Self::TellReferrer,
@@ -98,12 +107,21 @@ impl Action {
 pub fn may(role: Role, action: Action) -> bool {
     use Action::{
         Answer, Attach, Clarify, Collect, Consult, Override, ReadBoard, ReadContract,
-        ReadExchanges, ReadInbox, ReadLog, ReadReceipts, Renew, SendOutcome, SendRfi, TellReferrer,
-        WhoAmI,
+        ReadExchanges, ReadFigures, ReadInbox, ReadLog, ReadReceipts, Renew, RevokeCertificate,
+        SeeAgencies, SendOutcome, SendRfi, TellReferrer, WhoAmI,
     };
     let actions: &[Action] = match role {
         // Whether it was done as agreed can be seen without reading what was said.
-        Role::Auditor => &[ReadContract, ReadExchanges, ReadLog, ReadReceipts, Renew, WhoAmI],
+        Role::Auditor => &[
+            ReadContract,
+            ReadExchanges,
+            ReadFigures,
+            ReadLog,
+            ReadReceipts,
+            Renew,
+            SeeAgencies,
+            WhoAmI,
+        ],
         // The deputy stands in for the contact officer in everything (R4).
         Role::ContactOfficer | Role::Deputy => &[
             Answer,
@@ -152,18 +170,31 @@ pub fn may(role: Role, action: Action) -> bool {
         ],
         // Sees how the hub's work stands, and not what is in it. Notices of incidents (R93) will be
         // this role's to send.
-        Role::OperationalLead => {
-            &[ReadBoard, ReadContract, ReadExchanges, ReadLog, ReadReceipts, Renew, WhoAmI]
-        }
+        Role::OperationalLead => &[
+            ReadBoard,
+            ReadContract,
+            ReadExchanges,
+            ReadFigures,
+            ReadLog,
+            ReadReceipts,
+            Renew,
+            SeeAgencies,
+            WhoAmI,
+        ],
         // Runs the machine: nothing of any family's is needed for that.
-        Role::Operator => &[ReadContract, ReadLog, Renew, WhoAmI],
+        Role::Operator => &[ReadContract, ReadLog, Renew, RevokeCertificate, SeeAgencies, WhoAmI],
     };
     actions.contains(&action)
 }
 
 /// Whether an agency's system may do this, if its agency may: all but what a person has to decide.
 pub fn may_system(action: Action) -> bool {
-    action != Action::Override
+    action != Action::Override && !is_hubs(action)
+}
+
+/// Whether this is for people at the hub alone, whatever their role is: it is about every agency.
+pub fn is_hubs(action: Action) -> bool {
+    matches!(action, Action::ReadFigures | Action::RevokeCertificate | Action::SeeAgencies)
 }
 
 /// Every role that may do this.
@@ -215,6 +246,9 @@ mod tests {
         {
             assert!(outside.iter().all(|role| !may(*role, action)), "{action:?}");
         }
+        // Whoever looks after the machine does not see how agencies do, and nobody else cuts anybody off.
+        assert_eq!(who_may(Action::RevokeCertificate), [Role::Operator]);
+        assert!(!may(Role::Operator, Action::ReadFigures));
         // Nobody can both ask and answer.
         assert!(Role::ALL.iter().all(|r| !(may(*r, Action::Answer) && may(*r, Action::SendRfi))));
     }

@@ -123,6 +123,35 @@ pub fn current(register: &[CertificateRecord]) -> Vec<&CertificateRecord> {
     latest.into_values().filter(|record| is_agencys(record)).collect()
 }
 
+/// How a certificate on the register stands, for whoever looks after it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Validity {
+    /// Its time is over.
+    Expired,
+    /// It ends within the farthest of [`THRESHOLD_DAYS`], and has no successor.
+    ExpiresSoon,
+    /// It was revoked.
+    Revoked,
+    /// It is good.
+    Active,
+}
+
+/// How this certificate stands at `now`, among all of the register.
+pub fn validity(
+    record: &CertificateRecord,
+    register: &[CertificateRecord],
+    now: Timestamp,
+) -> Validity {
+    match &record.revoked {
+        Some(_) => Validity::Revoked,
+        None if record.not_after <= now => Validity::Expired,
+        None if nearest(record.not_after, now).is_some() && !is_renewed(record, register) => {
+            Validity::ExpiresSoon
+        }
+        None => Validity::Active,
+    }
+}
+
 /// Whether a certificate on the register is an agency's, and not the gateway's own.
 pub fn is_agencys(record: &CertificateRecord) -> bool {
     let own = [Profile::GatewayClient, Profile::GatewayServer { names: Vec::new() }];
@@ -272,6 +301,21 @@ mod tests {
         let register = [revoked(new), old.clone()];
         assert_eq!(told(&register), [("01".to_owned(), 3, 7)]);
         assert!(!is_renewed(&old, &register));
+    }
+
+    #[test]
+    fn a_certificate_stands_as_it_is_told() {
+        let soon = record("police", "system", "01", DAY * 3);
+        let later = record("police", "system", "02", DAY * 80);
+        let over = record("police", "deputy", "03", -DAY);
+        let register = [soon.clone(), over.clone()];
+        assert_eq!(validity(&soon, &register, now()), Validity::ExpiresSoon);
+        assert_eq!(validity(&over, &register, now()), Validity::Expired);
+        assert_eq!(validity(&revoked(over), &register, now()), Validity::Revoked);
+        // With a successor it may end.
+        let register = [soon.clone(), later.clone()];
+        assert_eq!(validity(&soon, &register, now()), Validity::Active);
+        assert_eq!(validity(&later, &register, now()), Validity::Active);
     }
 
     #[test]

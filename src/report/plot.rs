@@ -4,6 +4,12 @@
 use super::page::escape;
 use super::timeliness::{Figures, Summary};
 
+/// The plot as a picture by itself.
+pub fn picture(figures: &[&Figures]) -> String {
+    let namespace = "<svg xmlns=\"http://www.w3.org/2000/svg\" ";
+    answers(figures).replacen("<svg ", namespace, 1)
+}
+
 /// Two panels over the same rows, one for each of these: shares, and working hours until the answer.
 pub(super) fn answers(figures: &[&Figures]) -> String {
     let height = TOP + figures.len() as f64 * ROW + BOTTOM;

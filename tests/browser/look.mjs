@@ -9,7 +9,7 @@ const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const WIDTHS = [1280, 320];
 // Of whose narrow form there is a picture too.
-const NARROW = ["requests", "request details", "reply category", "board", "write tasks", "write person"];
+const NARROW = ["requests", "request details", "reply category", "board", "write tasks", "write person", "agencies"];
 
 const [given, option, pictures] = process.argv.slice(2);
 if (!given || (option && (option !== "--screenshots" || !pictures))) {

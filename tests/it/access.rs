@@ -63,6 +63,9 @@ fn those_who_may(action: Action) -> &'static str {
         Action::Consult | Action::SendOutcome | Action::SendRfi => {
             "the MASH health representative or the MASH Team Manager"
         }
+        Action::ReadFigures | Action::RevokeCertificate | Action::SeeAgencies => {
+            panic!("{action:?} is at the desk alone: pages.rs has who may")
+        }
         Action::TellReferrer => {
             "the MASH health representative, the social worker or the MASH Team Manager"
         }

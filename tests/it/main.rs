@@ -40,6 +40,7 @@ mod overrides;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod pages;
+mod pages_operator;
 mod pages_rfi;
 mod person_search;
 mod reading;

@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 38] = [
+const PAGES: [(&str, &[Method]); 47] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -46,6 +46,15 @@ const PAGES: [(&str, &[Method]); 38] = [
     ("/exchanges/{reference}/question", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/outcome", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/sent/{message}", &[Method::GET]),
+    ("/agencies", &[Method::GET]),
+    ("/agencies/{agency}", &[Method::GET]),
+    ("/agencies/{agency}/certificates/{serial}", &[Method::GET]),
+    ("/agencies/{agency}/certificates/{serial}/revoke", &[Method::GET]),
+    ("/agencies/{agency}/certificates/{serial}/revoke/confirm", &[Method::GET, Method::POST]),
+    ("/dead-letters", &[Method::GET]),
+    ("/log", &[Method::GET]),
+    ("/timeliness", &[Method::GET]),
+    ("/timeliness/plot", &[Method::GET]),
     ("/attachments/{id}", &[Method::GET]),
     ("/messages/{id}", &[Method::GET]),
     ("/messages/{id}/saved", &[Method::POST]),
@@ -57,8 +66,9 @@ const PAGES: [(&str, &[Method]); 38] = [
 const FOR_ANYBODY: [&str; 3] = ["/accessibility", "/desk.css", "/desk.js"];
 
 fn routes() -> BTreeSet<&'static str> {
-    let source = include_str!("../../src/http/desk/mod.rs");
-    let after = source.split(".route(").skip(1);
+    let sources =
+        [include_str!("../../src/http/desk/mod.rs"), include_str!("../../src/http/desk/office.rs")];
+    let after = sources.into_iter().flat_map(|source| source.split(".route(").skip(1));
     after.map(|rest| rest.split('"').nth(1).unwrap()).collect()
 }
 
@@ -95,9 +105,12 @@ async fn each_role_sees_exactly_what_it_may() {
     assert_eq!(routes(), known, "a page without a row here");
     let officer = seat(&gateway, POLICE, Role::ContactOfficer);
     let (reference, rfi, enquiry) = opened_in(&gateway, &officer, POLICE).await;
+    let serial = gateway.agency(TRUST).get_json("/v1/whoami").await;
+    let serial = serial["certificate"]["serial"].as_str().unwrap().to_owned();
     let real = |page: &str| {
         let id = if page.starts_with("/enquiries") { &enquiry } else { &rfi };
         let part = page.replace("{part}", "family").replace("{message}", &rfi);
+        let part = part.replace("{agency}", TRUST).replace("{serial}", &serial);
         part.replace("{reference}", &reference).replace("{id}", id)
     };
     for (agency, roles) in [
@@ -120,6 +133,8 @@ async fn each_role_sees_exactly_what_it_may() {
             let asks = matches!(role, Role::HealthRepresentative | Role::TeamManager);
             let reads = answers || asks || matches!(role, Role::SocialWorker);
             let sees_board = asks || matches!(role, Role::SocialWorker | Role::OperationalLead);
+            let is_operator = *role == Role::Operator;
+            let oversees = agency == HUB && matches!(role, Role::Auditor | Role::OperationalLead);
             let reads_receipts = answers || !matches!(role, Role::Operator);
             for (page, methods) in PAGES {
                 for method in methods {
@@ -135,6 +150,12 @@ async fn each_role_sees_exactly_what_it_may() {
                         "/" | "/accessibility" => true,
                         "/find" => *role != Role::Operator,
                         "/messages/{id}/receipt" => reads_receipts,
+                        page if page.ends_with("/revoke") => is_operator,
+                        page if page.ends_with("/revoke/confirm") => is_operator,
+                        page if page.starts_with("/agencies") => is_operator || oversees,
+                        "/dead-letters" => is_operator || oversees,
+                        "/timeliness" | "/timeliness/plot" => oversees,
+                        "/log" => true,
                         "/enquiries" | "/enquiries/{id}" => sees_board,
                         "/enquiries/{id}/answers" | "/enquiries/{id}/asked" => sees_board && reads,
                         "/rfis/{id}/override/decide" => *role == Role::TeamManager,
@@ -149,7 +170,9 @@ async fn each_role_sees_exactly_what_it_may() {
                     assert_eq!(answer.status != 403, is_let_in, "{said}");
                     assert!(answer.status < 500, "{said}");
                     let is_page = answer.status == 303
-                        || answer.headers["content-type"].to_str().unwrap().starts_with("text/");
+                        || ["text/", "image/svg+xml"].iter().any(|kind| {
+                            answer.headers["content-type"].to_str().unwrap().starts_with(kind)
+                        });
                     assert!(is_page, "{said}");
                 }
             }
@@ -181,7 +204,8 @@ async fn anothers_request_is_not_there() {
     let nowhere = Reference::new(2026, 999_999).to_string();
     for (page, methods) in PAGES {
         // The hub's pages are no agency's at all.
-        let has_id = page.contains('{') && !page.starts_with("/e") && !page.starts_with("/rfis");
+        let is_hubs = ["/e", "/agencies", "/rfis"].iter().any(|start| page.starts_with(start));
+        let has_id = page.contains('{') && !is_hubs;
         for method in methods.iter().filter(|_| has_id) {
             let path = |reference: &str, id: &str| {
                 let part = page.replace("{part}", "family").replace("{message}", id);

@@ -319,13 +319,13 @@ impl Case {
                 register.approve(token, at).await.map(|_| ()).map_err(said)
             }
             WritePoint::BarAgency => {
-                let revoked = register.revoke_agency(&trust, Reason::Superseded, at).await;
+                let revoked = register.revoke_agency(&trust, Reason::Superseded, None, at).await;
                 revoked.map(|_| ()).map_err(said)
             }
             WritePoint::RevokeCertificate => {
                 let mut chosen = running.store().certificates().await.unwrap();
                 chosen.retain(|known| known.agency == trust);
-                register.revoke(&chosen, Reason::Superseded, at).await.map_err(said)
+                register.revoke(&chosen, Reason::Superseded, None, at).await.map_err(said)
             }
             WritePoint::BindToken | WritePoint::Enrol => self.enrol(running, at).await,
             WritePoint::Claim | WritePoint::Delay | WritePoint::Settle => {

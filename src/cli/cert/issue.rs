@@ -14,7 +14,6 @@ use super::password::{self, Password};
 use super::show::aloud;
 use crate::audit::entry::Grant;
 use crate::cli::connect;
-use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure, read_text};
 use crate::directory::{Partner, permission};
 use crate::issuer::IssuedChain;
@@ -23,6 +22,7 @@ use crate::pki::ca::{GeneratedKey, Profile, generate_key};
 use crate::pki::fingerprint::{fingerprint, spoken};
 use crate::pki::holder::Holder;
 use crate::pki::p12::{self, Format};
+use crate::register::Told;
 
 #[derive(Args)]
 pub(in crate::cli) struct Issue {

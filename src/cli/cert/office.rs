@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::audit::entry::Grant;
 use crate::cli::connect;
-use crate::cli::running::{self, Told};
+use crate::cli::running;
 use crate::cli::sound::{self, Signing};
 use crate::cli::{Context, Exit, Failure, serve};
 use crate::config::{Config, write_synced};
@@ -19,7 +19,7 @@ use crate::issuer::{Access, IssuedChain};
 use crate::ledger::Ledger;
 use crate::message::{AgencyId, now};
 use crate::pki::ca::{CSR_BYTES_MAX, Profile};
-use crate::register::{Register, RegisterError};
+use crate::register::{Register, RegisterError, SignedLists, Told};
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
 use crate::telemetry::Metrics;
@@ -87,12 +87,7 @@ impl<'a> Office<'a> {
     /// Has the revocation lists signed anew; returns when the next are due.
     pub(in crate::cli) async fn sign_lists(&self, at: Timestamp) -> Result<Timestamp, Failure> {
         let signed = self.register.sign_lists(at).await.map_err(refused)?;
-        for serial in &signed.unregistered {
-            eprintln!(
-                "warning: {serial} is on the last revocation list and not in the register: it \
-                 stays revoked. Somebody changed the register; run mash-gateway log verify"
-            );
-        }
+        warn_of_unregistered(&signed);
         Ok(signed.next_update)
     }
 
@@ -140,6 +135,16 @@ impl<'a> Office<'a> {
     /// Has the running gateway take changed files and the register into use.
     pub(in crate::cli) async fn tell_gateway(&self) -> Told {
         running::tell(&self.context.home, &self.config).await
+    }
+}
+
+/// Says which serials are on the last lists and not in the register.
+pub(super) fn warn_of_unregistered(signed: &SignedLists) {
+    for serial in &signed.unregistered {
+        eprintln!(
+            "warning: {serial} is on the last revocation list and not in the register: it stays \
+             revoked. Somebody changed the register; run mash-gateway log verify"
+        );
     }
 }
 

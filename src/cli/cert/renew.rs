@@ -8,11 +8,11 @@ use serde_json::json;
 use super::Office;
 use super::office::read_request;
 use crate::audit::entry::Grant;
-use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
 use crate::message::{AgencyId, now, rfc3339};
 use crate::pki::ca::Profile;
 use crate::pki::fingerprint::fingerprint;
+use crate::register::Told;
 use crate::worker::trust::{self, Own};
 
 #[derive(Args)]

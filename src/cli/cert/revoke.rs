@@ -5,13 +5,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Office;
-use super::office::refused;
+use super::office::{refused, warn_of_unregistered};
 use super::serial;
-use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
 use crate::message::{AgencyId, Role, now, rfc3339};
 use crate::pki::crl::Reason;
-use crate::register::{is_gateways, is_revocable};
+use crate::register::{Told, is_gateways, is_revocable};
 use crate::store::{CertificateDoing, CertificateRecord};
 
 #[derive(Args)]
@@ -56,26 +55,17 @@ impl Revoke {
         // Again for what was revoked before: somebody may have had no confirmation the first time.
         let chosen = match &self.agency {
             Some(agency) => {
-                let revoked = office.register.revoke_agency(agency, self.reason, at).await;
+                let revoked = office.register.revoke_agency(agency, self.reason, None, at).await;
                 revoked.map_err(refused)?
             }
             None => {
                 chosen.retain(|certificate| is_revocable(certificate, self.reason, at));
-                office.register.revoke(&chosen, self.reason, at).await.map_err(refused)?;
+                office.register.revoke(&chosen, self.reason, None, at).await.map_err(refused)?;
                 chosen
             }
         };
-        // In force by the register alone; the lists are for whoever else asks. First of all the
-        // gateway is told.
-        let told = office.tell_gateway().await;
-        let signed = office.sign_lists(at).await;
-        let told = match (&signed, told) {
-            (Ok(_), Told::InUse { cut }) => match office.tell_gateway().await {
-                Told::InUse { cut: more } => Told::InUse { cut: cut + more },
-                other => other,
-            },
-            (_, told) => told,
-        };
+        let (told, signed) = office.register.enforce(|| office.tell_gateway(), at).await;
+        let signed = signed.map_err(refused).inspect(warn_of_unregistered);
         self.report(context, &office, &agency, &chosen, &told, at).await?;
         match told {
             Told::InUse { .. } => {}

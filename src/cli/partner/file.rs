@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::cli::running::{self, Told};
+use crate::cli::running;
 use crate::cli::{Context, Exit, Failure, read_text};
 use crate::config::Config;
 use crate::config::write_synced;
@@ -14,6 +14,7 @@ use crate::directory::edit::{self, Setting};
 use crate::directory::parse::ParseOptions;
 use crate::directory::{Directory, Partner};
 use crate::message::AgencyId;
+use crate::register::Told;
 
 /// `partners.toml`, held so that no other command changes it meanwhile.
 pub(in crate::cli) struct PartnersFile {

@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::checklist::Checklist;
 use super::file::PartnersFile;
-use crate::cli::running::Told;
 use crate::cli::{Context, Exit, Failure};
 use crate::directory::edit::Setting;
 use crate::directory::{AgencyKind, Status};
 use crate::message::{AgencyId, now};
+use crate::register::Told;
 
 #[derive(Args)]
 pub(in crate::cli) struct Activate {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderValue, header};
 use hyper::body::Body as _;
 use jiff::Timestamp;
@@ -94,10 +94,14 @@ fn telephone(written: &str) -> String {
     }
 }
 
-impl FromRequest<Api> for Form {
+impl<S: Send + Sync> FromRequest<S> for Form
+where
+    Api: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let api = Api::from_ref(state);
         let (parts, body) = request.into_parts();
         let declared = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         // A button alone sends nothing.
@@ -105,7 +109,7 @@ impl FromRequest<Api> for Form {
             let detail = "The page was not sent as a browser sends it.";
             return Err(Problem::new(ProblemType::ContentType, detail));
         }
-        let (body, _room) = bounded(api, body).await?;
+        let (body, _room) = bounded(&api, body).await?;
         Ok(Self::parse(&body))
     }
 }

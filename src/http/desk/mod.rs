@@ -4,16 +4,22 @@
 //! same schemas and rules, and gets the same receipt. One middleware makes the `Visitor`; no page is
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
+mod agencies;
 mod asked;
 mod basis;
 mod enquiries;
 mod form;
+mod letters;
 mod message;
+mod office;
 mod page;
+mod record;
 mod reply;
 mod requests;
+mod revoke;
 mod rfi;
 mod said;
+mod timeliness;
 mod told;
 mod visitor;
 mod words;
@@ -35,11 +41,14 @@ use crate::http::connection::Guest;
 use crate::http::reception::Reception;
 use crate::message::{MessageId, Reference, now};
 use crate::problem::{Problem, ProblemType};
+pub use office::Office;
 use page::Frame;
 use visitor::Visitor;
 
-/// The desk's routes. They need of the gateway what the partner API's do.
-pub fn router(api: Api) -> Router {
+/// The desk's routes. They need of the gateway what the partner API's do; those for whoever looks after the
+/// machine, what is in the office besides.
+pub fn router(office: Office) -> Router {
+    let api = office.api.clone();
     let people = Router::new()
         .route("/", get(start))
         .route("/find", may(&api, Action::ReadExchanges, get(find)))
@@ -127,6 +136,7 @@ pub fn router(api: Api) -> Router {
         .route("/messages/{id}", may(&api, Action::Collect, get(message::read)))
         .route("/messages/{id}/saved", may(&api, Action::Collect, post(message::saved)))
         .route("/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(message::receipt)))
+        .merge(office::routes(office))
         .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such page.") })
         .method_not_allowed_fallback(|| async {
             Problem::new(ProblemType::MethodNotAllowed, "This page does not take that.")
@@ -142,7 +152,11 @@ pub fn router(api: Api) -> Router {
 }
 
 // No page without saying what it is to use it.
-fn may(api: &Api, action: Action, methods: MethodRouter<Api>) -> MethodRouter<Api> {
+fn may<S: Clone + Send + Sync + 'static>(
+    api: &Api,
+    action: Action,
+    methods: MethodRouter<S>,
+) -> MethodRouter<S> {
     let gateway = Arc::clone(&api.gateway);
     methods.route_layer(middleware::from_fn(
         move |visitor: Visitor, request: Request, next: Next| {
@@ -223,7 +237,7 @@ async fn start(State(api): State<Api>, visitor: Visitor) -> Result<Response, Pro
     }
     let frame = Frame::of(&api.gateway, Some(&visitor));
     let template =
-        StartPage { frame, title: "Your role has no pages yet", role: visitor.role().title() };
+        StartPage { frame, title: "Your role has no pages here", role: visitor.role().title() };
     page::page(StatusCode::OK, &template)
 }
 

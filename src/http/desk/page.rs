@@ -70,13 +70,19 @@ impl Frame {
 // Where each role begins stands first.
 fn links(gateway: &Gateway, visitor: &Visitor) -> Vec<Link> {
     let may = |action| gateway.permit(visitor.agency(), Some(visitor.role()), action).is_ok();
+    // The log has nothing for whoever reads messages that their timelines have not.
+    let needs_log = may(Action::ReadLog) && !may(Action::Collect);
     [
-        (Action::Answer, "/requests", "Requests"),
-        (Action::ReadBoard, "/enquiries", "Enquiries"),
-        (Action::SendRfi, "/rfis", "Write a request"),
+        (may(Action::Answer), "/requests", "Requests"),
+        (may(Action::ReadBoard), "/enquiries", "Enquiries"),
+        (may(Action::SendRfi), "/rfis", "Write a request"),
+        (may(Action::SeeAgencies), "/agencies", "Agencies"),
+        (may(Action::SeeAgencies), "/dead-letters", "Dead letters"),
+        (may(Action::ReadFigures), "/timeliness", "Timeliness"),
+        (needs_log, "/log", "Log"),
     ]
     .into_iter()
-    .filter(|(action, ..)| may(*action))
+    .filter(|(is_theirs, ..)| *is_theirs)
     .map(|(_, to, label)| Link::new(to, label))
     .collect()
 }

@@ -3,7 +3,8 @@
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::message::{ExchangeState, Kind, Priority};
+use crate::directory::AgencyKind;
+use crate::message::{ExchangeState, Kind, Priority, Role};
 use crate::timer::Timer;
 
 /// A category of the form, as a heading (R129 to R139).
@@ -69,6 +70,24 @@ pub(super) fn urgency(priority: Priority) -> Option<&'static str> {
         Priority::Asap => Some("As soon as possible"),
         Priority::Stat => Some("Immediate"),
     }
+}
+
+/// What kind of agency one is.
+pub(super) fn agency_kind(kind: AgencyKind) -> String {
+    match kind {
+        AgencyKind::ChildrensSocialCare => "Children's social care".to_owned(),
+        AgencyKind::GpSurgery => "GP surgery".to_owned(),
+        AgencyKind::GpSurgeryClass => "GP surgeries, as a class".to_owned(),
+        AgencyKind::Hub => "The hub".to_owned(),
+        AgencyKind::NhsTrust => "NHS trust".to_owned(),
+        other => code(other.as_str()),
+    }
+}
+
+/// Whose a certificate is: a program's, or a person's in this role.
+pub(super) fn bearer(profile: &str) -> String {
+    Role::parse(profile)
+        .map_or_else(|| "The agency's program".to_owned(), |role| format!("The {}", role.title()))
 }
 
 /// What is due.

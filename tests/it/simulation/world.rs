@@ -219,8 +219,12 @@ impl World {
                 // Whoever revokes does so until it is done.
                 loop {
                     let id = agency.parse().unwrap();
-                    let revoking =
-                        self.running().register.revoke_agency(&id, Reason::Superseded, self.at);
+                    let revoking = self.running().register.revoke_agency(
+                        &id,
+                        Reason::Superseded,
+                        None,
+                        self.at,
+                    );
                     if let Some(Ok(_)) = self.answer(revoking).await {
                         break;
                     }

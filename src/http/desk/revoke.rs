@@ -1,0 +1,318 @@
+//! One certificate, and what makes it worthless: what `cert revoke` does, by the same functions, and what is
+//! to be done then.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use jiff::Timestamp;
+
+use super::agencies::{find, may, register, tag, unreadable};
+use super::form::{Answer, Choice, Form, Question};
+use super::office::Office;
+use super::page::{FormPage, Frame, Link, page};
+use super::requests::{Moment, Tag};
+use super::visitor::Visitor;
+use super::words;
+use crate::directory::Partner;
+use crate::directory::permission::Action;
+use crate::http::api::{Path, no_such_thing};
+use crate::message::Role;
+use crate::pki::crl::Reason;
+use crate::pki::expiry::validity;
+use crate::pki::fingerprint::fingerprint;
+use crate::problem::{Problem, ProblemType};
+use crate::register::{RegisterError, SignedLists, Told, is_revocable};
+use crate::store::CertificateRecord;
+
+/// One certificate, and what to do when it is revoked.
+#[derive(Template)]
+#[template(path = "desk/certificate.html")]
+struct CertificatePage {
+    frame: Frame,
+    title: &'static str,
+    agency: String,
+    name: String,
+    serial: String,
+    whose: String,
+    fingerprint: String,
+    from: Moment,
+    to: Moment,
+    tag: Tag,
+    last_use: Option<(Moment, String)>,
+    may_revoke: bool,
+    revoked: Option<Revoked>,
+    /// What was just done, where something was.
+    done: Option<Done>,
+}
+
+/// What there is to know of a certificate that is worthless now.
+struct Revoked {
+    at: Moment,
+    reason: String,
+    is_compromised: bool,
+    connections: usize,
+    waiting: u64,
+    still_good: usize,
+    officer: Option<(String, String)>,
+    role: Option<&'static str>,
+}
+
+/// What came of revoking it.
+struct Done {
+    is_new: bool,
+    told: Told,
+    is_listed: bool,
+}
+
+// The certificate of this agency with this serial, and all that the agency ever had.
+async fn known(
+    office: &Office,
+    path: &(String, String),
+) -> Result<(Partner, CertificateRecord, Vec<CertificateRecord>), Problem> {
+    let partner = find(office, &path.0)?;
+    let mut all = register(office).await?;
+    all.retain(|one| one.agency == partner.id);
+    let own = all.iter().find(|one| one.serial == path.1).cloned().ok_or_else(no_such_thing)?;
+    Ok((partner, own, all))
+}
+
+/// Shows a certificate.
+pub(super) async fn certificate(
+    State(office): State<Office>,
+    visitor: Visitor,
+    Path(path): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    shown(&office, &visitor, &path, None).await
+}
+
+async fn shown(
+    office: &Office,
+    visitor: &Visitor,
+    path: &(String, String),
+    done: Option<Done>,
+) -> Result<Response, Problem> {
+    let (partner, own, all) = known(office, path).await?;
+    let at = visitor.at();
+    let officer = partner.contact_officer.as_ref();
+    let revoked = match &own.revoked {
+        None => None,
+        Some((when, reason)) => Some(Revoked {
+            at: Moment::of(*when),
+            reason: Reason::parse(reason)
+                .map_or_else(|| reason.clone(), |why| said(why).0.to_owned()),
+            is_compromised: reason == Reason::KeyCompromise.as_str(),
+            connections: office.api.presence.count(|sha256| *sha256 == own.sha256),
+            waiting: office.api.gateway.waiting(&partner.id, None).await?,
+            still_good: all
+                .iter()
+                .filter(|one| one.revoked.is_none() && one.not_after > at)
+                .count(),
+            officer: officer.map(|officer| (officer.name.clone(), officer.telephone.clone())),
+            role: Role::parse(&own.profile).map(Role::as_str),
+        }),
+    };
+    let may_revoke = may(office, visitor, Action::RevokeCertificate);
+    let template = CertificatePage {
+        frame: Frame::of(&office.api.gateway, Some(visitor)),
+        title: match (&done, &revoked) {
+            (Some(_), Some(_)) => "The certificate is revoked",
+            _ => "Certificate",
+        },
+        agency: partner.id.to_string(),
+        name: partner.name,
+        whose: words::bearer(&own.profile),
+        fingerprint: fingerprint(&own.sha256),
+        from: Moment::of(own.not_before),
+        to: Moment::of(own.not_after),
+        tag: tag(validity(&own, &all, at)),
+        // From where somebody came is for whoever has to find out what happened.
+        last_use: own
+            .last_use
+            .map(|(when, from)| (Moment::of(when), if may_revoke { from } else { String::new() })),
+        serial: own.serial,
+        may_revoke,
+        revoked,
+        done,
+    };
+    page(StatusCode::OK, &template)
+}
+
+/// What it is to revoke one, before anybody does.
+#[derive(Template)]
+#[template(path = "desk/revoke.html")]
+struct BeforePage {
+    frame: Frame,
+    title: &'static str,
+    agency: String,
+    name: String,
+    serial: String,
+    whose: String,
+    is_own: bool,
+    others: usize,
+}
+
+/// Says what revoking this certificate does.
+pub(super) async fn before(
+    State(office): State<Office>,
+    visitor: Visitor,
+    Path(path): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let (partner, own, all) = known(&office, &path).await?;
+    let is_good = |one: &&CertificateRecord| one.revoked.is_none() && one.not_after > visitor.at();
+    let template = BeforePage {
+        frame: Frame::of(&office.api.gateway, Some(&visitor)),
+        title: "This cannot be undone",
+        agency: partner.id.to_string(),
+        name: partner.name,
+        whose: words::bearer(&own.profile),
+        is_own: visitor.certificate() == Some(&own.serial),
+        others: all.iter().filter(is_good).filter(|one| one.serial != own.serial).count(),
+        serial: own.serial,
+    };
+    page(StatusCode::OK, &template)
+}
+
+/// Asks why, and whether it is this agency's that is meant.
+pub(super) async fn ask(
+    State(office): State<Office>,
+    visitor: Visitor,
+    Path(path): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let (partner, own, _) = known(&office, &path).await?;
+    form(&office, &visitor, &partner, &own, questions(None, "")).answer()
+}
+
+/// Revokes it. All of it is done when it is answered, whether whoever asked is still there or not: their own
+/// connection may be one of those that are cut.
+pub(super) async fn revoke(
+    State(office): State<Office>,
+    visitor: Visitor,
+    Path(path): Path<(String, String)>,
+    filled: Form,
+) -> Result<Response, Problem> {
+    let (partner, own, _) = known(&office, &path).await?;
+    let confirm = filled.one("confirm").unwrap_or_default();
+    let reason =
+        Reason::ALL.into_iter().find(|reason| Some(reason.kebab()) == filled.one("reason"));
+    let mut questions = questions(reason, confirm);
+    let [why, which] = &mut questions[..] else { return Err(no_such_thing()) };
+    if reason.is_none() {
+        why.error = Some("Choose why it is revoked.".to_owned());
+    }
+    if confirm != partner.id.as_str() {
+        which.error = Some(format!("Type the agency's id as it is here: {}", partner.id));
+    }
+    let is_wrong = why.error.is_some() || which.error.is_some();
+    let Some(reason) = reason.filter(|_| !is_wrong) else {
+        return form(&office, &visitor, &partner, &own, questions).answer();
+    };
+    let at = visitor.at();
+    let doing = done(office.clone(), own, reason, visitor.certificate().map(str::to_owned), at);
+    let done = match tokio::spawn(doing).await {
+        Ok(done) => done.map_err(|error| {
+            let mut problem = unreadable(error);
+            problem.detail = format!(
+                "The certificate was NOT revoked. {} Its page says how it stands.",
+                problem.detail
+            );
+            problem
+        })?,
+        Err(error) => {
+            let detail = "It was not seen to its end. The certificate's page says how it stands.";
+            return Err(Problem::new(ProblemType::Internal, detail).because(error));
+        }
+    };
+    shown(&office, &visitor, &path, Some(done)).await
+}
+
+// As the command does it: into the register and the log, then to this gateway, then to everybody. Again for
+// what was revoked before: somebody may have had no confirmation the first time.
+async fn done(
+    office: Office,
+    own: CertificateRecord,
+    reason: Reason,
+    by: Option<String>,
+    at: Timestamp,
+) -> Result<Done, RegisterError> {
+    let is_new = is_revocable(&own, reason, at);
+    if is_new {
+        office.register.revoke(&[own], reason, by.as_deref(), at).await?;
+    }
+    let (told, signed) = office.register.enforce(|| office.tell(), at).await;
+    let is_listed = match signed {
+        Ok(SignedLists { unregistered, .. }) => {
+            for serial in unregistered {
+                tracing::error!(
+                    certificate.serial = serial,
+                    "on the last revocation list and not in the register: it stays revoked"
+                );
+            }
+            true
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "the revocation lists were not signed anew");
+            false
+        }
+    };
+    Ok(Done { is_new, told, is_listed })
+}
+
+// Why, and of whom: in this order.
+fn questions(reason: Option<Reason>, confirm: &str) -> Vec<Question> {
+    let given = reason.map(Reason::kebab).unwrap_or_default();
+    let reasons = Reason::ALL.into_iter().map(|reason| {
+        let (label, hint) = said(reason);
+        Choice::new(reason.kebab(), label, given).with_hint(hint)
+    });
+    let confirm = Answer::Line { value: confirm.to_owned(), autocomplete: "", kind: "text" };
+    vec![
+        Question::new("reason", "/reason", "Why is it revoked?", Answer::One(reasons.collect())),
+        Question::new("confirm", "/confirm", "Type the agency's id", confirm)
+            .with_hint("So that nobody is cut off by a slip. The id stands above."),
+    ]
+}
+
+fn said(reason: Reason) -> (&'static str, &'static str) {
+    match reason {
+        Reason::AffiliationChanged => {
+            ("It is not that agency's, or not in that role, any more", "As when somebody has left.")
+        }
+        Reason::CessationOfOperation => ("The agency does not take part any more", ""),
+        Reason::KeyCompromise => (
+            "Somebody else has its key, or may have it",
+            "A file or a machine was lost or stolen, or a password was told.",
+        ),
+        Reason::PrivilegeWithdrawn => ("The agency may not take part any more", ""),
+        Reason::Superseded => ("It has another in its place", ""),
+    }
+}
+
+fn form(
+    office: &Office,
+    visitor: &Visitor,
+    partner: &Partner,
+    own: &CertificateRecord,
+    questions: Vec<Question>,
+) -> FormPage {
+    let (agency, serial) = (&partner.id, &own.serial);
+    FormPage {
+        frame: Frame::of(&office.api.gateway, Some(visitor)),
+        title: "Revoke a certificate".to_owned(),
+        back: Link::new(
+            format!("/agencies/{agency}/certificates/{serial}"),
+            "Back to the certificate, and revoke nothing",
+        ),
+        paragraphs: vec![
+            format!("{} of {}: certificate {serial}.", words::bearer(&own.profile), partner.name),
+            format!("The agency's id is {agency}."),
+        ],
+        prompts: Vec::new(),
+        questions,
+        elsewhere: Vec::new(),
+        version: None,
+        key: None,
+        button: "Revoke it now".to_owned(),
+        others: &[],
+    }
+}
