@@ -9,6 +9,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { execFileSync } from "node:child_process";
 import { Gateway, HUB, POLICE, SURGERY, TRUST, browsers, rfi, visit } from "./ground.mjs";
+import * as says from "./says.mjs";
 
 const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
@@ -80,6 +81,8 @@ try {
   await hubSeesAndTells();
   await hostile();
   await twoAtOneDesk();
+  const around = { browser, gateway, check, hold };
+  await says.addsLater(around);
   await revoked();
 } finally {
   await browser.close();

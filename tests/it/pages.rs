@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 28] = [
+const PAGES: [(&str, &[Method]); 31] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -28,6 +28,9 @@ const PAGES: [(&str, &[Method]); 28] = [
     ("/requests/{reference}/reply/nothing-known", &[Method::POST]),
     ("/requests/{reference}/reply/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/reply/{part}", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/supplement", &[Method::GET]),
+    ("/requests/{reference}/supplement/check", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/supplement/{part}", &[Method::GET, Method::POST]),
     ("/enquiries", &[Method::GET]),
     ("/enquiries/{id}", &[Method::GET]),
     ("/enquiries/{id}/answers", &[Method::GET]),
@@ -52,23 +55,27 @@ fn routes() -> BTreeSet<&'static str> {
     after.map(|rest| rest.split('"').nth(1).unwrap()).collect()
 }
 
-fn seat(gateway: &TestGateway, agency: &str, role: Role) -> Agency {
+pub(crate) fn seat(gateway: &TestGateway, agency: &str, role: Role) -> Agency {
     gateway.seated(gateway.desk(agency, role))
 }
 
-fn location(answer: &Answer) -> String {
+pub(crate) fn location(answer: &Answer) -> String {
     assert_eq!(answer.status, 303, "{}", answer.text());
     answer.headers["location"].to_str().unwrap().to_owned()
 }
 
 /// A request to this agency that somebody at its desk has opened: its reference, and the RFI's id.
-async fn opened(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String) {
+pub(crate) async fn opened(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String) {
     let (reference, rfi, _) = opened_in(gateway, desk, agency).await;
     (reference, rfi)
 }
 
 /// The same, and its enquiry.
-async fn opened_in(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String, String) {
+pub(crate) async fn opened_in(
+    gateway: &TestGateway,
+    desk: &Agency,
+    agency: &str,
+) -> (String, String, String) {
     let answer = gateway.agency(HUB).dispatch(&[agency]).await;
     let exchange = &answer["exchanges"][0];
     let reference = exchange["reference"].as_str().unwrap().to_owned();

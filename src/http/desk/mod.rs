@@ -33,6 +33,7 @@ use crate::http::reception::Reception;
 use crate::message::{MessageId, Reference, now};
 use crate::problem::{Problem, ProblemType};
 use page::Frame;
+use reply::What;
 use visitor::Visitor;
 
 /// The desk's routes. They need of the gateway what the partner API's do.
@@ -61,18 +62,30 @@ pub fn router(api: Api) -> Router {
             may(&api, Action::Answer, said::routes(&said::FAMILY)),
         )
         .route("/requests/{reference}/sent/{message}", may(&api, Action::Answer, get(said::sent)))
-        .route("/requests/{reference}/reply", may(&api, Action::Answer, get(reply::tasks)))
+        .route("/requests/{reference}/reply", may(&api, Action::Answer, reply::list(What::Reply)))
         .route(
             "/requests/{reference}/reply/nothing-known",
             may(&api, Action::Answer, post(reply::nothing_known)),
         )
         .route(
             "/requests/{reference}/reply/check",
-            may(&api, Action::Answer, get(reply::check).post(reply::send)),
+            may(&api, Action::Answer, reply::last(What::Reply)),
         )
         .route(
             "/requests/{reference}/reply/{part}",
-            may(&api, Action::Answer, get(reply::part).post(reply::keep)),
+            may(&api, Action::Answer, reply::task(What::Reply)),
+        )
+        .route(
+            "/requests/{reference}/supplement",
+            may(&api, Action::Answer, reply::list(What::Supplement)),
+        )
+        .route(
+            "/requests/{reference}/supplement/check",
+            may(&api, Action::Answer, reply::last(What::Supplement)),
+        )
+        .route(
+            "/requests/{reference}/supplement/{part}",
+            may(&api, Action::Answer, reply::task(What::Supplement)),
         )
         .route("/enquiries", may(&api, Action::ReadBoard, get(enquiries::board)))
         .route("/enquiries/{id}", may(&api, Action::ReadBoard, get(enquiries::enquiry)))
