@@ -83,6 +83,7 @@ try {
   await twoAtOneDesk();
   const around = { browser, gateway, check, hold };
   await says.addsLater(around);
+  await says.answersAQuestion(around);
   await revoked();
 } finally {
   await browser.close();

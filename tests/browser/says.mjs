@@ -76,3 +76,30 @@ export async function addsLater({ browser, gateway, check, hold }) {
   check("and the hub is shown that it came", exchange.needsAttention === true, JSON.stringify(exchange));
   await page.context().close();
 }
+
+/** The hub asks a surgery what it meant; it answers with the question before it. */
+export async function answersAQuestion({ browser, gateway, check, hold }) {
+  const { reference, rfi } = answered(gateway, SURGERY);
+  gateway.ask(HUB, `/v1/exchanges/${reference}/clarifications`, {
+    inReplyTo: rfi,
+    from: { name: "Oswin Quillfeather", jobTitle: "Health Representative" },
+    category: "neglect",
+    question: "Does this include the health visitor's notes?",
+  });
+  const page = await visit(browser, gateway, gateway.person(SURGERY, "deputy"));
+  await page.goto(`${gateway.desk}/requests/${reference}`);
+  await page.getByRole("link", { name: "Question, or the answer to one: sent to you" }).click();
+  await hold(page, "question received");
+  await page.getByRole("link", { name: "Answer the question" }).click();
+  check("the question stands above", (await page.textContent("main")).includes("health visitor's notes"), page.url());
+  await hold(page, "answer to a question");
+  await page.getByRole("button", { name: "Send the answer" }).click();
+  check("nothing is no answer", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "answer to a question with errors");
+  await page.getByLabel("Your answer").fill("It does: she wrote none.");
+  await page.getByLabel("Your name", { exact: true }).fill("Dr Jo Madeup");
+  await page.getByLabel("Your job title", { exact: true }).fill("General Practitioner");
+  await page.getByRole("button", { name: "Send the answer" }).click();
+  check("the answer is sent", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  await page.context().close();
+}

@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 31] = [
+const PAGES: [(&str, &[Method]); 32] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -42,6 +42,7 @@ const PAGES: [(&str, &[Method]); 31] = [
     ("/attachments/{id}", &[Method::GET]),
     ("/messages/{id}", &[Method::GET]),
     ("/messages/{id}/saved", &[Method::POST]),
+    ("/messages/{id}/answer", &[Method::GET, Method::POST]),
     ("/messages/{id}/receipt", &[Method::GET]),
     ("/accessibility", &[Method::GET]),
 ];
@@ -132,6 +133,7 @@ async fn each_role_sees_exactly_what_it_may() {
                         "/" | "/accessibility" => true,
                         "/find" => *role != Role::Operator,
                         "/messages/{id}/receipt" => reads_receipts,
+                        "/messages/{id}/answer" => answers || asks,
                         "/enquiries" | "/enquiries/{id}" => sees_board,
                         "/enquiries/{id}/answers" => sees_board && reads,
                         page if page.starts_with("/exchanges") => asks,

@@ -1,7 +1,7 @@
 //! What is said on the desk's pages beside the reply itself: each is held to what the partner API holds it to,
 //! and is shown to whoever may say it. Who is let in to which page at all, `pages.rs` says.
 
-use mash_gateway::message::Role;
+use mash_gateway::message::{Kind, Role};
 
 use crate::pages::{location, opened, seat};
 use crate::support::{Agency, Answer, HUB, SURGERY, TestGateway, case};
@@ -100,5 +100,69 @@ async fn more_is_added_to_a_reply_also_when_the_exchange_is_over() {
     assert_eq!((&state["state"], &state["needsAttention"]), (&"completed".into(), &true.into()));
     let shown = manager.page(&format!("/enquiries/{}", state["enquiry"].as_str().unwrap())).await;
     assert!(shown.text().contains("Something came unasked"), "{}", shown.text());
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn a_question_is_answered_by_either_party_with_the_question_above() {
+    let gateway = TestGateway::start();
+    let hub = gateway.agency(HUB);
+    let officer = seat(&gateway, SURGERY, Role::Deputy);
+    let manager = seat(&gateway, HUB, Role::TeamManager);
+    let (reference, rfi) = opened(&gateway, &officer, SURGERY).await;
+    let clarifications = format!("/v1/exchanges/{reference}/clarifications");
+    let question = case::said(Kind::Clarification, &rfi);
+    let surgery = gateway.agency(SURGERY);
+    for (asks, reads, place) in [(&hub, &officer, "requests"), (&surgery, &manager, "exchanges")] {
+        let sent = asks.post(&clarifications, &question).await.ok(202);
+        let id = sent["message"].as_str().unwrap();
+        let page = reads.page(&format!("/messages/{id}")).await;
+        let path = format!("/messages/{id}/answer");
+        assert!(page.text().contains(&format!("href=\"{path}\"")), "{}", page.text());
+        let form = reads.page(&path).await;
+        assert!(form.text().contains("what her brother&#39;s school wrote?"), "{}", form.text());
+        let key = hidden(&form, "key");
+        let wrong = [("key", &*key), ("name", "Kit Specimen")];
+        let wrong = reads.fill_in(&path, &wrong).await;
+        assert_eq!(wrong.status, 422);
+        let (shown, title) = (wrong.text(), "<title>Error: Answer the question");
+        assert!(shown.contains(title) && shown.contains("value=\"Kit Specimen\""), "{shown}");
+        assert!(shown.contains("what her brother&#39;s school wrote?"), "{shown}");
+        let fields = [
+            ("key", &*key),
+            ("answer", "It does not: only what we saw ourselves."),
+            ("name", "Kit Specimen"),
+            ("jobTitle", "Named Nurse"),
+        ];
+        let answered = location(&reads.fill_in(&path, &fields).await);
+        assert!(answered.starts_with(&format!("/{place}/{reference}/sent/")), "{answered}");
+        // Pressed twice, it is said once.
+        assert_eq!(location(&reads.fill_in(&path, &fields).await), answered);
+        let other = [("key", "no key"), ("answer", "No.")];
+        assert_eq!(reads.fill_in(&path, &other).await.status, 400);
+
+        // Whoever asked is told to what it is the answer, and about which heading. It is not answered again.
+        let (_, id) = answered.rsplit_once('/').unwrap();
+        let told = asks.get_json(&format!("/v1/messages/{id}")).await;
+        let said = &told["data"];
+        assert_eq!(said["inReplyTo"], sent["message"]);
+        assert_eq!((&said["category"], &said["question"]), (&question["category"], &().into()));
+        assert_eq!(said["answer"], "It does not: only what we saw ourselves.");
+        let reader = if place == "requests" { &manager } else { &officer };
+        let page = reader.page(&format!("/messages/{id}")).await;
+        assert!(page.text().contains("It does not: only") && !page.text().contains("Answer the"));
+        assert_eq!(reader.page(&format!("/messages/{id}/answer")).await.status, 404);
+        // Nor by whoever asked.
+        let own = sent["message"].as_str().unwrap();
+        assert_eq!(reader.page(&format!("/messages/{own}/answer")).await.status, 404);
+    }
+    // The social worker reads what was asked, and does not answer for the hub.
+    let worker = seat(&gateway, HUB, Role::SocialWorker);
+    let asked = surgery.post(&clarifications, &question).await.ok(202);
+    let page = worker.page(&format!("/messages/{}", asked["message"].as_str().unwrap())).await;
+    assert_eq!(page.status, 200);
+    assert!(!page.text().contains("Answer the question"), "{}", page.text());
+    // What is no question is not answered.
+    assert_eq!(officer.page(&format!("/messages/{rfi}/answer")).await.status, 404);
     gateway.verify_log();
 }

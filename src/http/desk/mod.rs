@@ -4,6 +4,7 @@
 //! same schemas and rules, and gets the same receipt. One middleware makes the `Visitor`; no page is
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
+mod answering;
 mod enquiries;
 mod form;
 mod message;
@@ -113,6 +114,10 @@ pub fn router(api: Api) -> Router {
         .route("/attachments/{id}", may(&api, Action::Collect, get(message::attachment)))
         .route("/messages/{id}", may(&api, Action::Collect, get(message::read)))
         .route("/messages/{id}/saved", may(&api, Action::Collect, post(message::saved)))
+        .route(
+            "/messages/{id}/answer",
+            may(&api, Action::Clarify, get(answering::ask).post(answering::send)),
+        )
         .route("/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(message::receipt)))
         .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such page.") })
         .method_not_allowed_fallback(|| async {
