@@ -9,6 +9,7 @@ import path from "node:path";
 import { execFileSync } from "node:child_process";
 import { Gateway, HUB, POLICE, SURGERY, TRUST, browsers, rfi, visit } from "./ground.mjs";
 import { check, finish, hold, program } from "./look.mjs";
+import * as says from "./says.mjs";
 
 const PROMISED = { requests: 25, seconds: 90 };
 
@@ -33,6 +34,9 @@ try {
   await hubSeesAndTells();
   await hostile();
   await twoAtOneDesk();
+  const around = { browser, gateway, check, hold };
+  await says.addsLater(around);
+  await says.answersAQuestion(around);
   await revoked();
 } finally {
   await browser.close();

@@ -29,6 +29,8 @@ export function check(what, holds, otherwise = "") {
 
 /** Holds the page as it is now to what every page promises. Its name is for the reader, and the picture's. */
 export async function hold(page, name) {
+  // With its stylesheet: without one, links stand closer than a finger is wide.
+  await page.waitForLoadState("load");
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 });
     const found = await examine(page);

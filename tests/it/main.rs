@@ -42,6 +42,7 @@ mod pkcs11;
 mod pages;
 mod pages_operator;
 mod pages_rfi;
+mod pages_says;
 mod person_search;
 mod reading;
 mod readme;

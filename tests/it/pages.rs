@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 47] = [
+const PAGES: [(&str, &[Method]); 51] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -28,6 +28,9 @@ const PAGES: [(&str, &[Method]); 47] = [
     ("/requests/{reference}/reply/nothing-known", &[Method::POST]),
     ("/requests/{reference}/reply/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/reply/{part}", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/supplement", &[Method::GET]),
+    ("/requests/{reference}/supplement/check", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/supplement/{part}", &[Method::GET, Method::POST]),
     ("/rfis", &[Method::GET, Method::POST]),
     ("/rfis/{id}", &[Method::GET]),
     ("/rfis/{id}/check", &[Method::GET, Method::POST]),
@@ -58,6 +61,7 @@ const PAGES: [(&str, &[Method]); 47] = [
     ("/attachments/{id}", &[Method::GET]),
     ("/messages/{id}", &[Method::GET]),
     ("/messages/{id}/saved", &[Method::POST]),
+    ("/messages/{id}/answer", &[Method::GET, Method::POST]),
     ("/messages/{id}/receipt", &[Method::GET]),
     ("/accessibility", &[Method::GET]),
 ];
@@ -82,13 +86,17 @@ pub(crate) fn location(answer: &Answer) -> String {
 }
 
 /// A request to this agency that somebody at its desk has opened: its reference, and the RFI's id.
-async fn opened(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String) {
+pub(crate) async fn opened(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String) {
     let (reference, rfi, _) = opened_in(gateway, desk, agency).await;
     (reference, rfi)
 }
 
 /// The same, and its enquiry.
-async fn opened_in(gateway: &TestGateway, desk: &Agency, agency: &str) -> (String, String, String) {
+pub(crate) async fn opened_in(
+    gateway: &TestGateway,
+    desk: &Agency,
+    agency: &str,
+) -> (String, String, String) {
     let answer = gateway.agency(HUB).dispatch(&[agency]).await;
     let exchange = &answer["exchanges"][0];
     let reference = exchange["reference"].as_str().unwrap().to_owned();
@@ -150,6 +158,7 @@ async fn each_role_sees_exactly_what_it_may() {
                         "/" | "/accessibility" => true,
                         "/find" => *role != Role::Operator,
                         "/messages/{id}/receipt" => reads_receipts,
+                        "/messages/{id}/answer" => answers || asks,
                         page if page.ends_with("/revoke") => is_operator,
                         page if page.ends_with("/revoke/confirm") => is_operator,
                         page if page.starts_with("/agencies") => is_operator || oversees,

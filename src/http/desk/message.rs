@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
+use super::answering::may_answer;
 use super::page::{Frame, Link, page, see};
 use super::said::home;
 use super::visitor::Visitor;
@@ -136,6 +137,8 @@ struct MessagePage {
     paragraph: Option<String>,
     is_sealed_to_agency: bool,
     is_saved: bool,
+    /// Whether it is a question, which the visitor may answer.
+    may_answer: bool,
 }
 
 /// The contents of a message, opened for this visitor: that it was opened is in the log before. What is sealed
@@ -185,6 +188,7 @@ pub(super) async fn read(
         paragraph,
         is_sealed_to_agency: stored.envelope.is_sealed_to_agency,
         is_saved: is_saved(&stored),
+        may_answer: may_answer(&api, &visitor, stored.envelope.kind, &data),
     };
     page(StatusCode::OK, &template)
 }

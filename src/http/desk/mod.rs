@@ -5,6 +5,7 @@
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
 mod agencies;
+mod answering;
 mod asked;
 mod basis;
 mod enquiries;
@@ -43,6 +44,7 @@ use crate::message::{MessageId, Reference, now};
 use crate::problem::{Problem, ProblemType};
 pub use office::Office;
 use page::Frame;
+use reply::What;
 use visitor::Visitor;
 
 /// The desk's routes. They need of the gateway what the partner API's do; those for whoever looks after the
@@ -73,18 +75,30 @@ pub fn router(office: Office) -> Router {
             may(&api, Action::Answer, said::routes(&said::FAMILY)),
         )
         .route("/requests/{reference}/sent/{message}", may(&api, Action::Answer, get(said::sent)))
-        .route("/requests/{reference}/reply", may(&api, Action::Answer, get(reply::tasks)))
+        .route("/requests/{reference}/reply", may(&api, Action::Answer, reply::list(What::Reply)))
         .route(
             "/requests/{reference}/reply/nothing-known",
             may(&api, Action::Answer, post(reply::nothing_known)),
         )
         .route(
             "/requests/{reference}/reply/check",
-            may(&api, Action::Answer, get(reply::check).post(reply::send)),
+            may(&api, Action::Answer, reply::last(What::Reply)),
         )
         .route(
             "/requests/{reference}/reply/{part}",
-            may(&api, Action::Answer, get(reply::part).post(reply::keep)),
+            may(&api, Action::Answer, reply::task(What::Reply)),
+        )
+        .route(
+            "/requests/{reference}/supplement",
+            may(&api, Action::Answer, reply::list(What::Supplement)),
+        )
+        .route(
+            "/requests/{reference}/supplement/check",
+            may(&api, Action::Answer, reply::last(What::Supplement)),
+        )
+        .route(
+            "/requests/{reference}/supplement/{part}",
+            may(&api, Action::Answer, reply::task(What::Supplement)),
         )
         .route("/rfis", may(&api, Action::SendRfi, get(rfi::list).post(rfi::begin)))
         .route("/rfis/{id}", may(&api, Action::SendRfi, get(rfi::tasks)))
@@ -135,6 +149,10 @@ pub fn router(office: Office) -> Router {
         .route("/attachments/{id}", may(&api, Action::Collect, get(message::attachment)))
         .route("/messages/{id}", may(&api, Action::Collect, get(message::read)))
         .route("/messages/{id}/saved", may(&api, Action::Collect, post(message::saved)))
+        .route(
+            "/messages/{id}/answer",
+            may(&api, Action::Clarify, get(answering::ask).post(answering::send)),
+        )
         .route("/messages/{id}/receipt", may(&api, Action::ReadReceipts, get(message::receipt)))
         .merge(office::routes(office))
         .fallback(|| async { Problem::new(ProblemType::NotFound, "There is no such page.") })

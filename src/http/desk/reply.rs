@@ -1,13 +1,15 @@
-//! The reply to a request, as a list of tasks that can be done in any order and over several days: each
-//! category, on what basis, what the family may be told, who answers. What is written is kept sealed until it
-//! is sent; then it goes the way of every answer.
+//! The reply to a request, and what is added to it later, as a list of tasks that can be done in any order and
+//! over several days: each category, on what basis, what the family may be told, who answers. What is written
+//! is kept sealed until it is sent; then it goes the way of every answer.
 
 mod parts;
+mod what;
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::{MethodRouter, get};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -19,10 +21,11 @@ use super::requests::{find_opened, people};
 use super::said;
 use super::visitor::Visitor;
 use crate::http::api::{Api, Path, submitted};
-use crate::message::{Exchange, IdempotencyKey, Kind, MessageId, Submission, Target};
+use crate::message::{Exchange, IdempotencyKey, MessageId, Submission, Target};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Violation;
 use parts::Part;
+pub(super) use what::What;
 
 /// What is written so far.
 #[derive(Deserialize, Serialize)]
@@ -38,8 +41,9 @@ struct Writing {
     is_basis_theirs: bool,
 }
 
-/// A reply that is being written, and in what.
+/// A reply that is being written, or something else that is written so, and in what.
 struct Reply {
+    what: What,
     exchange: Exchange,
     writing: Writing,
     /// Which version it is; 0 before the first is kept.
@@ -48,26 +52,34 @@ struct Reply {
 
 impl Reply {
     /// What the visitor's agency has written in this exchange, or the beginning of it. None where the request
-    /// was not opened yet.
-    async fn find(api: &Api, visitor: &Visitor, name: &str) -> Result<Option<Self>, Problem> {
-        let Some(exchange) = find_opened(api, visitor, name).await? else { return Ok(None) };
-        let draft = api.gateway.draft(visitor.agency(), &exchange, Kind::Response).await?;
+    /// was not opened yet, or it is too early to say this.
+    async fn find(
+        what: What,
+        api: &Api,
+        visitor: &Visitor,
+        name: &str,
+    ) -> Result<Option<Self>, Problem> {
+        let found = find_opened(api, visitor, name).await?;
+        let Some(exchange) = found.filter(|exchange| what.is_due(exchange)) else {
+            return Ok(None);
+        };
+        let draft = api.gateway.draft(visitor.agency(), &exchange, what.kind()).await?;
         if let Some(draft) = draft {
             let writing = serde_json::from_slice(&draft.text).map_err(|error| {
                 let detail = "What was written so far could not be read.";
                 Problem::new(ProblemType::Internal, detail).because(error)
             })?;
-            return Ok(Some(Self { exchange, writing, version: draft.version }));
+            return Ok(Some(Self { what, exchange, writing, version: draft.version }));
         }
         let rfi = opened(api, visitor, &exchange.rfi).await?;
         let people = people(&rfi)
             .into_iter()
             .map(|person| (person.id, format!("{} ({})", person.name, person.relationship)))
             .collect();
-        let body = parts::beginning(api, visitor);
+        let body = parts::beginning(what, api, visitor);
         let key = IdempotencyKey::new(visitor.at()).to_string();
         let writing = Writing { key, people, body, is_basis_theirs: false };
-        Ok(Some(Self { exchange, writing, version: 0 }))
+        Ok(Some(Self { what, exchange, writing, version: 0 }))
     }
 
     async fn keep(&self, api: &Api, visitor: &Visitor, follows: u64) -> Result<bool, Problem> {
@@ -80,15 +92,25 @@ impl Reply {
             let detail = "It is longer than a reply may be. Shorten it, or send a file.";
             return Err(Problem::new(ProblemType::BodyTooLarge, detail));
         }
-        let (writer, kind) = (visitor.agency(), Kind::Response);
+        let (writer, kind) = (visitor.agency(), self.what.kind());
         api.gateway.keep_draft(writer, &self.exchange, kind, follows, &text).await
     }
 
-    /// The answer as it would be sent now.
+    /// The message as it would be sent now.
     fn complete(&self) -> Value {
         let mut body = self.writing.body.clone();
-        let answers: Vec<_> = self.answered().map(|(_, answer)| answer.clone()).collect();
+        let mut answers: Vec<_> = self.answered().map(|(_, answer)| answer.clone()).collect();
         let Some(members) = body.as_object_mut() else { return body };
+        if self.what == What::Reply {
+            self.complete_reply(members, &mut answers);
+        }
+        members.insert("answers".to_owned(), Value::Array(answers));
+        members.insert("inReplyTo".to_owned(), json!(self.exchange.rfi));
+        body
+    }
+
+    // What a reply says of itself as a whole.
+    fn complete_reply(&self, members: &mut Map<String, Value>, answers: &mut Vec<Value>) {
         let statuses: Vec<_> =
             answers.iter().filter_map(|answer| answer["status"].as_str()).collect();
         let is_nothing = |status: &&str| matches!(*status, "nothing-known" | "not-held-here");
@@ -99,16 +121,15 @@ impl Reply {
             () if statuses.iter().all(is_nothing) => "nothing-known",
             () => "complete",
         };
-        let answers = if result == "cannot-share" { Vec::new() } else { answers };
+        if result == "cannot-share" {
+            answers.clear();
+        }
         // What follows later is said of what is not whole, and of nothing else.
         if is_whole || result == "cannot-share" {
             members.remove("moreToFollowBy");
         }
-        members.insert("answers".to_owned(), Value::Array(answers));
         members.insert("channel".to_owned(), json!("web"));
-        members.insert("inReplyTo".to_owned(), json!(self.exchange.rfi));
         members.insert("result".to_owned(), json!(result));
-        body
     }
 
     // The categories that have an answer, in the order in which they were asked.
@@ -125,7 +146,7 @@ impl Reply {
     }
 
     fn submission(&self, visitor: &Visitor) -> Result<Submission, Problem> {
-        let target = Target::Exchange(self.exchange.id, Kind::Response);
+        let target = Target::Exchange(self.exchange.id, self.what.kind());
         said::submission(visitor, &self.writing.key, target, &self.complete())
     }
 
@@ -139,10 +160,16 @@ impl Reply {
         if !is_refused {
             parts.extend(categories);
         }
-        if !is_refused && is_begun && !is_whole {
-            parts.push(Part::Rest);
+        match self.what {
+            What::Reply => {
+                if !is_refused && is_begun && !is_whole {
+                    parts.push(Part::Rest);
+                }
+                parts.push(Part::CannotShare);
+            }
+            What::Supplement => parts.push(Part::WhyNow),
         }
-        parts.extend([Part::CannotShare, Part::LawfulBasis, Part::Family, Part::Who]);
+        parts.extend([Part::LawfulBasis, Part::Family, Part::Who]);
         parts
     }
 
@@ -152,8 +179,37 @@ impl Reply {
 
     /// Where its pages are.
     fn path(&self) -> String {
-        format!("/requests/{}/reply", self.exchange.reference)
+        format!("/requests/{}/{}", self.exchange.reference, self.what.name())
     }
+}
+
+/// The page that lists the tasks of what is written.
+pub(super) fn list(what: What) -> MethodRouter<Api> {
+    get(move |api: State<Api>, visitor: Visitor, name: Path<String>| {
+        tasks(what, api, visitor, name)
+    })
+}
+
+/// The page of one task, and where it is kept.
+pub(super) fn task(what: What) -> MethodRouter<Api> {
+    get(move |api: State<Api>, visitor: Visitor, names: Path<(String, String)>| {
+        part(what, api, visitor, names)
+    })
+    .post(
+        move |api: State<Api>, visitor: Visitor, names: Path<(String, String)>, form: Form| {
+            keep(what, api, visitor, names, form)
+        },
+    )
+}
+
+/// The page on which all of it is looked at, and where it is sent.
+pub(super) fn last(what: What) -> MethodRouter<Api> {
+    get(move |api: State<Api>, visitor: Visitor, name: Path<String>| {
+        check(what, api, visitor, name)
+    })
+    .post(move |api: State<Api>, visitor: Visitor, name: Path<String>, form: Form| {
+        send(what, api, visitor, name, form)
+    })
 }
 
 /// The list of tasks.
@@ -166,6 +222,7 @@ struct TasksPage {
     path: String,
     tasks: Vec<Task>,
     done: usize,
+    needed: usize,
     /// Whether any category has no answer yet.
     is_begun: bool,
     has_open_categories: bool,
@@ -181,12 +238,13 @@ struct Task {
 }
 
 /// Shows what is done and what is not.
-pub(super) async fn tasks(
+async fn tasks(
+    what: What,
     State(api): State<Api>,
     visitor: Visitor,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+    let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
     let violations = reply.examine(&api, &visitor).await?;
@@ -198,19 +256,20 @@ pub(super) async fn tasks(
             to: format!("{path}/{}", part.name(&reply.exchange)),
             label: part.title(&reply.exchange),
             is_done: part.is_begun(&reply) && questions.iter().all(|each| each.error.is_none()),
-            is_optional: part == Part::CannotShare
-                && reply.writing.body.get("cannotShare").is_none(),
+            is_optional: part.is_optional(&reply),
         }
     };
     let tasks: Vec<_> = reply.parts().into_iter().map(task).collect();
     let reference = &reply.exchange.reference;
     let template = TasksPage {
         frame: Frame::of(&api.gateway, Some(&visitor)),
-        title: format!("Reply to request {reference}"),
+        title: what.title(&reply.exchange),
         back: Link::new(format!("/requests/{reference}"), format!("Back to request {reference}")),
-        done: tasks.iter().filter(|task| task.is_done).count(),
+        done: tasks.iter().filter(|task| task.is_done && !task.is_optional).count(),
+        needed: tasks.iter().filter(|task| !task.is_optional).count(),
         is_begun: reply.version > 0,
-        has_open_categories: reply.writing.body.get("cannotShare").is_none()
+        has_open_categories: what == What::Reply
+            && reply.writing.body.get("cannotShare").is_none()
             && reply.answered().count() < reply.exchange.categories.len(),
         is_ready: violations.is_empty(),
         path: reply.path(),
@@ -227,7 +286,7 @@ pub(super) async fn nothing_known(
     Path(name): Path<String>,
     form: Form,
 ) -> Result<Response, Problem> {
-    let Some(mut reply) = Reply::find(&api, &visitor, &name).await? else {
+    let Some(mut reply) = Reply::find(What::Reply, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
     let open: Vec<_> = {
@@ -246,35 +305,38 @@ pub(super) async fn nothing_known(
 }
 
 /// One task.
-pub(super) async fn part(
+async fn part(
+    what: What,
     State(api): State<Api>,
     visitor: Visitor,
     Path((name, part)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+    let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
-    let part = Part::find(&part, &reply.exchange).ok_or_else(no_such_part)?;
+    let part = Part::find(&part, &reply).ok_or_else(no_such_part)?;
     let questions = reply.questions(&api, &visitor, part);
     form(&api, &visitor, &reply, part, reply.version, questions, Vec::new()).answer()
 }
 
 /// Keeps what was filled in. What is wrong with it is said on the same page, with the answers; unless it is to
 /// be gone on with later: then it is kept as it is.
-pub(super) async fn keep(
+async fn keep(
+    what: What,
     State(api): State<Api>,
     visitor: Visitor,
     Path((name, part)): Path<(String, String)>,
     filled: Form,
 ) -> Result<Response, Problem> {
-    let Some(mut reply) = Reply::find(&api, &visitor, &name).await? else {
+    let Some(mut reply) = Reply::find(what, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
-    let part = Part::find(&part, &reply.exchange).ok_or_else(no_such_part)?;
+    let part = Part::find(&part, &reply).ok_or_else(no_such_part)?;
     parts::fill_in(&mut reply, part, &filled);
     let follows = version(&filled);
     let is_for_later = filled.one("go") == Some("later");
-    if !is_for_later {
+    // What is left out has nothing wrong with it, whatever is still missing elsewhere.
+    if !is_for_later && !part.is_optional(&reply) {
         let mut questions = reply.questions(&api, &visitor, part);
         let violations = reply.examine(&api, &visitor).await?;
         // What is not answered at all is said before what the contract makes of that.
@@ -304,7 +366,7 @@ fn form(
     FormPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
         title: part.title(&reply.exchange),
-        back: Link::new(reply.path(), "Back to the reply"),
+        back: Link::new(reply.path(), format!("Back to the {}", reply.what.noun())),
         paragraphs: part.paragraphs(),
         prompts: part.prompts(),
         questions,
@@ -324,7 +386,8 @@ pub(super) const LATER: &[(&str, &str)] = &[("later", "Save and come back later"
 fn overtaken(api: &Api, visitor: &Visitor, reply: &Reply) -> Result<Response, Problem> {
     let template = OvertakenPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
-        title: "Somebody else has changed this",
+        title: format!("Somebody else has changed this {}", reply.what.noun()),
+        noun: reply.what.noun(),
         path: reply.path(),
         facts: facts(&reply.complete()),
     };
@@ -336,7 +399,8 @@ fn overtaken(api: &Api, visitor: &Visitor, reply: &Reply) -> Result<Response, Pr
 #[template(path = "desk/overtaken.html")]
 pub(super) struct OvertakenPage {
     pub(super) frame: Frame,
-    pub(super) title: &'static str,
+    pub(super) title: String,
+    pub(super) noun: &'static str,
     pub(super) path: String,
     pub(super) facts: Vec<Fact>,
 }
@@ -346,7 +410,8 @@ pub(super) struct OvertakenPage {
 #[template(path = "desk/check.html")]
 struct CheckPage {
     frame: Frame,
-    title: &'static str,
+    title: String,
+    noun: &'static str,
     path: String,
     hub: String,
     sections: Vec<Section>,
@@ -367,12 +432,13 @@ impl CheckPage {
 }
 
 /// Shows it.
-pub(super) async fn check(
+async fn check(
+    what: What,
     State(api): State<Api>,
     visitor: Visitor,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+    let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
     let violations = reply.examine(&api, &visitor).await?;
@@ -409,7 +475,8 @@ fn checked(
     let directory = api.gateway.directory();
     let template = CheckPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
-        title: "Check your reply before you send it",
+        title: format!("Check your {} before you send it", reply.what.noun()),
+        noun: reply.what.noun(),
         hub: directory.name(&reply.exchange.hub).unwrap_or_default().to_owned(),
         path,
         sections,
@@ -437,17 +504,18 @@ pub(super) fn answered(question: &Question) -> Option<Fact> {
 }
 
 /// Sends it: as every answer is sent, once, however often the button is pressed.
-pub(super) async fn send(
+async fn send(
+    what: What,
     State(api): State<Api>,
     visitor: Visitor,
     Path(name): Path<String>,
     form: Form,
 ) -> Result<Response, Problem> {
-    let Some(reply) = Reply::find(&api, &visitor, &name).await? else {
+    let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
         return Ok(see(&format!("/requests/{name}")));
     };
     // Pressed twice: it was sent, and the draft is gone.
-    if reply.version == 0 && reply.exchange.marks.answered_at.is_some() {
+    if reply.version == 0 && reply.exchange.result.is_some() {
         return Ok(see(&format!("/requests/{}", reply.exchange.reference)));
     }
     // What is sent is what was looked at.
@@ -463,7 +531,7 @@ pub(super) async fn send(
         }
         answer => answer?,
     };
-    let (writer, kind) = (visitor.agency(), Kind::Response);
+    let (writer, kind) = (visitor.agency(), what.kind());
     let discarded = api.gateway.discard_draft(writer, &reply.exchange, kind, reply.version).await;
     if let Err(problem) = discarded {
         // It was sent: that is what counts, and what the sender is told.

@@ -179,6 +179,9 @@ struct RequestPage {
     is_answered: bool,
     may_reply: bool,
     has_draft: bool,
+    /// The same of what may be added to an answer.
+    may_add: bool,
+    has_addition: bool,
     /// The request itself, and whether it is in the agency's own record.
     rfi: String,
     is_saved: bool,
@@ -201,7 +204,10 @@ pub(super) async fn request(
 ) -> Result<Response, Problem> {
     let exchange = find(&api, &visitor, &name).await?;
     let timeline = api.gateway.timeline(visitor.agency(), &exchange.id).await?;
-    let draft = api.gateway.draft(visitor.agency(), &exchange, Kind::Response).await;
+    let has_draft = async |kind| {
+        let draft = api.gateway.draft(visitor.agency(), &exchange, kind).await;
+        draft.is_ok_and(|draft| draft.is_some())
+    };
     let directory = api.gateway.directory();
     let rfi = api.gateway.received(visitor.agency(), &exchange.rfi).await?;
     let template = RequestPage {
@@ -223,8 +229,12 @@ pub(super) async fn request(
         is_cancelled: exchange.state == ExchangeState::Cancelled,
         is_destroyed: exchange.destroyed_at.is_some(),
         is_answered: exchange.marks.answered_at.is_some(),
-        may_reply: exchange.state != ExchangeState::Completed,
-        has_draft: draft.is_ok_and(|draft| draft.is_some()),
+        // What the hub wrote down for the agency is put right with an answer of the agency's own.
+        may_reply: exchange.state != ExchangeState::Completed
+            || exchange.marks.answered_at.is_none(),
+        has_draft: has_draft(Kind::Response).await,
+        may_add: exchange.result.is_some(),
+        has_addition: has_draft(Kind::Supplement).await,
         rfi: exchange.rfi.to_string(),
         is_saved: is_saved(&rfi),
         events: timeline

@@ -267,11 +267,7 @@ async fn send(
     match submitted(&api, new, visitor.at()).await {
         Ok(answer) => {
             let message = message_in(&answer.body)?;
-            let place = match saying.by {
-                Party::Agency => "requests",
-                Party::Hub => "exchanges",
-            };
-            Ok(see(&format!("/{place}/{}/sent/{message}", exchange.reference)))
+            Ok(see(&said_in(&exchange, saying.by, &message)))
         }
         Err(problem) if problem.kind == ProblemType::Schema => {
             let mut questions = (saying.questions)(&exchange, &body);
@@ -304,6 +300,15 @@ pub(super) fn home(exchange: &Exchange, party: Party) -> Link {
         }
         Party::Hub => Link::new(format!("/enquiries/{}", exchange.enquiry), "Back to the enquiry"),
     }
+}
+
+/// Where this party is shown what it has sent.
+pub(super) fn said_in(exchange: &Exchange, party: Party, message: &MessageId) -> String {
+    let place = match party {
+        Party::Agency => "requests",
+        Party::Hub => "exchanges",
+    };
+    format!("/{place}/{}/sent/{message}", exchange.reference)
 }
 
 fn form(

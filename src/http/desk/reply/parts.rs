@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Reply;
+use super::{Reply, What};
 use crate::directory::AgencyKind;
 use crate::http::api::Api;
 use crate::http::desk::basis::{self, CONFIDENCE};
@@ -21,6 +21,8 @@ pub(super) enum Part {
     Rest,
     /// That nothing can be shared, and why.
     CannotShare,
+    /// Why what is added was not said before.
+    WhyNow,
     /// On what basis it is shared (R51).
     LawfulBasis,
     /// What the family may be told (R41).
@@ -30,15 +32,17 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// The task of this name, in a reply to this request.
-    pub(super) fn find(name: &str, exchange: &Exchange) -> Option<Self> {
-        match name {
-            "rest" => Some(Self::Rest),
-            "cannot-share" => Some(Self::CannotShare),
-            "lawful-basis" => Some(Self::LawfulBasis),
-            "family" => Some(Self::Family),
-            "who" => Some(Self::Who),
-            code => exchange.categories.iter().position(|each| each == code).map(Self::Category),
+    /// The task of this name, in what is written here.
+    pub(super) fn find(name: &str, reply: &Reply) -> Option<Self> {
+        let asked = &reply.exchange.categories;
+        match (name, reply.what) {
+            ("rest", What::Reply) => Some(Self::Rest),
+            ("cannot-share", What::Reply) => Some(Self::CannotShare),
+            ("why-now", What::Supplement) => Some(Self::WhyNow),
+            ("lawful-basis", _) => Some(Self::LawfulBasis),
+            ("family", _) => Some(Self::Family),
+            ("who", _) => Some(Self::Who),
+            (code, _) => asked.iter().position(|each| each == code).map(Self::Category),
         }
     }
 
@@ -48,6 +52,7 @@ impl Part {
             Self::Category(at) => &exchange.categories[at],
             Self::Rest => "rest",
             Self::CannotShare => "cannot-share",
+            Self::WhyNow => "why-now",
             Self::LawfulBasis => "lawful-basis",
             Self::Family => "family",
             Self::Who => "who",
@@ -60,6 +65,7 @@ impl Part {
             Self::Category(at) => words::category(&exchange.categories[at]).to_owned(),
             Self::Rest => "When the rest follows".to_owned(),
             Self::CannotShare => "We cannot share anything".to_owned(),
+            Self::WhyNow => "Why you send it now".to_owned(),
             Self::LawfulBasis => "On what basis you share it".to_owned(),
             Self::Family => "What the family may be told".to_owned(),
             Self::Who => "Who answers".to_owned(),
@@ -76,6 +82,9 @@ impl Part {
             Self::CannotShare => {
                 "Only if none of it can be shared. If a part can, answer the categories one by one and \
                  choose for the others that you do not share it."
+            }
+            Self::WhyNow => {
+                "New information, or a mistake in what you sent. The hub is shown at once that more came."
             }
             Self::LawfulBasis => {
                 "Consent is not asked here: agreement and lawful basis are two things. What is chosen \
@@ -107,21 +116,33 @@ impl Part {
             }
             Self::Rest => is_there("/moreToFollowBy"),
             Self::CannotShare => is_there("/cannotShare"),
+            Self::WhyNow => is_there("/whyNow"),
             Self::LawfulBasis => reply.writing.is_basis_theirs,
             Self::Family => is_there("/onwardDisclosure"),
-            Self::Who => is_there("/respondedBy/name") && is_there("/proportionate"),
+            Self::Who => {
+                is_there(&format!("/{}/name", reply.what.speaker())) && is_there("/proportionate")
+            }
+        }
+    }
+
+    /// Whether it can be left out: that nothing can be shared, and each heading of what is added.
+    pub(super) fn is_optional(self, reply: &Reply) -> bool {
+        match (self, reply.what) {
+            (Self::CannotShare, _) | (Self::Category(_), What::Supplement) => !self.is_begun(reply),
+            _ => false,
         }
     }
 }
 
 /// What a reply of this visitor begins with: what their agency usually relies on, and whom the directory
 /// knows.
-pub(super) fn beginning(api: &Api, visitor: &Visitor) -> Value {
+pub(super) fn beginning(what: What, api: &Api, visitor: &Visitor) -> Value {
     let directory = api.gateway.directory();
     let partner = directory.get(visitor.agency());
     let mut body = json!({ "lawfulBasis": partner.map(|partner| basis::usual(partner.kind)) });
     if let Some(officer) = partner.and_then(|partner| partner.contact_officer.as_ref()) {
-        put(&mut body, "/respondedBy/telephone", Some(json!(telephone(&officer.telephone))));
+        let place = format!("/{}/telephone", what.speaker());
+        put(&mut body, &place, Some(json!(telephone(&officer.telephone))));
     }
     body
 }
@@ -144,6 +165,10 @@ pub(super) fn questions(reply: &Reply, api: &Api, visitor: &Visitor, part: Part)
             vec![Question::new("rest", "/moreToFollowBy", "By when will the rest follow?", answer)]
         }
         Part::CannotShare => cannot_share(body),
+        Part::WhyNow => {
+            let answer = Answer::Text { value: text(body, "/whyNow") };
+            vec![Question::new("why", "/whyNow", "Why do you send it now?", answer)]
+        }
         Part::LawfulBasis => {
             let given = text(body, "/confidenceGateway");
             let reasons =
@@ -157,9 +182,9 @@ pub(super) fn questions(reply: &Reply, api: &Api, visitor: &Visitor, part: Part)
         Part::Family => {
             let directory = api.gateway.directory();
             let kind = directory.get(visitor.agency()).map(|partner| partner.kind);
-            family(body, kind == Some(AgencyKind::Police))
+            family(body, reply.what, kind == Some(AgencyKind::Police))
         }
-        Part::Who => who(body),
+        Part::Who => who(body, reply.what.speaker()),
     }
 }
 
@@ -170,7 +195,10 @@ fn category(reply: &Reply, code: &str) -> Vec<Question> {
     let index = index.unwrap_or_else(|| reply.answered().count());
     let given = |name: &str| text(body, &format!("/answers/{code}/{name}"));
     let there = |name: &str| format!("/answers/{index}/{name}");
-    let status = given("status");
+    let mut status = given("status");
+    if status.is_empty() && reply.what == What::Supplement {
+        NOTHING_NEW.clone_into(&mut status);
+    }
     let statuses = [
         ("provided", "We know something", ""),
         ("nothing-known", "Nothing known", "We looked, and there is nothing."),
@@ -181,10 +209,17 @@ fn category(reply: &Reply, code: &str) -> Vec<Question> {
             "We know something, and say below why we do not share it.",
         ),
     ];
-    let statuses = statuses
+    let mut statuses = statuses
         .map(|(code, label, hint)| Choice::new(code, label, &status).with_hint(hint))
         .to_vec();
-    let label = "What do you know?";
+    let label = match reply.what {
+        What::Reply => "What do you know?",
+        What::Supplement => {
+            let same = Choice::new(NOTHING_NEW, "Nothing new here", &status);
+            statuses.insert(0, same.with_hint("It stays as you have said."));
+            "What do you know now?"
+        }
+    };
     let mut questions =
         vec![Question::new("status", &there("status"), label, Answer::One(statuses))];
     if code == LAST_SEEN {
@@ -300,7 +335,7 @@ fn cannot_share(body: &Value) -> Vec<Question> {
     ]
 }
 
-fn family(body: &Value, is_police: bool) -> Vec<Question> {
+fn family(body: &Value, what: What, is_police: bool) -> Vec<Question> {
     let given = text(body, "/onwardDisclosure");
     let choices = [
         ("not-without-asking-us", "Nothing, without asking us first", ""),
@@ -315,7 +350,10 @@ fn family(body: &Value, is_police: bool) -> Vec<Question> {
     let choices = choices
         .map(|(code, label, hint)| Choice::new(code, label, &given).with_hint(hint))
         .to_vec();
-    let label = "What may the family be told of your reply?";
+    let label = match what {
+        What::Reply => "What may the family be told of your reply?",
+        What::Supplement => "What may the family be told of this?",
+    };
     let conditions = Answer::Text { value: text(body, "/handlingConditions") };
     let mut questions = vec![
         Question::new("family", "/onwardDisclosure", label, Answer::One(choices)),
@@ -363,7 +401,7 @@ fn family(body: &Value, is_police: bool) -> Vec<Question> {
     questions
 }
 
-fn who(body: &Value) -> Vec<Question> {
+fn who(body: &Value, speaker: &str) -> Vec<Question> {
     let accuracy = text(body, "/accuracyChecked");
     let accuracy = vec![
         Choice::new("checked-against-record", "It was checked against the record", &accuracy),
@@ -375,9 +413,9 @@ fn who(body: &Value) -> Vec<Question> {
         ..Choice::new("yes", "It is relevant, not excessive, and proportionate", "")
     }];
     vec![
-        actor_line(body, "respondedBy", "name", "Your name", "name"),
-        actor_line(body, "respondedBy", "jobTitle", "Your job title", "organization-title"),
-        actor_line(body, "respondedBy", "telephone", "Your telephone (optional)", "tel"),
+        actor_line(body, speaker, "name", "Your name", "name"),
+        actor_line(body, speaker, "jobTitle", "Your job title", "organization-title"),
+        actor_line(body, speaker, "telephone", "Your telephone (optional)", "tel"),
         Question::new("accuracy", "/accuracyChecked", "Was it checked?", Answer::One(accuracy)),
         Question::new(
             "as-of",
@@ -412,6 +450,7 @@ pub(super) fn fill_in(reply: &mut Reply, part: Part, form: &Form) {
                 put_actor(body, "cannotShare/decidedBy", form);
             }
         }
+        Part::WhyNow => put(&mut reply.writing.body, "/whyNow", text("why")),
         Part::LawfulBasis => {
             let body = &mut reply.writing.body;
             put(body, "/lawfulBasis", Some(basis::filled_in(form)));
@@ -428,7 +467,7 @@ pub(super) fn fill_in(reply: &mut Reply, part: Part, form: &Form) {
         }
         Part::Who => {
             let body = &mut reply.writing.body;
-            put_actor(body, "respondedBy", form);
+            put_actor(body, reply.what.speaker(), form);
             put(body, "/accuracyChecked", text("accuracy"));
             put(body, "/asOf", text("as-of"));
             put(body, "/proportionate", form.one("confirmed").map(|_| json!(true)));
@@ -438,7 +477,7 @@ pub(super) fn fill_in(reply: &mut Reply, part: Part, form: &Form) {
 
 // Only what belongs to how it is answered: what was filled in for another way goes.
 fn answer(code: &str, people: &[(String, String)], form: &Form) -> Option<Value> {
-    let status = form.one("status")?;
+    let status = form.one("status").filter(|status| *status != NOTHING_NEW)?;
     let mut answer = json!({ "category": code, "status": status });
     match status {
         "provided" if code == LAST_SEEN => {
@@ -498,7 +537,7 @@ pub(super) fn unanswered(reply: &Reply, part: Part) -> Option<Violation> {
         Some(Violation { pointer, code: "not-answered".to_owned(), message: message.to_owned() })
     };
     match part {
-        Part::Category(at) => {
+        Part::Category(at) if reply.what == What::Reply => {
             let code = reply.exchange.categories[at].as_str();
             let index = reply.answered().count();
             match reply.answered().any(|(each, _)| each == code) {
@@ -529,5 +568,8 @@ fn actor_line(
 fn line(value: String, autocomplete: &'static str) -> Answer {
     Answer::Line { value, autocomplete, kind: "text" }
 }
+
+/// That a heading is left out of what is added: a choice of the page, and no status of the contract.
+const NOTHING_NEW: &str = "nothing-new";
 
 const LAST_SEEN: &str = "last-seen-at-gp";

@@ -545,7 +545,8 @@ fn form_at(
 fn overtaken(api: &Api, visitor: &Visitor, rfi: &Rfi) -> Result<Response, Problem> {
     let template = OvertakenPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
-        title: "Somebody else has changed this",
+        title: "Somebody else has changed this request".to_owned(),
+        noun: "request",
         path: rfi.path(),
         facts: facts(rfi.document()),
     };

@@ -1,0 +1,105 @@
+// What is said on pages beside the reply itself. Each journey is given the browser, the gateway, and the two
+// ways of judging a page that desk.mjs has.
+
+import { HUB, SURGERY, visit } from "./ground.mjs";
+
+/** A response as a program sends it, to a request of ground.mjs. */
+function response(rfi) {
+  return {
+    inReplyTo: rfi,
+    respondedBy: { name: "Dr Jo Madeup", jobTitle: "General Practitioner" },
+    channel: "api",
+    result: "nothing-known",
+    answers: ["neglect", "last-seen-at-gp", "domestic-abuse"].map((category) => (
+      { category, status: "nothing-known" }
+    )),
+    accuracyChecked: "checked-against-record",
+    proportionate: true,
+    onwardDisclosure: "not-without-asking-us",
+    lawfulBasis: {
+      codelist: "uk-2026-09", article6: "e", specialCategory: false, powers: ["children-act-2004-s11"],
+    },
+  };
+}
+
+/** A request that this agency was sent, and has answered with nothing known: its reference and its enquiry. */
+function answered(gateway, agency) {
+  const [reference] = gateway.dispatch([agency]);
+  const exchange = gateway.ask(HUB, `/v1/exchanges/${reference}`);
+  const rfi = exchange.rfi;
+  gateway.ask(agency, `/v1/messages/${rfi}`);
+  gateway.ask(agency, `/v1/exchanges/${reference}/responses`, response(rfi));
+  return { reference, rfi, enquiry: exchange.enquiry };
+}
+
+/** A surgery learns more after it has answered, and adds it. */
+export async function addsLater({ browser, gateway, check, hold }) {
+  const { reference } = answered(gateway, SURGERY);
+  const page = await visit(browser, gateway, gateway.person(SURGERY, "contact-officer"));
+  const next = async () => page.getByRole("button", { name: "Save and continue" }).click();
+  await page.goto(`${gateway.desk}/requests/${reference}`);
+  await page.getByRole("link", { name: "Add to your reply, or put it right" }).click();
+  await hold(page, "supplement tasks");
+  await page.getByRole("link", { name: /^Neglect/ }).click();
+  check("what is not new is left as it was", await page.getByLabel("Nothing new here").isChecked(), page.url());
+  await page.getByLabel("We know something").check();
+  await next();
+  check("what is new has to be said", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "supplement category with errors");
+  await page.getByLabel("What is known", { exact: true }).fill("Her grandmother brought her, and she was well.");
+  await page.getByLabel("Wrenna Thistlebank (child)").check();
+  await page.getByLabel("A fact").check();
+  await next();
+  await page.getByRole("link", { name: "Why you send it now" }).click();
+  await hold(page, "supplement why now");
+  await page.getByLabel("Why do you send it now?").fill("She was seen yesterday.");
+  await next();
+  await page.getByRole("link", { name: "On what basis you share it" }).click();
+  await next();
+  await page.getByRole("link", { name: "What the family may be told" }).click();
+  await page.getByLabel("All of it").check();
+  await next();
+  await page.getByRole("link", { name: "Check and send" }).click();
+  check("what is missing is named", (await page.textContent("main")).includes("There is a problem"), page.url());
+  await hold(page, "supplement check with errors");
+  await page.getByRole("link", { name: "Change Who answers" }).click();
+  await page.getByLabel("Your name", { exact: true }).fill("Dr Jo Madeup");
+  await page.getByLabel("Your job title", { exact: true }).fill("General Practitioner");
+  await page.getByLabel("It was checked against the record").check();
+  await page.getByLabel("It is relevant, not excessive, and proportionate").check();
+  await next();
+  await page.getByRole("link", { name: "Check and send" }).click();
+  await page.getByRole("button", { name: "Send addition to the hub" }).click();
+  check("it is added", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  await hold(page, "supplement sent");
+  const exchange = gateway.ask(HUB, `/v1/exchanges/${reference}`);
+  check("and the hub is shown that it came", exchange.needsAttention === true, JSON.stringify(exchange));
+  await page.context().close();
+}
+
+/** The hub asks a surgery what it meant; it answers with the question before it. */
+export async function answersAQuestion({ browser, gateway, check, hold }) {
+  const { reference, rfi } = answered(gateway, SURGERY);
+  gateway.ask(HUB, `/v1/exchanges/${reference}/clarifications`, {
+    inReplyTo: rfi,
+    from: { name: "Oswin Quillfeather", jobTitle: "Health Representative" },
+    category: "neglect",
+    question: "Does this include the health visitor's notes?",
+  });
+  const page = await visit(browser, gateway, gateway.person(SURGERY, "deputy"));
+  await page.goto(`${gateway.desk}/requests/${reference}`);
+  await page.getByRole("link", { name: "Question, or the answer to one: sent to you" }).click();
+  await hold(page, "question received");
+  await page.getByRole("link", { name: "Answer the question" }).click();
+  check("the question stands above", (await page.textContent("main")).includes("health visitor's notes"), page.url());
+  await hold(page, "answer to a question");
+  await page.getByRole("button", { name: "Send the answer" }).click();
+  check("nothing is no answer", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "answer to a question with errors");
+  await page.getByLabel("Your answer").fill("It does: she wrote none.");
+  await page.getByLabel("Your name", { exact: true }).fill("Dr Jo Madeup");
+  await page.getByLabel("Your job title", { exact: true }).fill("General Practitioner");
+  await page.getByRole("button", { name: "Send the answer" }).click();
+  check("the answer is sent", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  await page.context().close();
+}
