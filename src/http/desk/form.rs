@@ -238,6 +238,11 @@ impl Question {
         Self { hint: hint.into(), ..self }
     }
 
+    /// What is asked, without whether it has to be answered.
+    pub(super) fn bare_label(&self) -> &str {
+        self.label.trim_end_matches(" (optional)")
+    }
+
     /// Which field the error summary leads to: the first that can be filled in.
     pub(super) fn target(&self) -> String {
         match &self.answer {
@@ -257,7 +262,7 @@ impl Question {
     // What is wrong as whoever fills in a page reads it: without the contract's terms for what it has none of
     // its own words for, and with what was asked, because the summary stands far from it.
     fn in_its_words(&self, violation: Violation) -> String {
-        let asked = self.label.trim_end_matches(" (optional)");
+        let asked = self.bare_label();
         match (violation.code.as_str(), &self.answer) {
             ("required", Answer::One(_) | Answer::Any(_)) => format!("Choose an answer: {asked}"),
             ("required" | "instant-format", Answer::Instant { .. }) => {

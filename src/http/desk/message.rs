@@ -118,8 +118,16 @@ const FIRST: [&str; 10] = [
 ];
 
 /// Ids, digests and editions: of no use to whoever reads.
-const FOR_PROGRAMS: [&str; 7] =
-    ["attachmentId", "attachments", "codelist", "contentDigest", "inReplyTo", "personId", "sha256"];
+const FOR_PROGRAMS: [&str; 8] = [
+    "attachmentId",
+    "attachments",
+    "codelist",
+    "contentDigest",
+    "decisionCode",
+    "inReplyTo",
+    "personId",
+    "sha256",
+];
 
 /// A message that the visitor's agency was sent.
 #[derive(Template)]

@@ -18,8 +18,8 @@ use super::form::{Form, Question, mark};
 use super::message::{Fact, facts, opened};
 use super::page::{FormPage, Frame, Link, page, see};
 use super::requests::{find_opened, people};
-use super::said;
 use super::visitor::Visitor;
+use super::{said, words};
 use crate::http::api::{Api, Path, submitted};
 use crate::message::{Exchange, IdempotencyKey, MessageId, Submission, Target};
 use crate::problem::{Problem, ProblemType};
@@ -498,9 +498,9 @@ pub(super) fn answered(question: &Question) -> Option<Fact> {
             let chosen = choices.iter().filter(|choice| choice.is_chosen);
             chosen.map(|choice| choice.label.as_str()).collect::<Vec<_>>().join("\n")
         }
-        Answer::Instant { day, time } => format!("{day} {time}").trim().to_owned(),
+        Answer::Instant { day, time } => words::local_time(day, time),
     };
-    (!text.is_empty()).then(|| Fact::new(question.label.clone(), text))
+    (!text.is_empty()).then(|| Fact::new(question.bare_label(), text))
 }
 
 /// Sends it: as every answer is sent, once, however often the button is pressed.

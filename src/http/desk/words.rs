@@ -1,5 +1,6 @@
 //! The words that pages use for the contract's codes, and how they write times: London's, as people say them.
 
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
@@ -130,12 +131,21 @@ pub(super) fn label(name: &str) -> String {
         }
         words.extend(letter.to_lowercase());
     }
-    code(&words)
+    // What people write in capitals.
+    code(&words).replace("Nhs ", "NHS ").replace("Ods ", "ODS ").replace("Cp is ", "CP-IS ")
 }
 
 /// A time as people say it: "Thursday 28 May 2026, 16:00".
 pub(super) fn time(at: Timestamp) -> String {
     london(at).strftime("%A %-d %B %Y, %H:%M").to_string()
+}
+
+/// A day and a time in London, as two fields have them, said in the same way; what is not whole stays as it is.
+pub(super) fn local_time(day: &str, time: &str) -> String {
+    let written = format!("{day} {time}").trim().to_owned();
+    let at = written.parse::<DateTime>().ok().filter(|_| !time.is_empty());
+    let at = at.and_then(|at| at.to_zoned(zone()).ok());
+    at.map_or(written, |at| self::time(at.timestamp()))
 }
 
 /// The same as a program reads it.
@@ -170,6 +180,9 @@ mod tests {
         );
         assert_eq!(time_in("2026-11-28T15:00:00Z"), "Saturday 28 November 2026, 15:00");
         assert_eq!(time_in("soon"), "soon");
+        assert_eq!(local_time("2026-05-28", "16:00"), "Thursday 28 May 2026, 16:00");
+        assert_eq!(local_time("2026-05-28", ""), "2026-05-28");
+        assert_eq!(local_time("", ""), "");
         assert_eq!(machine_time("2026-05-28T15:00:00Z".parse().unwrap()), "2026-05-28T16:00+01:00");
     }
 
@@ -178,6 +191,8 @@ mod tests {
         assert_eq!(code("not-relevant-or-excessive"), "Not relevant or excessive");
         assert_eq!(label("levelOfRisk"), "Level of risk");
         assert_eq!(label("article6"), "Article 6");
+        assert_eq!(label("nhsNumber"), "NHS number");
+        assert_eq!(label("cpIsStatus"), "CP-IS status");
         assert_eq!(label(""), "");
     }
 }

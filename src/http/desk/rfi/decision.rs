@@ -57,7 +57,7 @@ pub(in crate::http::desk) async fn show(
         frame: Frame::of(&api.gateway, Some(&visitor)),
         title: match rfi.writing.decision {
             Some(_) => "It was decided to go on without consent",
-            None => "Nobody has agreed to this: stop and think",
+            None => "Not everybody has agreed to this: stop and think",
         },
         back: Link::new(rfi.path(), "Back to the request"),
         is_theirs: api.gateway.permit(visitor.agency(), role, Action::Override).is_ok(),

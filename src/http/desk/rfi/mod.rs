@@ -355,7 +355,7 @@ pub(super) async fn keep(
     parts::fill_in(&mut rfi, part, &filled);
     rfi.hold_to_decision(&before);
     let questions = parts::questions(&rfi, part, visitor.at());
-    let place = Place { title: part.title(), paragraph: part.paragraph(), to: rfi.path() };
+    let place = Place::of(&rfi, part);
     settle(&api, &visitor, &rfi, &filled, questions, &place).await
 }
 
@@ -368,7 +368,7 @@ pub(super) async fn item(
     let rfi = Rfi::find(&api, &visitor, &id).await?;
     let (part, at) = find_item(&rfi, &part, &item)?;
     let questions = item_questions(&api, &rfi, part, at, visitor.at());
-    let place = item_place(&rfi, part);
+    let place = item_place(&rfi, part, at);
     item_form(&api, &visitor, &rfi, rfi.version, questions, &place).answer()
 }
 
@@ -381,7 +381,7 @@ pub(super) async fn keep_item(
 ) -> Result<Response, Problem> {
     let mut rfi = Rfi::find(&api, &visitor, &id).await?;
     let (part, at) = find_item(&rfi, &part, &item)?;
-    let place = item_place(&rfi, part);
+    let place = item_place(&rfi, part, at);
     let before = rfi.decided_about();
     let is_removed = filled.one("go") == Some("remove");
     match (part, is_removed) {
@@ -420,6 +420,16 @@ struct Place {
     title: &'static str,
     paragraph: &'static str,
     to: String,
+    /// Whether it is not there yet.
+    is_new: bool,
+}
+
+impl Place {
+    // Of a task.
+    fn of(rfi: &Rfi, part: Part) -> Self {
+        let (title, paragraph) = (part.title(), part.paragraph());
+        Self { title, paragraph, to: rfi.path(), is_new: false }
+    }
 }
 
 fn find_item(rfi: &Rfi, part: &str, item: &str) -> Result<(Part, usize), Problem> {
@@ -439,18 +449,20 @@ fn item_questions(api: &Api, rfi: &Rfi, part: Part, at: usize, now: Timestamp) -
     }
 }
 
-fn item_place(rfi: &Rfi, part: Part) -> Place {
+fn item_place(rfi: &Rfi, part: Part, at: usize) -> Place {
     let to = format!("{}/{}", rfi.path(), part.name());
     match part {
         Part::People => Place {
             title: "One person",
             paragraph: "As far as it is known. What is not known is left empty.",
             to,
+            is_new: at == rfi.people().len(),
         },
         _ => Place {
             title: "One agency",
             paragraph: "It goes to this agency's contact officer, and to nobody else there.",
             to,
+            is_new: at == rfi.recipients().len(),
         },
     }
 }
@@ -465,7 +477,7 @@ fn item_form(
 ) -> FormPage {
     FormPage {
         back: Link::new(place.to.clone(), "Back to the list"),
-        others: &[("remove", "Remove")],
+        others: if place.is_new { &[] } else { &[("remove", "Remove")] },
         ..form_at(api, visitor, rfi, follows, questions, place)
     }
 }
@@ -500,7 +512,7 @@ fn form(
     follows: u64,
     questions: Vec<Question>,
 ) -> FormPage {
-    let place = Place { title: part.title(), paragraph: part.paragraph(), to: rfi.path() };
+    let place = Place::of(rfi, part);
     FormPage {
         prompts: match part {
             Part::LawfulBasis => basis::PROMPTS.map(str::to_owned).to_vec(),

@@ -58,8 +58,12 @@ pub(super) fn questions(rfi: &Rfi, at: usize) -> Vec<Question> {
             document,
             "relationship",
             &there("relationship"),
-            "What are they to the child? Of a child: subject child, sibling",
+            "What are they to the child?",
             "off",
+        )
+        .with_hint(
+            "Such as mother, grandfather, former partner of the mother; of a child: subject child, \
+                    or sibling.",
         ),
         line(document, "given", &there("givenName"), "Given name or names", "off"),
         line(document, "family", &there("familyName"), "Family name", "off"),
