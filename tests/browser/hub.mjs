@@ -6,6 +6,7 @@
 //   node hub.mjs PROGRAM --screenshots DIR   and a picture of each page, in DIR
 
 import { Gateway, HUB, POLICE, SURGERY, TRUST, browsers, visit } from "./ground.mjs";
+import { Keyboard } from "./keys.mjs";
 import { check, finish, hold, program } from "./look.mjs";
 
 const browser = await browsers();
@@ -14,6 +15,8 @@ try {
   await gateway.start();
   await asksWithoutConsent({ javaScript: true });
   await asksWithoutConsent({ javaScript: false });
+  await byKeyboardAlone();
+  await hostile();
   await twoWriteOneRequest();
 } finally {
   await browser.close();
@@ -283,6 +286,112 @@ function answers(exchange) {
       powers: ["children-act-2004-s11"],
     },
   });
+}
+
+/** A request with consent to one agency, from the first page to the last without a mouse. */
+async function byKeyboardAlone() {
+  const page = await visit(browser, gateway, gateway.person(HUB, "mash-health-representative"));
+  const keys = new Keyboard(page);
+  const when = async (hours) => {
+    const { day, time } = there(hours);
+    // The fields are the browser's own, and this one's are American: the month first, and twelve hours.
+    const [year, month, date] = day.split("-");
+    const [hour, minute] = time.split(":");
+    await keys.type("Day", `${month}${date}${year}`);
+    const twelve = `${(Number(hour) % 12) || 12}`.padStart(2, "0");
+    await keys.type("Time", `${twelve}${minute}${Number(hour) < 12 ? "AM" : "PM"}`);
+  };
+  const kept = () => keys.follow("Save and continue");
+  await page.goto(gateway.desk);
+  await keys.follow("Write a request");
+  await keys.follow("Begin a new request");
+  await keys.follow("Who asks");
+  await keys.type("Your name", "Oswin Quillfeather");
+  await keys.type("Your job title", "Health Representative");
+  await keys.type("Your telephone", "01632 960017");
+  await kept();
+  await keys.follow("Whom it is about");
+  await keys.follow("Add a person");
+  await keys.pick("A child");
+  await keys.type("What are they to the child?", "subject child");
+  await keys.type("Given name or names", "Wrenna");
+  await keys.type("Family name", "Thistlebank");
+  await kept();
+  await keys.follow("Go on with the request");
+  await keys.follow("The decision to ask");
+  await keys.pick("Safeguarding: a child may be at risk of significant harm");
+  await keys.pick("To keep victims safe");
+  await keys.type("Which Team Manager decided that it is asked?", "Imogen Fablewright");
+  await keys.type("Their job title", "Manager");
+  await when(-2);
+  await keys.type("Why is it appropriate and proportionate to ask?", "The account points to significant harm.");
+  await kept();
+  await keys.follow("How the referral came");
+  await keys.pick("The family");
+  await keys.pick("Yes");
+  await kept();
+  await keys.follow("What the concerns are");
+  await keys.type("What are the concerns?", "She sleeps in the greenhouse.");
+  await kept();
+  await keys.follow("What is asked");
+  await keys.pick("Criminal activity");
+  await kept();
+  await keys.follow("By when");
+  await keys.pick("Routine");
+  await when(200);
+  await kept();
+  for (const whose of ["Consent of the child", "Consent of the parents or guardians"]) {
+    await keys.follow(whose);
+    await keys.pick("Yes");
+    await keys.pick("Verbally");
+    await kept();
+  }
+  await keys.follow("On what basis you ask");
+  await keys.pick("No");
+  await kept();
+  await keys.follow("Which agencies are asked");
+  await keys.follow("Add an agency");
+  await keys.pick(`Test ${POLICE}`);
+  await keys.type("Why is this agency asked?", "An adult at home may be known.");
+  await kept();
+  await keys.follow("Go on with the request");
+  await keys.follow("Check and send");
+  await keys.follow("Send the request");
+  check("by keyboard alone: it is sent", (await heading(page)) === "The request is sent", await page.textContent("main"));
+  console.log(`     ${keys.letters} letters, ${keys.others} other keys`);
+  await page.context().close();
+}
+
+/** Whatever somebody at the hub writes shows as text to the others there, and breaks no page. */
+async function hostile() {
+  const evil = '<script>document.title="taken"</script><img src=x onerror="document.title=1">"\'><b>bold</b>';
+  const concerns = `${evil}\u202Edrow\u202C 👩‍👩‍👧‍👦 ${"W".repeat(7000)} ${"a b ".repeat(200)}`;
+  const page = await visit(browser, gateway, gateway.person(HUB, "mash-health-representative"));
+  await page.goto(`${gateway.desk}/rfis`);
+  await page.getByRole("button", { name: "Begin a new request" }).click();
+  const path = new URL(page.url()).pathname;
+  const write = async (part, fields) => {
+    await page.goto(`${gateway.desk}${path}/${part}`);
+    for (const [label, text] of fields) await page.getByLabel(label, { exact: true }).fill(text);
+  };
+  await write("people/new", [
+    ["What are they to the child?", "W".repeat(200)],
+    ["Given name or names", "\u202Eסבתא 👵".padEnd(150, "x")],
+    ["Family name", evil.slice(0, 60)],
+  ]);
+  await page.getByLabel("Another family contact", { exact: true }).check();
+  await save(page);
+  await write("reason", [["What are the concerns?", concerns]]);
+  await save(page);
+  for (const [part, name] of [["people", "hostile people"], ["reason", "hostile concerns"], ["check", "hostile request to check"]]) {
+    await page.goto(`${gateway.desk}${path}/${part}`);
+    check(`${name}: nothing of it runs`, !["taken", "1"].includes(await page.title()), await page.title());
+    check(`${name}: no element of it is made`, (await page.locator("main img, main script, main b").count()) === 0, part);
+    await hold(page, name);
+  }
+  const shown = await page.textContent("main");
+  check("it is shown as it was written", shown.includes(evil) && shown.includes("👩‍👩‍👧‍👦"), shown.slice(0, 400));
+  await page.context().close();
 }
 
 /** Two at the hub write one request: neither loses anything; and what is not wanted is let go. */
