@@ -122,7 +122,11 @@ export async function operators({ browser, program, check, hold }) {
 
   /** What was returned, the log, and the figures. */
   async function overseers() {
-    const [reference] = gateway.dispatch([POLICE, SURGERY]);
+    const [reference, answered] = gateway.dispatch([POLICE, SURGERY]);
+    const { messages } = gateway.ask(SURGERY, "/v1/inbox");
+    const asked = messages.find((message) => message.reference === answered).id;
+    gateway.ask(SURGERY, `/v1/messages/${asked}`);
+    gateway.ask(SURGERY, `/v1/exchanges/${answered}/responses`, reply(asked));
     const operator = await visit(browser, gateway, gateway.person(HUB, "operator"));
     let letters = "";
     for (let attempt = 0; attempt < 100 && !letters.includes(reference); attempt += 1) {
@@ -174,6 +178,18 @@ export async function operators({ browser, program, check, hold }) {
     const { certificates } = JSON.parse(gateway.run("cert", "list", agency, "--json"));
     return certificates.find((one) => one.profile === profile).serial;
   }
+}
+
+function reply(asked) {
+  return {
+    inReplyTo: asked, result: "nothing-known", answers: [], accuracyChecked: "checked-against-record",
+    respondedBy: { name: "Dr Jo Madeup", jobTitle: "General Practitioner" }, proportionate: true,
+    onwardDisclosure: "not-without-asking-us",
+    lawfulBasis: {
+      codelist: "uk-2026-09", article6: "e", specialCategory: true, article9: "h",
+      powers: ["children-act-2004-s11"],
+    },
+  };
 }
 
 // An endpoint of the police, in the gateway's directory, that answers 410 to whatever comes.

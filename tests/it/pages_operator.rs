@@ -437,3 +437,43 @@ async fn the_figures_are_those_of_the_report() {
     );
     assert!(page.body.len() + plot.body.len() < 50_000);
 }
+
+#[tokio::test]
+async fn a_certificate_is_shown_as_it_stands() {
+    // Made 62 days ago, each for 90 days.
+    let mut gateway = TestGateway::made_long_ago(&case::partners(&[]), "-62d");
+    gateway.serve();
+    let operator = seat(&gateway, HUB, Role::Operator);
+    // The lists had lapsed: nobody is let in until there are new ones.
+    eventually("they are let in", async || operator.page("/agencies").await.status == 200).await;
+    let row = async |agency: &str| {
+        let list = operator.page("/agencies").await;
+        let from = list.text().split_once(&format!("/agencies/{agency}\"")).unwrap().1.to_owned();
+        from.split_once("</tr>").unwrap().0.to_owned()
+    };
+    for agency in [POLICE, TRUST] {
+        assert!(row(agency).await.contains("Expires soon"), "{agency}");
+    }
+    // Who has a successor may let the old one end.
+    gateway.certify(POLICE);
+    let has_two = async || {
+        operator.page(&format!("/agencies/{POLICE}")).await.text().matches("program").count() > 2
+    };
+    eventually("the new one is there", has_two).await;
+    let police = row(POLICE).await;
+    assert!(police.contains("Active") && !police.contains("Expires soon"), "{police}");
+    let page = words(&operator.page(&format!("/agencies/{POLICE}")).await);
+    assert!(page.contains("It has a successor."), "{page}");
+    // Who has none left.
+    let revoked =
+        gateway.run(&["cert", "revoke", SURGERY, "--reason", "superseded", "--confirm", SURGERY]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    assert!(row(SURGERY).await.contains("Revoked"));
+    assert!(row(CLOSED).await.contains("None"));
+    gateway.stop();
+    gateway.set_clock(Some("+30d"));
+    gateway.serve();
+    let operator = seat(&gateway, HUB, Role::Operator);
+    let has_expired = async || operator.page("/agencies").await.text().contains("Expired");
+    eventually("what ended is said to have", has_expired).await;
+}
