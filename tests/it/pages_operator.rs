@@ -476,4 +476,15 @@ async fn a_certificate_is_shown_as_it_stands() {
     let operator = seat(&gateway, HUB, Role::Operator);
     let has_expired = async || operator.page("/agencies").await.text().contains("Expired");
     eventually("what ended is said to have", has_expired).await;
+    // There is nothing to revoke of it, but if somebody else has its key that is worth knowing.
+    let over = serial(&gateway, TRUST, "system");
+    let revoke = async |reason| {
+        let fields = [("reason", reason), ("confirm", TRUST)];
+        words(&operator.fill_in(&confirm(TRUST, &over), &fields).await)
+    };
+    let none = revoke("superseded").await;
+    assert!(none.contains("The certificate has expired It was so before"), "{none}");
+    let compromised = revoke("key-compromise").await;
+    assert!(compromised.contains("The certificate is revoked In force"), "{compromised}");
+    gateway.verify_log();
 }

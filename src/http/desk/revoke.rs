@@ -8,7 +8,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::agencies::{find, may, register, tag, unreadable};
-use super::form::{Answer, Choice, Form, Question};
+use super::form::{Answer, Choice, Form, Question, mark};
 use super::office::Office;
 use super::page::{FormPage, Frame, Link, page};
 use super::requests::{Moment, Tag};
@@ -23,6 +23,7 @@ use crate::pki::expiry::validity;
 use crate::pki::fingerprint::fingerprint;
 use crate::problem::{Problem, ProblemType};
 use crate::register::{RegisterError, SignedLists, Told, is_revocable};
+use crate::schema::Violation;
 use crate::store::CertificateRecord;
 
 /// One certificate, and what to do when it is revoked.
@@ -117,7 +118,8 @@ async fn shown(
         frame: Frame::of(&office.api.gateway, Some(visitor)),
         title: match (&done, &revoked) {
             (Some(_), Some(_)) => "The certificate is revoked",
-            _ => "Certificate",
+            (Some(_), None) => "The certificate has expired",
+            (None, _) => "Certificate",
         },
         agency: partner.id.to_string(),
         name: partner.name,
@@ -195,16 +197,18 @@ pub(super) async fn revoke(
     let confirm = filled.one("confirm").unwrap_or_default();
     let reason =
         Reason::ALL.into_iter().find(|reason| Some(reason.kebab()) == filled.one("reason"));
-    let mut questions = questions(reason, confirm);
-    let [why, which] = &mut questions[..] else { return Err(no_such_thing()) };
-    if reason.is_none() {
-        why.error = Some("Choose why it is revoked.".to_owned());
-    }
-    if confirm != partner.id.as_str() {
-        which.error = Some(format!("Type the agency's id as it is here: {}", partner.id));
-    }
-    let is_wrong = why.error.is_some() || which.error.is_some();
-    let Some(reason) = reason.filter(|_| !is_wrong) else {
+    let is_meant = confirm == partner.id.as_str();
+    let Some(reason) = reason.filter(|_| is_meant) else {
+        let mut wrong = Vec::new();
+        if reason.is_none() {
+            wrong.push(violation("/reason", "Choose why it is revoked.".to_owned()));
+        }
+        if !is_meant {
+            let message = format!("Type the agency's id as it is here: {}", partner.id);
+            wrong.push(violation("/confirm", message));
+        }
+        let mut questions = questions(reason, confirm);
+        mark(&mut questions, wrong);
         return form(&office, &visitor, &partner, &own, questions).answer();
     };
     let at = visitor.at();
@@ -271,6 +275,10 @@ fn questions(reason: Option<Reason>, confirm: &str) -> Vec<Question> {
         Question::new("confirm", "/confirm", "Type the agency's id", confirm)
             .with_hint("So that nobody is cut off by a slip. The id stands above."),
     ]
+}
+
+fn violation(pointer: &str, message: String) -> Violation {
+    Violation { pointer: pointer.to_owned(), code: "required".to_owned(), message }
 }
 
 fn said(reason: Reason) -> (&'static str, &'static str) {
