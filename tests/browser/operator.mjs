@@ -17,6 +17,7 @@ export async function operators({ browser, program, check, hold }) {
     await revokes({ javaScript: true });
     await revokes({ javaScript: false });
     await byKeyboard();
+    await cutsOff();
     await overseers();
   } finally {
     endpoint.close();
@@ -46,11 +47,11 @@ export async function operators({ browser, program, check, hold }) {
     await look(page, "before revoking");
     await page.getByRole("link", { name: "Go on" }).click();
     await look(page, "revoke");
-    await page.getByRole("button", { name: "Revoke it now" }).click();
+    await page.getByRole("button", { name: "Revoke now" }).click();
     check(`without a reason nothing is revoked, ${how}`, (await page.title()).startsWith("Error: "), page.url());
     await page.getByLabel("Somebody else has its key, or may have it").check();
     await page.getByLabel("Type the agency's id").fill(TRUST);
-    await page.getByRole("button", { name: "Revoke it now" }).click();
+    await page.getByRole("button", { name: "Revoke now" }).click();
     check(`nor with another agency's id, ${how}`, (await page.title()).startsWith("Error: "), page.url());
     const kept = await page.getByLabel("Somebody else has its key, or may have it").isChecked();
     check(`and what was chosen is kept, ${how}`, kept, "it is not");
@@ -60,7 +61,7 @@ export async function operators({ browser, program, check, hold }) {
     check(`so far their window is open, ${how}`, still.startsWith("Requests"), still);
 
     await page.getByLabel("Type the agency's id").fill(SURGERY);
-    await page.getByRole("button", { name: "Revoke it now" }).click();
+    await page.getByRole("button", { name: "Revoke now" }).click();
     const done = await page.textContent("main");
     check(`it is in force when the page says so, ${how}`, done.includes("In force"), done);
     check(`with what to do now, ${how}`, done.includes("Telephone the contact officer"), done);
@@ -79,6 +80,23 @@ export async function operators({ browser, program, check, hold }) {
     await page.getByRole("link", { name: "Back to" }).click();
     const agency = await page.textContent("main");
     check(`the agency's page has it, ${how}`, agency.includes("Revoked"), agency);
+    await page.context().close();
+  }
+
+  /** All that an agency has. */
+  async function cutsOff() {
+    gateway.person(TRUST, "contact-officer");
+    const page = await visit(browser, gateway, gateway.person(HUB, "operator"));
+    await page.goto(`${gateway.desk}/agencies/${TRUST}`);
+    await page.getByRole("link", { name: "Cut it off" }).click();
+    await hold(page, "before cutting off");
+    await page.getByRole("link", { name: "Go on" }).click();
+    await page.getByLabel("The agency may not take part any more").check();
+    await page.getByLabel("Type the agency's id").fill(TRUST);
+    await page.getByRole("button", { name: "Revoke now" }).click();
+    const done = await page.textContent("main");
+    check("an agency is cut off as a whole", done.includes("The agency is cut off"), done);
+    await hold(page, "cut off");
     await page.context().close();
   }
 
