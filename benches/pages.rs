@@ -58,6 +58,8 @@ async fn measure(exchanges: usize) -> ExitCode {
     // One more, which is opened, answered in part, and looked at.
     let officer = gateway.seated(gateway.desk(SURGERY, Role::ContactOfficer));
     let manager = gateway.seated(gateway.desk(HUB, Role::TeamManager));
+    let operator = gateway.seated(gateway.desk(HUB, Role::Operator));
+    let lead = gateway.seated(gateway.desk(HUB, Role::OperationalLead));
     let answer = gateway.agency(HUB).dispatch(&[SURGERY, TRUST]).await;
     let enquiry = answer["enquiry"].as_str().unwrap();
     let reference = answer["exchanges"][0]["reference"].as_str().unwrap();
@@ -95,6 +97,12 @@ async fn measure(exchanges: usize) -> ExitCode {
         (&manager, format!("{written}/recipients/new")),
         (&manager, format!("{written}/override/decide")),
         (&manager, format!("{written}/check")),
+        (&operator, "/agencies".to_owned()),
+        (&operator, format!("/agencies/{SURGERY}")),
+        (&operator, "/dead-letters".to_owned()),
+        (&operator, format!("/log?reference={reference}")),
+        // Also while the figures are made.
+        (&lead, "/timeliness".to_owned()),
     ] {
         is_good &= look(who, &page, extra).await;
     }

@@ -20,6 +20,7 @@ try {
   await revokes({ javaScript: true });
   await revokes({ javaScript: false });
   await byKeyboard();
+  await cutsOff();
   await overseers();
 } finally {
   await browser.close();
@@ -51,11 +52,11 @@ async function revokes({ javaScript }) {
   await look(page, "before revoking");
   await page.getByRole("link", { name: "Go on" }).click();
   await look(page, "revoke");
-  await page.getByRole("button", { name: "Revoke it now" }).click();
+  await page.getByRole("button", { name: "Revoke now" }).click();
   check(`without a reason nothing is revoked, ${how}`, (await page.title()).startsWith("Error: "), page.url());
   await page.getByLabel("Somebody else has its key, or may have it").check();
   await page.getByLabel("Type the agency's id").fill(TRUST);
-  await page.getByRole("button", { name: "Revoke it now" }).click();
+  await page.getByRole("button", { name: "Revoke now" }).click();
   check(`nor with another agency's id, ${how}`, (await page.title()).startsWith("Error: "), page.url());
   const kept = await page.getByLabel("Somebody else has its key, or may have it").isChecked();
   check(`and what was chosen is kept, ${how}`, kept, "it is not");
@@ -65,7 +66,7 @@ async function revokes({ javaScript }) {
   check(`so far their window is open, ${how}`, still.startsWith("Requests"), still);
 
   await page.getByLabel("Type the agency's id").fill(SURGERY);
-  await page.getByRole("button", { name: "Revoke it now" }).click();
+  await page.getByRole("button", { name: "Revoke now" }).click();
   const done = await page.textContent("main");
   check(`it is in force when the page says so, ${how}`, done.includes("In force"), done);
   check(`with what to do now, ${how}`, done.includes("Telephone the contact officer"), done);
@@ -84,6 +85,23 @@ async function revokes({ javaScript }) {
   await page.getByRole("link", { name: "Back to" }).click();
   const agency = await page.textContent("main");
   check(`the agency's page has it, ${how}`, agency.includes("Revoked"), agency);
+  await page.context().close();
+}
+
+/** All that an agency has. */
+async function cutsOff() {
+  gateway.person(TRUST, "contact-officer");
+  const page = await visit(browser, gateway, gateway.person(HUB, "operator"));
+  await page.goto(`${gateway.desk}/agencies/${TRUST}`);
+  await page.getByRole("link", { name: "Cut it off" }).click();
+  await hold(page, "before cutting off");
+  await page.getByRole("link", { name: "Go on" }).click();
+  await page.getByLabel("The agency may not take part any more").check();
+  await page.getByLabel("Type the agency's id").fill(TRUST);
+  await page.getByRole("button", { name: "Revoke now" }).click();
+  const done = await page.textContent("main");
+  check("an agency is cut off as a whole", done.includes("The agency is cut off"), done);
+  await hold(page, "cut off");
   await page.context().close();
 }
 
@@ -127,7 +145,11 @@ async function byKeyboard() {
 
 /** What was returned, the log, and the figures. */
 async function overseers() {
-  const [reference] = gateway.dispatch([POLICE, SURGERY]);
+  const [reference, answered] = gateway.dispatch([POLICE, SURGERY]);
+  const { messages } = gateway.ask(SURGERY, "/v1/inbox");
+  const asked = messages.find((message) => message.reference === answered).id;
+  gateway.ask(SURGERY, `/v1/messages/${asked}`);
+  gateway.ask(SURGERY, `/v1/exchanges/${answered}/responses`, reply(asked));
   const operator = await visit(browser, gateway, gateway.person(HUB, "operator"));
   let letters = "";
   for (let attempt = 0; attempt < 100 && !letters.includes(reference); attempt += 1) {
@@ -178,6 +200,18 @@ async function overseers() {
 function newest(agency, profile) {
   const { certificates } = JSON.parse(gateway.run("cert", "list", agency, "--json"));
   return certificates.find((one) => one.profile === profile).serial;
+}
+
+function reply(asked) {
+  return {
+    inReplyTo: asked, result: "nothing-known", answers: [], accuracyChecked: "checked-against-record",
+    respondedBy: { name: "Dr Jo Madeup", jobTitle: "General Practitioner" }, proportionate: true,
+    onwardDisclosure: "not-without-asking-us",
+    lawfulBasis: {
+      codelist: "uk-2026-09", article6: "e", specialCategory: true, article9: "h",
+      powers: ["children-act-2004-s11"],
+    },
+  };
 }
 
 // An endpoint of the police, in the gateway's directory, that answers 410 to whatever comes.

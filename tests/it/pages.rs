@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 51] = [
+const PAGES: [(&str, &[Method]); 53] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -51,6 +51,8 @@ const PAGES: [(&str, &[Method]); 51] = [
     ("/exchanges/{reference}/sent/{message}", &[Method::GET]),
     ("/agencies", &[Method::GET]),
     ("/agencies/{agency}", &[Method::GET]),
+    ("/agencies/{agency}/revoke", &[Method::GET]),
+    ("/agencies/{agency}/revoke/confirm", &[Method::GET, Method::POST]),
     ("/agencies/{agency}/certificates/{serial}", &[Method::GET]),
     ("/agencies/{agency}/certificates/{serial}/revoke", &[Method::GET]),
     ("/agencies/{agency}/certificates/{serial}/revoke/confirm", &[Method::GET, Method::POST]),

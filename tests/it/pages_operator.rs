@@ -100,7 +100,7 @@ async fn an_agency_is_found_with_what_stands_wrong_first() {
         "Active",
         "It collects them from its mailbox here.",
         "In its mailbox, not collected 1",
-        "mash-gateway cert revoke test-police",
+        "Cut it off: revoke all it has at once",
     ] {
         assert!(police.contains(phrase), "{phrase}: {police}");
     }
@@ -145,11 +145,11 @@ async fn a_certificate_revoked_at_the_desk_is_worthless_when_the_page_has_answer
     assert_eq!(operator.page(&path).await.status, 200);
     // What is not meant is not done.
     for (fields, complaint) in [
-        (&[][..], "Choose why it is revoked."),
+        (&[][..], "Choose why."),
         (&[("reason", "key-compromise")], "Type the agency&#39;s id as it is here: test-police"),
         (&[("reason", "key-compromise"), ("confirm", TRUST)], "as it is here: test-police"),
         (&[("reason", "key-compromise"), ("confirm", "Test-Police")], "as it is here"),
-        (&[("reason", "whim"), ("confirm", POLICE)], "Choose why it is revoked."),
+        (&[("reason", "whim"), ("confirm", POLICE)], "Choose why."),
     ] {
         let wrong = operator.fill_in(&path, fields).await;
         assert_eq!(wrong.status, 422, "{fields:?}");
@@ -206,7 +206,7 @@ async fn an_operator_who_revokes_their_own_is_cut_off_and_nothing_is_half_done()
     let operator = seat(&gateway, HUB, Role::Operator);
     let own = serial(&gateway, HUB, "operator");
     let before = operator.page(&format!("/agencies/{HUB}/certificates/{own}/revoke")).await;
-    assert!(words(&before).contains("It is your own"), "{}", words(&before));
+    assert!(words(&before).contains("Your own, with which you are here"), "{}", words(&before));
     let body = format!("reason=superseded&confirm={HUB}");
     let headers =
         [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
@@ -220,6 +220,47 @@ async fn an_operator_who_revokes_their_own_is_cut_off_and_nothing_is_half_done()
     };
     eventually("the lists are signed", lacks).await;
     gateway.stop();
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn an_agency_is_cut_off_as_a_whole_and_nothing_it_has_becomes_a_certificate() {
+    let mut gateway = TestGateway::start();
+    let operator = seat(&gateway, HUB, Role::Operator);
+    let officer = seat(&gateway, POLICE, Role::ContactOfficer);
+    let program = gateway.agency(POLICE);
+    let token = gateway.run(&["cert", "token", POLICE]);
+    assert!(token.status.success(), "{}", text(&token.stderr));
+    let by = serial(&gateway, HUB, "operator");
+    let before = words(&operator.page(&format!("/agencies/{POLICE}/revoke")).await);
+    assert!(before.contains("2 that are good") && before.contains("Nothing else"), "{before}");
+    let path = format!("/agencies/{POLICE}/revoke/confirm");
+    let wrong = operator.fill_in(&path, &[("reason", "superseded"), ("confirm", TRUST)]).await;
+    assert_eq!(wrong.status, 422);
+    assert_eq!(program.get("/v1/whoami").await.status, 200, "nothing was revoked so far");
+
+    let fields = [("reason", "privilege-withdrawn"), ("confirm", POLICE)];
+    let done = operator.fill_in(&path, &fields).await;
+    let said = words(&done);
+    assert_eq!(done.status, 200, "{said}");
+    for phrase in
+        ["The agency is cut off", "In force", "Revoked just now", "A. Officer, 01632 960101"]
+    {
+        assert!(said.contains(phrase), "{phrase}: {said}");
+    }
+    assert_eq!(officer.page("/requests").await.status, 403);
+    assert!(program.request(Method::GET, "/v1/whoami", &[], Vec::new()).await.is_err());
+    let again = words(&operator.fill_in(&path, &fields).await);
+    assert!(again.contains("Nothing was left to revoke"), "{again}");
+    gateway.stop();
+    // Each is an entry, and what ended its token is one, with the certificate of whoever did it.
+    let entries = gateway.entries();
+    let count = |event: &str| {
+        let is_theirs = |entry: &&Value| entry["event"] == event && entry["certificate"] == *by;
+        entries.iter().filter(is_theirs).count()
+    };
+    assert_eq!(count("certificate-revoked"), 2);
+    assert_eq!(count("enrolment-tokens-voided"), 2);
     gateway.verify_log();
 }
 
@@ -436,4 +477,55 @@ async fn the_figures_are_those_of_the_report() {
         plot.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'")
     );
     assert!(page.body.len() + plot.body.len() < 50_000);
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_as_it_stands() {
+    // Made 62 days ago, each for 90 days.
+    let mut gateway = TestGateway::made_long_ago(&case::partners(&[]), "-62d");
+    gateway.serve();
+    let operator = seat(&gateway, HUB, Role::Operator);
+    // The lists had lapsed: nobody is let in until there are new ones.
+    eventually("they are let in", async || operator.page("/agencies").await.status == 200).await;
+    let row = async |agency: &str| {
+        let list = operator.page("/agencies").await;
+        let from = list.text().split_once(&format!("/agencies/{agency}\"")).unwrap().1.to_owned();
+        from.split_once("</tr>").unwrap().0.to_owned()
+    };
+    for agency in [POLICE, TRUST] {
+        assert!(row(agency).await.contains("Expires soon"), "{agency}");
+    }
+    // Who has a successor may let the old one end.
+    gateway.certify(POLICE);
+    let has_two = async || {
+        operator.page(&format!("/agencies/{POLICE}")).await.text().matches("program").count() > 2
+    };
+    eventually("the new one is there", has_two).await;
+    let police = row(POLICE).await;
+    assert!(police.contains("Active") && !police.contains("Expires soon"), "{police}");
+    let page = words(&operator.page(&format!("/agencies/{POLICE}")).await);
+    assert!(page.contains("It has a successor."), "{page}");
+    // Who has none left.
+    let revoked =
+        gateway.run(&["cert", "revoke", SURGERY, "--reason", "superseded", "--confirm", SURGERY]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    assert!(row(SURGERY).await.contains("Revoked"));
+    assert!(row(CLOSED).await.contains("None"));
+    gateway.stop();
+    gateway.set_clock(Some("+30d"));
+    gateway.serve();
+    let operator = seat(&gateway, HUB, Role::Operator);
+    let has_expired = async || operator.page("/agencies").await.text().contains("Expired");
+    eventually("what ended is said to have", has_expired).await;
+    // There is nothing to revoke of it, but if somebody else has its key that is worth knowing.
+    let over = serial(&gateway, TRUST, "system");
+    let revoke = async |reason| {
+        let fields = [("reason", reason), ("confirm", TRUST)];
+        words(&operator.fill_in(&confirm(TRUST, &over), &fields).await)
+    };
+    let none = revoke("superseded").await;
+    assert!(none.contains("The certificate has expired It was so before"), "{none}");
+    let compromised = revoke("key-compromise").await;
+    assert!(compromised.contains("The certificate is revoked In force"), "{compromised}");
+    gateway.verify_log();
 }

@@ -120,6 +120,7 @@ struct Row {
     tags: Vec<Tag>,
     waits: Option<(u64, Moment)>,
     returned: u64,
+    endpoint: &'static str,
     is_failing: bool,
 }
 
@@ -218,6 +219,11 @@ fn row(
             .collect(),
         waits: waiting.whole().map(|(count, since)| (count, Moment::of(since))),
         returned,
+        endpoint: match partner.endpoints.first() {
+            Some(Endpoint::Mailbox) => "mailbox",
+            Some(Endpoint::Push { .. }) => "push",
+            None => "none",
+        },
         is_failing,
     };
     (place, row)

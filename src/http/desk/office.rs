@@ -75,6 +75,11 @@ pub(super) fn routes(office: Office) -> Router<Api> {
     Router::new()
         .route("/agencies", sees(get(agencies::list)))
         .route("/agencies/{agency}", sees(get(agencies::agency)))
+        .route("/agencies/{agency}/revoke", revokes(get(revoke::before_all)))
+        .route(
+            "/agencies/{agency}/revoke/confirm",
+            revokes(get(revoke::ask_all).post(revoke::revoke_all)),
+        )
         .route("/agencies/{agency}/certificates/{serial}", sees(get(revoke::certificate)))
         .route("/agencies/{agency}/certificates/{serial}/revoke", revokes(get(revoke::before)))
         .route(

@@ -82,7 +82,7 @@ impl Entry {
                 (one, other) => one.or(other).or_else(|| name("agency")).unwrap_or_default(),
             };
             Some(Shown {
-                at: Moment::of(fields.get("time")?.parse().ok()?),
+                at: Moment::exact(fields.get("time")?.parse().ok()?),
                 what: words::code(fields.get("event")?),
                 kind: fields.get("kind").and_then(Kind::parse).map(words::kind),
                 who,

@@ -42,6 +42,11 @@ impl Moment {
     pub(super) fn of(at: Timestamp) -> Self {
         Self { words: words::time(at), machine: words::machine_time(at) }
     }
+
+    /// To the second, as the log has it.
+    pub(super) fn exact(at: Timestamp) -> Self {
+        Self { words: words::exact_time(at), machine: words::machine_time(at) }
+    }
 }
 
 /// What waits.

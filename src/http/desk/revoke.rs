@@ -8,7 +8,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::agencies::{find, may, register, tag, unreadable};
-use super::form::{Answer, Choice, Form, Question};
+use super::form::{Answer, Choice, Form, Question, mark};
 use super::office::Office;
 use super::page::{FormPage, Frame, Link, page};
 use super::requests::{Moment, Tag};
@@ -17,12 +17,13 @@ use super::words;
 use crate::directory::Partner;
 use crate::directory::permission::Action;
 use crate::http::api::{Path, no_such_thing};
-use crate::message::Role;
+use crate::message::{AgencyId, Role};
 use crate::pki::crl::Reason;
 use crate::pki::expiry::validity;
 use crate::pki::fingerprint::fingerprint;
 use crate::problem::{Problem, ProblemType};
 use crate::register::{RegisterError, SignedLists, Told, is_revocable};
+use crate::schema::Violation;
 use crate::store::CertificateRecord;
 
 /// One certificate, and what to do when it is revoked.
@@ -60,7 +61,8 @@ struct Revoked {
 
 /// What came of revoking it.
 struct Done {
-    is_new: bool,
+    /// The serials of what was revoked: none where all of it was so before.
+    revoked: Vec<String>,
     told: Told,
     is_listed: bool,
 }
@@ -117,7 +119,8 @@ async fn shown(
         frame: Frame::of(&office.api.gateway, Some(visitor)),
         title: match (&done, &revoked) {
             (Some(_), Some(_)) => "The certificate is revoked",
-            _ => "Certificate",
+            (Some(_), None) => "The certificate has expired",
+            (None, _) => "Certificate",
         },
         agency: partner.id.to_string(),
         name: partner.name,
@@ -138,18 +141,21 @@ async fn shown(
     page(StatusCode::OK, &template)
 }
 
-/// What it is to revoke one, before anybody does.
+/// What it is to revoke one, or all that an agency has, before anybody does.
 #[derive(Template)]
 #[template(path = "desk/revoke.html")]
 struct BeforePage {
     frame: Frame,
     title: &'static str,
+    back: Link,
     agency: String,
     name: String,
-    serial: String,
-    whose: String,
+    /// Of the one: whose it is, and its serial.
+    one: Option<(String, String)>,
     is_own: bool,
-    others: usize,
+    /// How many are good, and how many of those are revoked.
+    good: usize,
+    meant: usize,
 }
 
 /// Says what revoking this certificate does.
@@ -159,16 +165,46 @@ pub(super) async fn before(
     Path(path): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let (partner, own, all) = known(&office, &path).await?;
-    let is_good = |one: &&CertificateRecord| one.revoked.is_none() && one.not_after > visitor.at();
+    said_before(&office, &visitor, &partner, Which::One(Box::new(own)), &all)
+}
+
+/// Says what revoking all that this agency has does.
+pub(super) async fn before_all(
+    State(office): State<Office>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let partner = find(&office, &name)?;
+    let mut all = register(&office).await?;
+    all.retain(|one| one.agency == partner.id);
+    said_before(&office, &visitor, &partner, Which::All, &all)
+}
+
+fn said_before(
+    office: &Office,
+    visitor: &Visitor,
+    partner: &Partner,
+    which: Which,
+    all: &[CertificateRecord],
+) -> Result<Response, Problem> {
+    let good = all.iter().filter(|one| one.revoked.is_none() && one.not_after > visitor.at());
+    let is_visitors = |serial: &String| visitor.certificate() == Some(serial);
     let template = BeforePage {
-        frame: Frame::of(&office.api.gateway, Some(&visitor)),
+        frame: Frame::of(&office.api.gateway, Some(visitor)),
         title: "This cannot be undone",
+        back: back(partner, &which),
         agency: partner.id.to_string(),
-        name: partner.name,
-        whose: words::bearer(&own.profile),
-        is_own: visitor.certificate() == Some(&own.serial),
-        others: all.iter().filter(is_good).filter(|one| one.serial != own.serial).count(),
-        serial: own.serial,
+        name: partner.name.clone(),
+        is_own: match &which {
+            Which::One(own) => is_visitors(&own.serial),
+            Which::All => all.iter().any(|one| is_visitors(&one.serial)),
+        },
+        good: good.clone().count(),
+        meant: good.filter(|one| which.means(one)).count(),
+        one: match which {
+            Which::One(own) => Some((words::bearer(&own.profile), own.serial)),
+            Which::All => None,
+        },
     };
     page(StatusCode::OK, &template)
 }
@@ -180,7 +216,18 @@ pub(super) async fn ask(
     Path(path): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let (partner, own, _) = known(&office, &path).await?;
-    form(&office, &visitor, &partner, &own, questions(None, "")).answer()
+    let which = Which::One(Box::new(own));
+    form(&office, &visitor, &partner, &which, questions(None, "")).answer()
+}
+
+/// The same, of all that the agency has.
+pub(super) async fn ask_all(
+    State(office): State<Office>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let partner = find(&office, &name)?;
+    form(&office, &visitor, &partner, &Which::All, questions(None, "")).answer()
 }
 
 /// Revokes it. All of it is done when it is answered, whether whoever asked is still there or not: their own
@@ -192,54 +239,137 @@ pub(super) async fn revoke(
     filled: Form,
 ) -> Result<Response, Problem> {
     let (partner, own, _) = known(&office, &path).await?;
+    match meant(&office, &visitor, &partner, Which::One(Box::new(own)), &filled).await? {
+        Ok((_, done)) => shown(&office, &visitor, &path, Some(done)).await,
+        Err(form) => form.answer(),
+    }
+}
+
+/// An agency that was cut off.
+#[derive(Template)]
+#[template(path = "desk/cut_off.html")]
+struct CutOffPage {
+    frame: Frame,
+    title: &'static str,
+    agency: String,
+    name: String,
+    waiting: u64,
+    officer: Option<(String, String)>,
+    is_compromised: bool,
+    done: Done,
+}
+
+/// Revokes all that an agency has, of its program and of people at its desks; its unused tokens end.
+pub(super) async fn revoke_all(
+    State(office): State<Office>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+    filled: Form,
+) -> Result<Response, Problem> {
+    let partner = find(&office, &name)?;
+    let (reason, done) = match meant(&office, &visitor, &partner, Which::All, &filled).await? {
+        Ok(done) => done,
+        Err(form) => return form.answer(),
+    };
+    let officer = partner.contact_officer.as_ref();
+    let template = CutOffPage {
+        frame: Frame::of(&office.api.gateway, Some(&visitor)),
+        title: "The agency is cut off",
+        agency: partner.id.to_string(),
+        waiting: office.api.gateway.waiting(&partner.id, None).await?,
+        officer: officer.map(|officer| (officer.name.clone(), officer.telephone.clone())),
+        name: partner.name,
+        is_compromised: reason == Reason::KeyCompromise,
+        done,
+    };
+    page(StatusCode::OK, &template)
+}
+
+/// Which certificates are meant.
+enum Which {
+    /// This one.
+    One(Box<CertificateRecord>),
+    /// All of the agency's.
+    All,
+}
+
+impl Which {
+    fn means(&self, one: &CertificateRecord) -> bool {
+        match self {
+            Self::One(own) => own.sha256 == one.sha256,
+            Self::All => true,
+        }
+    }
+}
+
+// Revokes what is meant, if it is said why and of whom; or the form again, with what is wrong.
+async fn meant(
+    office: &Office,
+    visitor: &Visitor,
+    partner: &Partner,
+    which: Which,
+    filled: &Form,
+) -> Result<Result<(Reason, Done), Box<FormPage>>, Problem> {
     let confirm = filled.one("confirm").unwrap_or_default();
     let reason =
         Reason::ALL.into_iter().find(|reason| Some(reason.kebab()) == filled.one("reason"));
-    let mut questions = questions(reason, confirm);
-    let [why, which] = &mut questions[..] else { return Err(no_such_thing()) };
-    if reason.is_none() {
-        why.error = Some("Choose why it is revoked.".to_owned());
-    }
-    if confirm != partner.id.as_str() {
-        which.error = Some(format!("Type the agency's id as it is here: {}", partner.id));
-    }
-    let is_wrong = why.error.is_some() || which.error.is_some();
-    let Some(reason) = reason.filter(|_| !is_wrong) else {
-        return form(&office, &visitor, &partner, &own, questions).answer();
-    };
-    let at = visitor.at();
-    let doing = done(office.clone(), own, reason, visitor.certificate().map(str::to_owned), at);
-    let done = match tokio::spawn(doing).await {
-        Ok(done) => done.map_err(|error| {
-            let mut problem = unreadable(error);
-            problem.detail = format!(
-                "The certificate was NOT revoked. {} Its page says how it stands.",
-                problem.detail
-            );
-            problem
-        })?,
-        Err(error) => {
-            let detail = "It was not seen to its end. The certificate's page says how it stands.";
-            return Err(Problem::new(ProblemType::Internal, detail).because(error));
+    let is_meant = confirm == partner.id.as_str();
+    let Some(reason) = reason.filter(|_| is_meant) else {
+        let mut wrong = Vec::new();
+        if reason.is_none() {
+            wrong.push(violation("/reason", "Choose why.".to_owned()));
         }
+        if !is_meant {
+            let message = format!("Type the agency's id as it is here: {}", partner.id);
+            wrong.push(violation("/confirm", message));
+        }
+        let mut questions = questions(reason, confirm);
+        mark(&mut questions, wrong);
+        return Ok(Err(Box::new(form(office, visitor, partner, &which, questions))));
     };
-    shown(&office, &visitor, &path, Some(done)).await
+    // Of several, some may be revoked already when the disk fails: each by itself is, or is not.
+    let not_done = match which {
+        Which::One(_) => "The certificate was NOT revoked.",
+        Which::All => "NOT everything was revoked: do it again.",
+    };
+    let (agency, by) = (partner.id.clone(), visitor.certificate().map(str::to_owned));
+    let doing = done(office.clone(), agency, which, reason, by, visitor.at());
+    match tokio::spawn(doing).await {
+        Ok(Ok(done)) => Ok(Ok((reason, done))),
+        Ok(Err(error)) => {
+            let mut problem = unreadable(error);
+            let how = "The page of each certificate says how it stands.";
+            problem.detail = format!("{not_done} {} {how}", problem.detail);
+            Err(problem)
+        }
+        Err(error) => {
+            let detail =
+                "It was not seen to its end. The page of each certificate says how it stands.";
+            Err(Problem::new(ProblemType::Internal, detail).because(error))
+        }
+    }
 }
 
 // As the command does it: into the register and the log, then to this gateway, then to everybody. Again for
 // what was revoked before: somebody may have had no confirmation the first time.
 async fn done(
     office: Office,
-    own: CertificateRecord,
+    agency: AgencyId,
+    which: Which,
     reason: Reason,
     by: Option<String>,
     at: Timestamp,
 ) -> Result<Done, RegisterError> {
-    let is_new = is_revocable(&own, reason, at);
-    if is_new {
-        office.register.revoke(&[own], reason, by.as_deref(), at).await?;
-    }
-    let (told, signed) = office.register.enforce(|| office.tell(), at).await;
+    let register = &office.register;
+    let revoked = match which {
+        Which::All => register.revoke_agency(&agency, reason, by.as_deref(), at).await?,
+        Which::One(own) if is_revocable(&own, reason, at) => {
+            register.revoke(std::slice::from_ref(&own), reason, by.as_deref(), at).await?;
+            vec![*own]
+        }
+        Which::One(_) => Vec::new(),
+    };
+    let (told, signed) = register.enforce(|| office.tell(), at).await;
     let is_listed = match signed {
         Ok(SignedLists { unregistered, .. }) => {
             for serial in unregistered {
@@ -255,7 +385,21 @@ async fn done(
             false
         }
     };
-    Ok(Done { is_new, told, is_listed })
+    Ok(Done { revoked: revoked.into_iter().map(|one| one.serial).collect(), told, is_listed })
+}
+
+// Where one comes from.
+fn back(partner: &Partner, which: &Which) -> Link {
+    let agency = &partner.id;
+    match which {
+        Which::One(own) => Link::new(
+            format!("/agencies/{agency}/certificates/{}", own.serial),
+            "Back to the certificate, and revoke nothing",
+        ),
+        Which::All => {
+            Link::new(format!("/agencies/{agency}"), "Back to the agency, and revoke nothing")
+        }
+    }
 }
 
 // Why, and of whom: in this order.
@@ -267,10 +411,14 @@ fn questions(reason: Option<Reason>, confirm: &str) -> Vec<Question> {
     });
     let confirm = Answer::Line { value: confirm.to_owned(), autocomplete: "", kind: "text" };
     vec![
-        Question::new("reason", "/reason", "Why is it revoked?", Answer::One(reasons.collect())),
+        Question::new("reason", "/reason", "Why is this done?", Answer::One(reasons.collect())),
         Question::new("confirm", "/confirm", "Type the agency's id", confirm)
             .with_hint("So that nobody is cut off by a slip. The id stands above."),
     ]
+}
+
+fn violation(pointer: &str, message: String) -> Violation {
+    Violation { pointer: pointer.to_owned(), code: "not-meant".to_owned(), message }
 }
 
 fn said(reason: Reason) -> (&'static str, &'static str) {
@@ -292,27 +440,37 @@ fn form(
     office: &Office,
     visitor: &Visitor,
     partner: &Partner,
-    own: &CertificateRecord,
+    which: &Which,
     questions: Vec<Question>,
 ) -> FormPage {
-    let (agency, serial) = (&partner.id, &own.serial);
+    let what = match which {
+        Which::One(own) => {
+            format!(
+                "{} of {}: certificate {}.",
+                words::bearer(&own.profile),
+                partner.name,
+                own.serial
+            )
+        }
+        Which::All => format!(
+            "Every certificate of {}: its program's, and those of everybody at its desks.",
+            partner.name
+        ),
+    };
     FormPage {
         frame: Frame::of(&office.api.gateway, Some(visitor)),
-        title: "Revoke a certificate".to_owned(),
-        back: Link::new(
-            format!("/agencies/{agency}/certificates/{serial}"),
-            "Back to the certificate, and revoke nothing",
-        ),
-        paragraphs: vec![
-            format!("{} of {}: certificate {serial}.", words::bearer(&own.profile), partner.name),
-            format!("The agency's id is {agency}."),
-        ],
+        title: match which {
+            Which::One(_) => "Revoke a certificate".to_owned(),
+            Which::All => "Cut an agency off".to_owned(),
+        },
+        back: back(partner, which),
+        paragraphs: vec![what, format!("The agency's id is {}.", partner.id)],
         prompts: Vec::new(),
         questions,
         elsewhere: Vec::new(),
         version: None,
         key: None,
-        button: "Revoke it now".to_owned(),
+        button: "Revoke now".to_owned(),
         others: &[],
     }
 }

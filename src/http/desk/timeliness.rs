@@ -110,9 +110,7 @@ struct Row {
     waiting: usize,
     others: usize,
     percent: String,
-    median: String,
-    p90: String,
-    worst: String,
+    hours: String,
 }
 
 struct Overdue {
@@ -188,13 +186,8 @@ fn shown(report: &Timeliness) -> (Vec<&Figures>, bool) {
 }
 
 fn row(figures: &Figures, agency: String) -> Row {
-    let hours = |of: fn(&Summary) -> f64| {
-        figures
-            .to_reply
-            .working_hours
-            .as_ref()
-            .map_or_else(|| "–".to_owned(), |all| format!("{:.1}", of(all)))
-    };
+    let none = || "–".to_owned();
+    let hours = |of: Summary| format!("{:.1}, {:.1}, {:.1}", of.median, of.p90, of.worst);
     Row {
         agency,
         asked: figures.asked,
@@ -203,12 +196,8 @@ fn row(figures: &Figures, agency: String) -> Row {
         overdue: figures.overdue,
         waiting: figures.due_soon + figures.running,
         others: figures.rejected + figures.cancelled,
-        percent: figures
-            .in_time_percent
-            .map_or_else(|| "–".to_owned(), |percent| format!("{percent:.1}")),
-        median: hours(|all| all.median),
-        p90: hours(|all| all.p90),
-        worst: hours(|all| all.worst),
+        percent: figures.in_time_percent.map_or_else(none, |percent| format!("{percent:.1} %")),
+        hours: figures.to_reply.working_hours.map_or_else(none, hours),
     }
 }
 

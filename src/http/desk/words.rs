@@ -148,6 +148,11 @@ pub(super) fn local_time(day: &str, time: &str) -> String {
     at.map_or(written, |at| self::time(at.timestamp()))
 }
 
+/// The same to the second, where the order of things matters.
+pub(super) fn exact_time(at: Timestamp) -> String {
+    london(at).strftime("%-d %B %Y, %H:%M:%S").to_string()
+}
+
 /// The same as a program reads it.
 pub(super) fn machine_time(at: Timestamp) -> String {
     london(at).strftime("%Y-%m-%dT%H:%M%:z").to_string()
@@ -178,6 +183,7 @@ mod tests {
             time("2026-11-28T15:00:00Z".parse().unwrap()),
             "Saturday 28 November 2026, 15:00"
         );
+        assert_eq!(exact_time("2026-05-28T15:00:07.5Z".parse().unwrap()), "28 May 2026, 16:00:07");
         assert_eq!(time_in("2026-11-28T15:00:00Z"), "Saturday 28 November 2026, 15:00");
         assert_eq!(time_in("soon"), "soon");
         assert_eq!(local_time("2026-05-28", "16:00"), "Thursday 28 May 2026, 16:00");
