@@ -84,6 +84,7 @@ try {
   const around = { browser, gateway, check, hold };
   await says.addsLater(around);
   await says.answersAQuestion(around);
+  await says.addsFiles(around);
   await revoked();
 } finally {
   await browser.close();

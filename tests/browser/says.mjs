@@ -1,7 +1,9 @@
 // What is said on pages beside the reply itself. Each journey is given the browser, the gateway, and the two
 // ways of judging a page that desk.mjs has.
 
-import { HUB, SURGERY, visit } from "./ground.mjs";
+import fs from "node:fs";
+import path from "node:path";
+import { HUB, SURGERY, TRUST, visit } from "./ground.mjs";
 
 /** A response as a program sends it, to a request of ground.mjs. */
 function response(rfi) {
@@ -102,4 +104,56 @@ export async function answersAQuestion({ browser, gateway, check, hold }) {
   await page.getByRole("button", { name: "Send the answer" }).click();
   check("the answer is sent", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
   await page.context().close();
+}
+
+/** A trust adds a file to its reply, without a script; a surgery that may send none is told so. */
+export async function addsFiles({ browser, gateway, check, hold }) {
+  const [first, second] = gateway.dispatch([TRUST, SURGERY]);
+  const nurse = gateway.person(TRUST, "contact-officer");
+  const page = await visit(browser, gateway, nurse);
+  await page.goto(`${gateway.desk}/requests/${first}`);
+  await page.getByRole("button", { name: "Open the request" }).click();
+  await page.getByRole("link", { name: "Reply", exact: true }).click();
+  await page.getByRole("link", { name: "Files that go with it" }).click();
+  await hold(page, "files");
+  await page.getByRole("button", { name: "Add the file" }).click();
+  check("no file is an error", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "files with errors");
+  await page.context().close();
+
+  const plain = await visit(browser, gateway, nurse, { javaScript: false });
+  const file = path.join(gateway.folder, "Wrenna Thistlebank.pdf");
+  fs.writeFileSync(file, `%PDF-1.7\n${"A note. ".repeat(4_000)}`);
+  await plain.goto(`${gateway.desk}/requests/${first}/reply/files`);
+  for (const _ of [1, 2]) {
+    await plain.getByLabel("Add a file").setInputFiles(file);
+    await plain.getByRole("button", { name: "Add the file" }).click();
+  }
+  const listed = await plain.textContent("main");
+  check("files are listed by what they are", listed.includes("File 2: PDF, 32 KiB"), listed);
+  check("and not by their names", !listed.includes("Thistlebank"), listed);
+  await plain.getByRole("button", { name: "Take out File 2: PDF, 32 KiB" }).click();
+  const left = await plain.textContent("main");
+  check("one is taken out again", left.includes("File 1: PDF") && !left.includes("File 2"), left);
+  const wrong = path.join(gateway.folder, "program.pdf");
+  fs.writeFileSync(wrong, Buffer.from([0x4d, 0x5a, 0x90, 0]));
+  await plain.getByLabel("Add a file").setInputFiles(wrong);
+  await plain.getByRole("button", { name: "Add the file" }).click();
+  check("what is not what its name says is refused",
+    (await plain.textContent("main")).includes("Choose a PDF"), await plain.title());
+  await plain.getByRole("link", { name: "Go on with the reply" }).click();
+  await plain.context().close();
+  const wide = await visit(browser, gateway, nurse);
+  await wide.goto(`${gateway.desk}/requests/${first}/reply/files`);
+  await hold(wide, "files added");
+  await wide.context().close();
+
+  const surgery = await visit(browser, gateway, gateway.person(SURGERY, "contact-officer"));
+  await surgery.goto(`${gateway.desk}/requests/${second}`);
+  await surgery.getByRole("button", { name: "Open the request" }).click();
+  await surgery.goto(`${gateway.desk}/requests/${second}/reply/files`);
+  const told = await surgery.textContent("main");
+  check("who may send no files is told how else", told.includes("Ring"), told);
+  await hold(surgery, "no files");
+  await surgery.context().close();
 }

@@ -40,6 +40,7 @@ mod overrides;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod pages;
+mod pages_files;
 mod pages_says;
 mod person_search;
 mod reading;

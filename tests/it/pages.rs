@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 32] = [
+const PAGES: [(&str, &[Method]); 36] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -28,7 +28,11 @@ const PAGES: [(&str, &[Method]); 32] = [
     ("/requests/{reference}/reply/nothing-known", &[Method::POST]),
     ("/requests/{reference}/reply/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/reply/{part}", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/reply/files", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/reply/files/remove", &[Method::POST]),
     ("/requests/{reference}/supplement", &[Method::GET]),
+    ("/requests/{reference}/supplement/files", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/supplement/files/remove", &[Method::POST]),
     ("/requests/{reference}/supplement/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/supplement/{part}", &[Method::GET, Method::POST]),
     ("/enquiries", &[Method::GET]),

@@ -13,6 +13,7 @@ mod reply;
 mod requests;
 mod said;
 mod told;
+mod upload;
 mod visitor;
 mod words;
 
@@ -73,6 +74,14 @@ pub fn router(api: Api) -> Router {
             may(&api, Action::Answer, reply::last(What::Reply)),
         )
         .route(
+            "/requests/{reference}/reply/files",
+            may(&api, Action::Answer, may(&api, Action::Attach, reply::files(What::Reply))),
+        )
+        .route(
+            "/requests/{reference}/reply/files/remove",
+            may(&api, Action::Answer, reply::without(What::Reply)),
+        )
+        .route(
             "/requests/{reference}/reply/{part}",
             may(&api, Action::Answer, reply::task(What::Reply)),
         )
@@ -83,6 +92,14 @@ pub fn router(api: Api) -> Router {
         .route(
             "/requests/{reference}/supplement/check",
             may(&api, Action::Answer, reply::last(What::Supplement)),
+        )
+        .route(
+            "/requests/{reference}/supplement/files",
+            may(&api, Action::Answer, may(&api, Action::Attach, reply::files(What::Supplement))),
+        )
+        .route(
+            "/requests/{reference}/supplement/files/remove",
+            may(&api, Action::Answer, reply::without(What::Supplement)),
         )
         .route(
             "/requests/{reference}/supplement/{part}",
@@ -161,6 +178,8 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let method = request.method().clone();
     let guest = request.extensions().get::<Guest>().cloned();
     let is_foreign = visitor::is_foreign(&method, request.uri().path(), request.headers());
+    let brings_file = method == Method::POST && request.uri().path().ends_with(reply::FILES);
+    let limit = if brings_file { api.attachment_timeout } else { api.request_timeout };
     let reception = Reception::of(&api, guest.as_ref(), is_foreign, at);
     let admitted = reception.peer().and_then(|peer| Visitor::admit(&api, peer, at));
     let visitor = admitted.as_ref().ok().cloned();
@@ -176,7 +195,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
                     next.run(request).await
                 }
             };
-            match tokio::time::timeout(api.request_timeout, answered).await {
+            match tokio::time::timeout(limit, answered).await {
                 Ok(response) => response,
                 Err(_) => Problem::new(
                     ProblemType::Timeout,
