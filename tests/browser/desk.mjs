@@ -85,6 +85,7 @@ try {
   await says.addsLater(around);
   await says.answersAQuestion(around);
   await says.addsFiles(around);
+  await says.tellsFurther(around);
   await revoked();
 } finally {
   await browser.close();

@@ -18,6 +18,8 @@ const AGENCIES = [
   [HUB, "hub", 'hours = "Monday to Friday, 9 to 5"\n'],
   [POLICE, "police", ""],
   [TRUST, "nhs-trust", "attachments = true\n"],
+  ["test-early-help", "early-help", ""],
+  ["test-social-care", "childrens-social-care", ""],
   [SURGERY, "gp-surgery", 'ods_code = "Z99999"\nclass = "test-surgeries"\n'],
 ];
 

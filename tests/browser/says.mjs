@@ -157,3 +157,86 @@ export async function addsFiles({ browser, gateway, check, hold }) {
   await hold(surgery, "no files");
   await surgery.context().close();
 }
+
+/** A day and a time in London, so many minutes ago, in the fields that a page has for them. */
+async function fillInTime(page, minutesAgo) {
+  const at = new Date(Date.now() - minutesAgo * 60_000);
+  const there = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "Europe/London", ...options }).format(at);
+  const [day, month, year] = there({ day: "2-digit", month: "2-digit", year: "numeric" }).split("/");
+  await page.getByLabel("Day", { exact: true }).fill(`${year}-${month}-${day}`);
+  await page.getByLabel("Time", { exact: true }).fill(there({ hour: "2-digit", minute: "2-digit" }));
+}
+
+/** What the hub decided, sent to whoever answered. */
+function decide(gateway, { reference, rfi }, outcome) {
+  const more = outcome === "early-help"
+    ? { familyTold: { answer: "yes" }, letterToFamily: { state: "to-follow" }, nextAgency: "Early Help" }
+    : {};
+  gateway.ask(HUB, `/v1/exchanges/${reference}/outcomes`, {
+    inReplyTo: rfi,
+    outcome,
+    decidedAt: new Date(Date.now() - 1_000).toISOString().slice(0, 19) + "Z",
+    decidedBy: { name: "Imogen Fablewright", jobTitle: "Manager" },
+    representative: { name: "Oswin Quillfeather", jobTitle: "Health Representative" },
+    textForRecord: "The hub has decided.",
+    ...more,
+  });
+}
+
+/** The hub tells what follows: consent withdrawn, an answer passed on, a step-down, the referrer told. */
+export async function tellsFurther({ browser, gateway, check, hold }) {
+  const assessed = answered(gateway, SURGERY);
+  decide(gateway, assessed, "social-care-assessment");
+  const helped = answered(gateway, SURGERY);
+  decide(gateway, helped, "early-help");
+  const page = await visit(browser, gateway, gateway.person(HUB, "mash-health-representative"));
+  const wrong = async (button, name) => {
+    await page.getByRole("button", { name: button }).click();
+    check(`${name}: nothing filled in is refused`, (await page.title()).startsWith("Error: "), await page.title());
+    await hold(page, `${name} with errors`);
+  };
+  const sent = async (button, name) => {
+    await page.getByRole("button", { name: button }).click();
+    check(`${name}: sent`, (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  };
+  await page.goto(`${gateway.desk}/enquiries/${assessed.enquiry}`);
+  await hold(page, "enquiry decided");
+  await page.getByRole("link", { name: "Say that consent was withdrawn" }).click();
+  await hold(page, "consent withdrawn");
+  await wrong("Tell the agency", "consent withdrawn");
+  await page.getByLabel("A parent's or guardian's").check();
+  await fillInTime(page, 5);
+  await page.getByLabel("It answers on a basis that is not consent").check();
+  await page.getByLabel("Who at the hub was told?").fill("Oswin Quillfeather");
+  await page.getByLabel("Their job title").fill("Health Representative");
+  await sent("Tell the agency", "consent withdrawn");
+
+  await page.goto(`${gateway.desk}/enquiries/${assessed.enquiry}`);
+  await page.getByRole("link", { name: "Pass an answer on to the social work team" }).click();
+  await hold(page, "forwarding");
+  await wrong("Pass it on", "forwarding");
+  await page.getByLabel(/^Reply, /).check();
+  await page.getByLabel("Why does whoever assesses the child need it?").fill("They need what the surgery knows.");
+  await page.getByLabel("Your name", { exact: true }).fill("Oswin Quillfeather");
+  await page.getByLabel("Your job title", { exact: true }).fill("Health Representative");
+  await sent("Pass it on", "forwarding");
+
+  await page.goto(`${gateway.desk}/enquiries/${helped.enquiry}`);
+  await page.getByRole("link", { name: "Step down to Early Help" }).click();
+  await hold(page, "step-down");
+  await wrong("Tell Early Help", "step-down");
+  await page.getByLabel("The concerns noted in the initial referral").fill("She does not sleep.");
+  await page.locator("#persons-1").check();
+  await page.locator("#persons-2").check();
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Will follow").check();
+  await page.getByLabel("Your name", { exact: true }).fill("Oswin Quillfeather");
+  await page.getByLabel("Your job title", { exact: true }).fill("Health Representative");
+  await sent("Tell Early Help", "step-down");
+
+  await page.goto(`${gateway.desk}/enquiries/${helped.enquiry}`);
+  await page.getByRole("link", { name: "Record that whoever referred the child was told" }).click();
+  await hold(page, "referrer told");
+  await wrong("Record it", "referrer told");
+  await page.context().close();
+}

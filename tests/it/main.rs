@@ -42,6 +42,7 @@ mod pkcs11;
 mod pages;
 mod pages_files;
 mod pages_says;
+mod pages_told;
 mod person_search;
 mod reading;
 mod readme;

@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 36] = [
+const PAGES: [(&str, &[Method]); 40] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -38,6 +38,10 @@ const PAGES: [(&str, &[Method]); 36] = [
     ("/enquiries", &[Method::GET]),
     ("/enquiries/{id}", &[Method::GET]),
     ("/enquiries/{id}/answers", &[Method::GET]),
+    ("/enquiries/{id}/referrer", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/consent-withdrawal", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/forward", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/step-down", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/telephone", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/cancel", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/question", &[Method::GET, Method::POST]),
@@ -139,6 +143,7 @@ async fn each_role_sees_exactly_what_it_may() {
                         "/messages/{id}/receipt" => reads_receipts,
                         "/messages/{id}/answer" => answers || asks,
                         "/enquiries" | "/enquiries/{id}" => sees_board,
+                        "/enquiries/{id}/referrer" => sees_board && reads,
                         "/enquiries/{id}/answers" => sees_board && reads,
                         page if page.starts_with("/exchanges") => asks,
                         page if page.starts_with("/messages") => reads,

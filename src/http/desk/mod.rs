@@ -7,8 +7,10 @@
 mod answering;
 mod enquiries;
 mod form;
+mod further;
 mod message;
 mod page;
+mod referrer;
 mod reply;
 mod requests;
 mod said;
@@ -112,6 +114,10 @@ pub fn router(api: Api) -> Router {
             may(&api, Action::ReadBoard, may(&api, Action::Collect, get(enquiries::answers))),
         )
         .route(
+            "/enquiries/{id}/referrer",
+            may(&api, Action::TellReferrer, get(referrer::ask).post(referrer::record)),
+        )
+        .route(
             "/exchanges/{reference}/telephone",
             may(&api, Action::SendRfi, said::routes(&told::TELEPHONE)),
         )
@@ -126,6 +132,18 @@ pub fn router(api: Api) -> Router {
         .route(
             "/exchanges/{reference}/outcome",
             may(&api, Action::SendOutcome, said::routes(&told::OUTCOME)),
+        )
+        .route(
+            "/exchanges/{reference}/consent-withdrawal",
+            may(&api, Action::SendRfi, said::routes(&told::WITHDRAWAL)),
+        )
+        .route(
+            "/exchanges/{reference}/forward",
+            may(&api, Action::SendOutcome, said::routes(&further::FORWARD)),
+        )
+        .route(
+            "/exchanges/{reference}/step-down",
+            may(&api, Action::SendOutcome, said::routes(&further::STEP_DOWN)),
         )
         .route("/exchanges/{reference}/sent/{message}", may(&api, Action::SendRfi, get(said::sent)))
         .route("/attachments/{id}", may(&api, Action::Collect, get(message::attachment)))
