@@ -86,6 +86,7 @@ try {
   await says.answersAQuestion(around);
   await says.addsFiles(around);
   await says.tellsFurther(around);
+  await says.reportsAnIncident(around);
   await revoked();
 } finally {
   await browser.close();

@@ -158,13 +158,13 @@ export async function addsFiles({ browser, gateway, check, hold }) {
   await surgery.context().close();
 }
 
-/** A day and a time in London, so many minutes ago, in the fields that a page has for them. */
-async function fillInTime(page, minutesAgo) {
+/** A day and a time in London, so many minutes ago, in the fields that a page has for this. */
+async function fillInTime(page, name, minutesAgo) {
   const at = new Date(Date.now() - minutesAgo * 60_000);
   const there = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "Europe/London", ...options }).format(at);
   const [day, month, year] = there({ day: "2-digit", month: "2-digit", year: "numeric" }).split("/");
-  await page.getByLabel("Day", { exact: true }).fill(`${year}-${month}-${day}`);
-  await page.getByLabel("Time", { exact: true }).fill(there({ hour: "2-digit", minute: "2-digit" }));
+  await page.locator(`#${name}-day`).fill(`${year}-${month}-${day}`);
+  await page.locator(`#${name}-time`).fill(there({ hour: "2-digit", minute: "2-digit" }));
 }
 
 /** What the hub decided, sent to whoever answered. */
@@ -205,7 +205,7 @@ export async function tellsFurther({ browser, gateway, check, hold }) {
   await hold(page, "consent withdrawn");
   await wrong("Tell the agency", "consent withdrawn");
   await page.getByLabel("A parent's or guardian's").check();
-  await fillInTime(page, 5);
+  await fillInTime(page, "withdrawn", 5);
   await page.getByLabel("It answers on a basis that is not consent").check();
   await page.getByLabel("Who at the hub was told?").fill("Oswin Quillfeather");
   await page.getByLabel("Their job title").fill("Health Representative");
@@ -238,5 +238,31 @@ export async function tellsFurther({ browser, gateway, check, hold }) {
   await page.getByRole("link", { name: "Record that whoever referred the child was told" }).click();
   await hold(page, "referrer told");
   await wrong("Record it", "referrer told");
+  await page.context().close();
+}
+
+/** A surgery tells the hub that something went wrong with what it had. */
+export async function reportsAnIncident({ browser, gateway, check, hold }) {
+  const { reference } = answered(gateway, SURGERY);
+  const page = await visit(browser, gateway, gateway.person(SURGERY, "contact-officer"));
+  await page.goto(`${gateway.desk}/requests/${reference}`);
+  await page.getByRole("link", { name: "Report an incident or a near miss" }).click();
+  await hold(page, "incident");
+  await page.getByRole("button", { name: "Tell the hub" }).click();
+  check("an incident of nothing is refused", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "incident with errors");
+  await page.getByLabel(/^Request for information, /).check();
+  await page.getByLabel("It is looked into").check();
+  await page.locator("#near-1").check();
+  await page.locator("#serious-2").check();
+  await page.getByLabel("Sent to the wrong recipient").check();
+  await fillInTime(page, "found", 60);
+  await page.getByLabel("What happened, and what is being done?")
+    .fill("A print of the request lay in the waiting room; nobody had read it.");
+  await page.getByLabel("Whoever is responsible for security or data protection").check();
+  await page.getByLabel("Your name", { exact: true }).fill("Dr Jo Madeup");
+  await page.getByLabel("Your job title", { exact: true }).fill("General Practitioner");
+  await page.getByRole("button", { name: "Tell the hub" }).click();
+  check("it is told", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
   await page.context().close();
 }

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use mash_gateway::message::{Role, now};
 
-use crate::pages::{location, seat};
+use crate::pages::{location, opened_in, seat};
 use crate::pages_says::hidden;
 use crate::support::{
     Agency, Answer, EARLY_HELP, HUB, POLICE, SOCIAL_CARE, SURGERY, TestGateway, case, text,
@@ -241,5 +241,88 @@ async fn early_help_is_told_of_the_concerns_and_of_those_who_are_chosen() {
     );
     assert_eq!(told["doNotInform"], serde_json::json!(["p1"]));
     assert_eq!(told["letterToFamily"]["copyAttached"], false);
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn an_incident_is_said_by_either_party_and_followed_until_it_is_closed() {
+    let gateway = TestGateway::start();
+    let officer = seat(&gateway, SURGERY, Role::ContactOfficer);
+    let (reference, rfi, enquiry) = opened_in(&gateway, &officer, SURGERY).await;
+    let manager = seat(&gateway, HUB, Role::TeamManager);
+    let (request, enquiry) = (format!("/requests/{reference}"), format!("/enquiries/{enquiry}"));
+    let (day, time) = there(-30);
+    let report = [
+        ("about", &*rfi),
+        ("status", "open"),
+        ("near", "no"),
+        ("serious", "no"),
+        ("nature", "sent-to-wrong-recipient"),
+        ("found-day", &*day),
+        ("found-time", &*time),
+        ("what", "The answer was put into an envelope with another family's letter."),
+        ("told", "security-or-data-protection"),
+        ("name", "Kit Specimen"),
+        ("jobTitle", "Named Nurse"),
+    ];
+    for (desk, page, place, reader) in [
+        (&officer, &request, format!("/requests/{reference}"), HUB),
+        (&manager, &enquiry, format!("/exchanges/{reference}"), SURGERY),
+    ] {
+        let path = format!("{place}/incident");
+        assert!(desk.page(page).await.text().contains(&format!("href=\"{path}\"")), "{path}");
+        let form = desk.page(&path).await;
+        assert!(form.text().contains("Request for information, "), "{}", form.text());
+        // Nobody is told before whoever is responsible for it, and what is not known is asked for.
+        let empty = say(desk, &path, &[("what", "Short.")]).await;
+        assert_eq!(empty.status, 422);
+        assert!(empty.text().contains("Tell whoever is responsible for security"));
+        assert!(empty.text().contains(">\nShort.</textarea>"), "{}", empty.text());
+        for (field, wrong, said) in [
+            ("serious", "yes", "Tell the MASH Steering Group"),
+            ("status", "closed", "Say what came of it"),
+            ("found-time", "", "found-day"),
+            ("nature", "worse", "nature-1"),
+        ] {
+            let fields =
+                report.map(|(name, value)| (name, if name == field { wrong } else { value }));
+            let refused = say(desk, &path, &fields).await;
+            assert_eq!(refused.status, 422, "{field}: {}", refused.text());
+            assert!(refused.text().contains(said), "{field}: {}", refused.text());
+        }
+        let sent = location(&say(desk, &path, &report).await);
+        assert!(sent.starts_with(&format!("{place}/sent/")), "{sent}");
+        let (_, first) = sent.rsplit_once('/').unwrap();
+        let told = gateway.agency(reader).get_json(&format!("/v1/messages/{first}")).await;
+        assert_eq!(told["data"]["nearMiss"], false);
+        assert_eq!(told["data"]["inReplyTo"], rfi);
+
+        // What became of it is about its first report; closed, it has its outcome and its assessment.
+        let form = desk.page(&path).await;
+        assert!(form.text().contains(&format!("value=\"{first}\"")), "{}", form.text());
+        let mut closed: Vec<_> = report
+            .map(|(name, value)| match name {
+                "about" => (name, first),
+                "status" => (name, "closed"),
+                _ => (name, value),
+            })
+            .to_vec();
+        closed.push(("outcome", "The envelope came back unopened, and windows are used now."));
+        let unassessed = say(desk, &path, &closed).await;
+        assert_eq!(unassessed.status, 422);
+        assert!(unassessed.text().contains("Say whether the Information Commissioner"));
+        closed.extend([
+            ("commissioner", "not-required"),
+            ("people", "told"),
+            ("why", "Nobody had opened it, and no risk to anybody is left."),
+            ("decider", "Tobiah Larkmoor"),
+            ("deciderTitle", "Data Protection Officer"),
+            ("decided-day", &*day),
+            ("decided-time", &*time),
+        ]);
+        location(&say(desk, &path, &closed).await);
+    }
+    let state = gateway.agency(HUB).get_json(&format!("/v1/exchanges/{reference}")).await;
+    assert_eq!(state["needsAttention"], true, "{state}");
     gateway.verify_log();
 }

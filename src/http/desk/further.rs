@@ -24,7 +24,7 @@ pub(super) static FORWARD: Saying = Saying {
                 "message",
                 "/message",
                 "Which answer?",
-                chosen(&around.answers, &text(body, "/message")),
+                chosen(&around.messages, &text(body, "/message")),
             ),
             Question::new(
                 "why",

@@ -8,6 +8,7 @@ mod answering;
 mod enquiries;
 mod form;
 mod further;
+mod incident;
 mod message;
 mod page;
 mod referrer;
@@ -64,6 +65,10 @@ pub fn router(api: Api) -> Router {
         .route(
             "/requests/{reference}/family",
             may(&api, Action::Answer, said::routes(&said::FAMILY)),
+        )
+        .route(
+            "/requests/{reference}/incident",
+            may(&api, Action::Answer, said::routes(&incident::BY_AGENCY)),
         )
         .route("/requests/{reference}/sent/{message}", may(&api, Action::Answer, get(said::sent)))
         .route("/requests/{reference}/reply", may(&api, Action::Answer, reply::list(What::Reply)))
@@ -144,6 +149,10 @@ pub fn router(api: Api) -> Router {
         .route(
             "/exchanges/{reference}/step-down",
             may(&api, Action::SendOutcome, said::routes(&further::STEP_DOWN)),
+        )
+        .route(
+            "/exchanges/{reference}/incident",
+            may(&api, Action::SendRfi, said::routes(&incident::BY_HUB)),
         )
         .route("/exchanges/{reference}/sent/{message}", may(&api, Action::SendRfi, get(said::sent)))
         .route("/attachments/{id}", may(&api, Action::Collect, get(message::attachment)))

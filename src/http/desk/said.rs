@@ -46,8 +46,8 @@ pub(super) struct Around {
     exchange: Exchange,
     /// To which agencies it can go, by id and name, where it goes to another than the one asked.
     pub(super) recipients: Vec<(String, String)>,
-    /// The answers that can be passed on, by id and in words.
-    pub(super) answers: Vec<(String, String)>,
+    /// The messages that it can be about, by id and in words, where it is not about the request.
+    pub(super) messages: Vec<(String, String)>,
     /// The people of the request, who can be told of.
     pub(super) persons: Vec<Value>,
 }
@@ -74,12 +74,16 @@ impl Around {
         };
         let (reader, role) = (visitor.agency(), Some(visitor.role()));
         let mut around =
-            Self { exchange, recipients: Vec::new(), answers: Vec::new(), persons: Vec::new() };
+            Self { exchange, recipients: Vec::new(), messages: Vec::new(), persons: Vec::new() };
         match saying.kind {
             Kind::Forwarding => {
                 around.recipients = of_kind(AgencyKind::ChildrensSocialCare);
-                let timeline = api.gateway.timeline(reader, &around.exchange.id).await?;
-                around.answers = timeline.iter().filter_map(answer).collect();
+                let is_answer =
+                    |kind| matches!(kind, Kind::Response | Kind::Supplement | Kind::Transcription);
+                around.messages = messages(api, visitor, &around.exchange, is_answer).await?;
+            }
+            Kind::Incident => {
+                around.messages = messages(api, visitor, &around.exchange, |_| true).await?;
             }
             Kind::StepDown => {
                 around.recipients = of_kind(AgencyKind::EarlyHelp);
@@ -91,16 +95,22 @@ impl Around {
     }
 }
 
-// What this entry accepted, if that is an answer that can be passed on.
-fn answer(entry: &StoredEntry) -> Option<(String, String)> {
-    let fields = fields_object(entry);
-    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-    let kind = Kind::parse(text("kind"))?;
-    let is_answer = matches!(kind, Kind::Response | Kind::Supplement | Kind::Transcription);
-    (is_answer && text("event") == "accepted").then(|| {
+// What was said in an exchange, of these kinds, by id and in words.
+async fn messages(
+    api: &Api,
+    visitor: &Visitor,
+    exchange: &Exchange,
+    is_wanted: fn(Kind) -> bool,
+) -> Result<Vec<(String, String)>, Problem> {
+    let timeline = api.gateway.timeline(visitor.agency(), &exchange.id).await?;
+    let said = |entry: &StoredEntry| {
+        let fields = fields_object(entry);
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        let kind = Kind::parse(text("kind")).filter(|kind| is_wanted(*kind))?;
         let said = format!("{}, {}", words::kind(kind), words::time_in(text("time")));
-        (text("message").to_owned(), said)
-    })
+        (text("event") == "accepted").then(|| (text("message").to_owned(), said))
+    };
+    Ok(timeline.iter().filter_map(said).collect())
 }
 
 pub(super) static ACKNOWLEDGE: Saying = Saying {
