@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
@@ -422,6 +422,32 @@ impl Gateway {
         desk: Option<Role>,
         exchange: &Exchange,
     ) -> Result<Option<(String, String)>, Problem> {
+        let rfi = self.own_rfi(reader, desk, exchange).await?.unwrap_or_default();
+        let text = |pointer| rule::text(&rfi, pointer).map(str::to_owned);
+        Ok(text("/requester/name").zip(text("/requester/jobTitle")))
+    }
+
+    /// The people whom the hub's request is about, as it named them: so that whoever at the hub tells of them
+    /// need not write them anew. For those who may read what is said; nobody, where the agency alone has the
+    /// key of what it was asked.
+    pub async fn persons_asked(
+        &self,
+        reader: &AgencyId,
+        desk: Option<Role>,
+        exchange: &Exchange,
+    ) -> Result<Vec<Value>, Problem> {
+        let rfi = self.own_rfi(reader, desk, exchange).await?.unwrap_or_default();
+        let persons = rfi.get("persons").and_then(Value::as_array);
+        Ok(persons.cloned().unwrap_or_default())
+    }
+
+    // What the hub itself asked, for those at the hub who may read what is said.
+    async fn own_rfi(
+        &self,
+        reader: &AgencyId,
+        desk: Option<Role>,
+        exchange: &Exchange,
+    ) -> Result<Option<Value>, Problem> {
         let may_read = desk.is_none_or(|role| permission::may(role, Action::Collect));
         if exchange.hub != *reader || exchange.is_test() || !may_read {
             return Ok(None);
@@ -432,9 +458,7 @@ impl Gateway {
             Err(OpenError::Purged | OpenError::SealedToAgency) => return Ok(None),
             opened => opened?,
         };
-        let Ok(rfi) = Schemas::parse(&opened) else { return Ok(None) };
-        let text = |pointer| rule::text(&rfi, pointer).map(str::to_owned);
-        Ok(text("/requester/name").zip(text("/requester/jobTitle")))
+        Ok(Schemas::parse(&opened).ok())
     }
 
     /// The reader's exchanges, newest first.

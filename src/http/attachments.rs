@@ -41,7 +41,8 @@ pub(super) async fn attach(
     taken
 }
 
-fn place(api: &Api, agency: &AgencyId) -> Result<Transfer, Problem> {
+/// A place for a file that comes or goes, as long as this is held.
+pub(super) fn place(api: &Api, agency: &AgencyId) -> Result<Transfer, Problem> {
     let place = api.transfers.enter(agency);
     place.inspect_err(|_| api.metrics.limit_reached(Limit::FilesAtOnce))
 }
@@ -213,7 +214,7 @@ impl Transfers {
 
 /// A place among the transfers.
 #[derive(Debug)]
-struct Transfer {
+pub(super) struct Transfer {
     transfers: Arc<Transfers>,
     agency: AgencyId,
 }

@@ -38,6 +38,9 @@ try {
   const around = { browser, gateway, check, hold };
   await says.addsLater(around);
   await says.answersAQuestion(around);
+  await says.addsFiles(around);
+  await says.tellsFurther(around);
+  await says.reportsAnIncident(around);
   await revoked();
 } finally {
   await browser.close();

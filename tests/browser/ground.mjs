@@ -17,7 +17,9 @@ export const TRUST = "test-trust";
 const AGENCIES = [
   [HUB, "hub", 'hours = "Monday to Friday, 9 to 5"\n'],
   [POLICE, "police", ""],
-  [TRUST, "nhs-trust", ""],
+  [TRUST, "nhs-trust", "attachments = true\n"],
+  ["test-early-help", "early-help", ""],
+  ["test-social-care", "childrens-social-care", ""],
   [SURGERY, "gp-surgery", 'ods_code = "Z99999"\nclass = "test-surgeries"\n'],
 ];
 

@@ -1,7 +1,9 @@
 // What is said on pages beside the reply itself. Each journey is given the browser, the gateway, and the two
 // ways of judging a page that desk.mjs has.
 
-import { HUB, SURGERY, visit } from "./ground.mjs";
+import fs from "node:fs";
+import path from "node:path";
+import { HUB, SURGERY, TRUST, visit } from "./ground.mjs";
 
 /** A response as a program sends it, to a request of ground.mjs. */
 function response(rfi) {
@@ -101,5 +103,166 @@ export async function answersAQuestion({ browser, gateway, check, hold }) {
   await page.getByLabel("Your job title", { exact: true }).fill("General Practitioner");
   await page.getByRole("button", { name: "Send the answer" }).click();
   check("the answer is sent", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  await page.context().close();
+}
+
+/** A trust adds a file to its reply, without a script; a surgery that may send none is told so. */
+export async function addsFiles({ browser, gateway, check, hold }) {
+  const [first, second] = gateway.dispatch([TRUST, SURGERY]);
+  const nurse = gateway.person(TRUST, "contact-officer");
+  const page = await visit(browser, gateway, nurse);
+  await page.goto(`${gateway.desk}/requests/${first}`);
+  await page.getByRole("button", { name: "Open the request" }).click();
+  await page.getByRole("link", { name: "Reply", exact: true }).click();
+  await page.getByRole("link", { name: "Files that go with it" }).click();
+  await hold(page, "files");
+  await page.getByRole("button", { name: "Add the file" }).click();
+  check("no file is an error", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "files with errors");
+  await page.context().close();
+
+  const plain = await visit(browser, gateway, nurse, { javaScript: false });
+  const file = path.join(gateway.folder, "Wrenna Thistlebank.pdf");
+  fs.writeFileSync(file, `%PDF-1.7\n${"A note. ".repeat(4_000)}`);
+  await plain.goto(`${gateway.desk}/requests/${first}/reply/files`);
+  for (const _ of [1, 2]) {
+    await plain.getByLabel("Add a file").setInputFiles(file);
+    await plain.getByRole("button", { name: "Add the file" }).click();
+  }
+  const listed = await plain.textContent("main");
+  check("files are listed by what they are", listed.includes("File 2: PDF, 32 KiB"), listed);
+  check("and not by their names", !listed.includes("Thistlebank"), listed);
+  await plain.getByRole("button", { name: "Take out File 2: PDF, 32 KiB" }).click();
+  const left = await plain.textContent("main");
+  check("one is taken out again", left.includes("File 1: PDF") && !left.includes("File 2"), left);
+  const wrong = path.join(gateway.folder, "program.pdf");
+  fs.writeFileSync(wrong, Buffer.from([0x4d, 0x5a, 0x90, 0]));
+  await plain.getByLabel("Add a file").setInputFiles(wrong);
+  await plain.getByRole("button", { name: "Add the file" }).click();
+  check("what is not what its name says is refused",
+    (await plain.textContent("main")).includes("Choose a PDF"), await plain.title());
+  await plain.getByRole("link", { name: "Go on with the reply" }).click();
+  await plain.context().close();
+  const wide = await visit(browser, gateway, nurse);
+  await wide.goto(`${gateway.desk}/requests/${first}/reply/files`);
+  await hold(wide, "files added");
+  await wide.context().close();
+
+  const surgery = await visit(browser, gateway, gateway.person(SURGERY, "contact-officer"));
+  await surgery.goto(`${gateway.desk}/requests/${second}`);
+  await surgery.getByRole("button", { name: "Open the request" }).click();
+  await surgery.goto(`${gateway.desk}/requests/${second}/reply/files`);
+  const told = await surgery.textContent("main");
+  check("who may send no files is told how else", told.includes("Ring"), told);
+  await hold(surgery, "no files");
+  await surgery.context().close();
+}
+
+/** A day and a time in London, so many minutes ago, in the fields that a page has for this. */
+async function fillInTime(page, name, minutesAgo) {
+  const at = new Date(Date.now() - minutesAgo * 60_000);
+  const there = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "Europe/London", ...options }).format(at);
+  const [day, month, year] = there({ day: "2-digit", month: "2-digit", year: "numeric" }).split("/");
+  await page.locator(`#${name}-day`).fill(`${year}-${month}-${day}`);
+  await page.locator(`#${name}-time`).fill(there({ hour: "2-digit", minute: "2-digit" }));
+}
+
+/** What the hub decided, sent to whoever answered. */
+function decide(gateway, { reference, rfi }, outcome) {
+  const more = outcome === "early-help"
+    ? { familyTold: { answer: "yes" }, letterToFamily: { state: "to-follow" }, nextAgency: "Early Help" }
+    : {};
+  gateway.ask(HUB, `/v1/exchanges/${reference}/outcomes`, {
+    inReplyTo: rfi,
+    outcome,
+    decidedAt: new Date(Date.now() - 1_000).toISOString().slice(0, 19) + "Z",
+    decidedBy: { name: "Imogen Fablewright", jobTitle: "Manager" },
+    representative: { name: "Oswin Quillfeather", jobTitle: "Health Representative" },
+    textForRecord: "The hub has decided.",
+    ...more,
+  });
+}
+
+/** The hub tells what follows: consent withdrawn, an answer passed on, a step-down, the referrer told. */
+export async function tellsFurther({ browser, gateway, check, hold }) {
+  const assessed = answered(gateway, SURGERY);
+  decide(gateway, assessed, "social-care-assessment");
+  const helped = answered(gateway, SURGERY);
+  decide(gateway, helped, "early-help");
+  const page = await visit(browser, gateway, gateway.person(HUB, "mash-health-representative"));
+  const wrong = async (button, name) => {
+    await page.getByRole("button", { name: button }).click();
+    check(`${name}: nothing filled in is refused`, (await page.title()).startsWith("Error: "), await page.title());
+    await hold(page, `${name} with errors`);
+  };
+  const sent = async (button, name) => {
+    await page.getByRole("button", { name: button }).click();
+    check(`${name}: sent`, (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  };
+  await page.goto(`${gateway.desk}/enquiries/${assessed.enquiry}`);
+  await hold(page, "enquiry decided");
+  await page.getByRole("link", { name: "Say that consent was withdrawn" }).click();
+  await hold(page, "consent withdrawn");
+  await wrong("Tell the agency", "consent withdrawn");
+  await page.getByLabel("A parent's or guardian's").check();
+  await fillInTime(page, "withdrawn", 5);
+  await page.getByLabel("It answers on a basis that is not consent").check();
+  await page.getByLabel("Who at the hub was told?").fill("Oswin Quillfeather");
+  await page.getByLabel("Their job title").fill("Health Representative");
+  await sent("Tell the agency", "consent withdrawn");
+
+  await page.goto(`${gateway.desk}/enquiries/${assessed.enquiry}`);
+  await page.getByRole("link", { name: "Pass an answer on to the social work team" }).click();
+  await hold(page, "forwarding");
+  await wrong("Pass it on", "forwarding");
+  await page.getByLabel(/^Reply, /).check();
+  await page.getByLabel("Why does whoever assesses the child need it?").fill("They need what the surgery knows.");
+  await page.getByLabel("Your name", { exact: true }).fill("Oswin Quillfeather");
+  await page.getByLabel("Your job title", { exact: true }).fill("Health Representative");
+  await sent("Pass it on", "forwarding");
+
+  await page.goto(`${gateway.desk}/enquiries/${helped.enquiry}`);
+  await page.getByRole("link", { name: "Step down to Early Help" }).click();
+  await hold(page, "step-down");
+  await wrong("Tell Early Help", "step-down");
+  await page.getByLabel("The concerns noted in the initial referral").fill("She does not sleep.");
+  await page.locator("#persons-1").check();
+  await page.locator("#persons-2").check();
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Will follow").check();
+  await page.getByLabel("Your name", { exact: true }).fill("Oswin Quillfeather");
+  await page.getByLabel("Your job title", { exact: true }).fill("Health Representative");
+  await sent("Tell Early Help", "step-down");
+
+  await page.goto(`${gateway.desk}/enquiries/${helped.enquiry}`);
+  await page.getByRole("link", { name: "Record that whoever referred the child was told" }).click();
+  await hold(page, "referrer told");
+  await wrong("Record it", "referrer told");
+  await page.context().close();
+}
+
+/** A surgery tells the hub that something went wrong with what it had. */
+export async function reportsAnIncident({ browser, gateway, check, hold }) {
+  const { reference } = answered(gateway, SURGERY);
+  const page = await visit(browser, gateway, gateway.person(SURGERY, "contact-officer"));
+  await page.goto(`${gateway.desk}/requests/${reference}`);
+  await page.getByRole("link", { name: "Report an incident or a near miss" }).click();
+  await hold(page, "incident");
+  await page.getByRole("button", { name: "Tell the hub" }).click();
+  check("an incident of nothing is refused", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "incident with errors");
+  await page.getByLabel(/^Request for information, /).check();
+  await page.getByLabel("It is looked into").check();
+  await page.locator("#near-1").check();
+  await page.locator("#serious-2").check();
+  await page.getByLabel("Sent to the wrong recipient").check();
+  await fillInTime(page, "found", 60);
+  await page.getByLabel("What happened, and what is being done?")
+    .fill("A print of the request lay in the waiting room; nobody had read it.");
+  await page.getByLabel("Whoever is responsible for security or data protection").check();
+  await page.getByLabel("Your name", { exact: true }).fill("Dr Jo Madeup");
+  await page.getByLabel("Your job title", { exact: true }).fill("General Practitioner");
+  await page.getByRole("button", { name: "Tell the hub" }).click();
+  check("it is told", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
   await page.context().close();
 }

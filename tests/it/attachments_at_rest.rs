@@ -320,7 +320,7 @@ async fn a_backup_has_the_files() {
 }
 
 /// In KiB: what the process has of memory now, and has had at most.
-fn memory_kib(gateway: &TestGateway) -> (u64, u64) {
+pub(crate) fn memory_kib(gateway: &TestGateway) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let figure = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();

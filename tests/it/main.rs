@@ -40,9 +40,11 @@ mod overrides;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod pages;
+mod pages_files;
 mod pages_operator;
 mod pages_rfi;
 mod pages_says;
+mod pages_told;
 mod person_search;
 mod reading;
 mod readme;

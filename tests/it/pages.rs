@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 53] = [
+const PAGES: [(&str, &[Method]); 63] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -23,12 +23,17 @@ const PAGES: [(&str, &[Method]); 53] = [
     ("/requests/{reference}/not-for-us", &[Method::GET, Method::POST]),
     ("/requests/{reference}/question", &[Method::GET, Method::POST]),
     ("/requests/{reference}/family", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/incident", &[Method::GET, Method::POST]),
     ("/requests/{reference}/sent/{message}", &[Method::GET]),
     ("/requests/{reference}/reply", &[Method::GET]),
     ("/requests/{reference}/reply/nothing-known", &[Method::POST]),
     ("/requests/{reference}/reply/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/reply/{part}", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/reply/files", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/reply/files/remove", &[Method::POST]),
     ("/requests/{reference}/supplement", &[Method::GET]),
+    ("/requests/{reference}/supplement/files", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/supplement/files/remove", &[Method::POST]),
     ("/requests/{reference}/supplement/check", &[Method::GET, Method::POST]),
     ("/requests/{reference}/supplement/{part}", &[Method::GET, Method::POST]),
     ("/rfis", &[Method::GET, Method::POST]),
@@ -44,6 +49,11 @@ const PAGES: [(&str, &[Method]); 53] = [
     ("/enquiries", &[Method::GET]),
     ("/enquiries/{id}", &[Method::GET]),
     ("/enquiries/{id}/answers", &[Method::GET]),
+    ("/enquiries/{id}/referrer", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/consent-withdrawal", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/forward", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/step-down", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/incident", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/telephone", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/cancel", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/question", &[Method::GET, Method::POST]),
@@ -168,6 +178,7 @@ async fn each_role_sees_exactly_what_it_may() {
                         "/timeliness" | "/timeliness/plot" => oversees,
                         "/log" => true,
                         "/enquiries" | "/enquiries/{id}" => sees_board,
+                        "/enquiries/{id}/referrer" => sees_board && reads,
                         "/enquiries/{id}/answers" | "/enquiries/{id}/asked" => sees_board && reads,
                         "/rfis/{id}/override/decide" => *role == Role::TeamManager,
                         "/enquiries/{id}/sent" => asks,

@@ -7,22 +7,22 @@ use crate::pages::{location, opened, seat};
 use crate::support::{Agency, Answer, HUB, SURGERY, TestGateway, case};
 
 /// The value of a page's hidden field of this name.
-fn hidden(page: &Answer, name: &str) -> String {
+pub(crate) fn hidden(page: &Answer, name: &str) -> String {
     let there = format!("name=\"{name}\" value=\"");
     let (_, after) = page.text().split_once(&there).unwrap_or_else(|| panic!("{}", page.text()));
     after.split('"').next().unwrap().to_owned()
 }
 
 /// Fills in a task of something that is written over several pages, as the page has it now.
-async fn fill_in_task(desk: &Agency, path: &str, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn fill_in_task(desk: &Agency, path: &str, fields: &[(&str, &str)]) -> Answer {
     let version = hidden(&desk.page(path).await, "version");
     let fields: Vec<_> = fields.iter().copied().chain([("version", &*version)]).collect();
     desk.fill_in(path, &fields).await
 }
 
-const BASIS: [(&str, &str); 3] =
+pub(crate) const BASIS: [(&str, &str); 3] =
     [("powers", "children-act-2004-s11"), ("article-6", "e"), ("special", "no")];
-const WHO: [(&str, &str); 4] = [
+pub(crate) const WHO: [(&str, &str); 4] = [
     ("name", "Dr Jo Madeup"),
     ("jobTitle", "General Practitioner"),
     ("accuracy", "checked-against-record"),

@@ -15,7 +15,7 @@ use super::{ROWS, words};
 use crate::directory::permission::Action;
 use crate::http::api::{Api, Path, no_such_thing, parse};
 use crate::http::view::{family_may_be_told, fields_object};
-use crate::message::{EnquiryId, Exchange, Kind, MessageId, Party, Reference};
+use crate::message::{EnquiryId, Exchange, Kind, MessageId, OutcomeCode, Party, Reference};
 use crate::problem::{Problem, ProblemType};
 use crate::store::StoredEntry;
 use crate::timer::{Due, Grade};
@@ -126,6 +126,8 @@ struct EnquiryPage {
     exchanges: Vec<Part>,
     may_read: bool,
     referrer_told: Option<Moment>,
+    /// Whether it is to be recorded that they were told, by this visitor.
+    may_tell_referrer: bool,
 }
 
 /// One agency's part in it.
@@ -144,6 +146,8 @@ struct Part {
     is_destroyed: bool,
     may_ask: bool,
     may_tell: bool,
+    may_forward: bool,
+    may_step_down: bool,
     events: Vec<Happening>,
 }
 
@@ -162,6 +166,9 @@ pub(super) async fn enquiry(
     for exchange in exchanges.iter().filter(|exchange| !exchange.is_test()) {
         let timeline = api.gateway.timeline(visitor.agency(), &exchange.id).await?;
         let partner = directory.get(&exchange.agency);
+        // What follows from an outcome is told when some agency was told of it.
+        let decided = [exchange.decision.map(|decision| decision.outcome), exchange.marks.outcome];
+        let follows = |outcome| may(Action::SendOutcome) && decided.contains(&Some(outcome));
         parts.push(Part {
             reference: exchange.reference.to_string(),
             agency: partner.map(|partner| partner.name.clone()).unwrap_or_default(),
@@ -181,6 +188,8 @@ pub(super) async fn enquiry(
             is_destroyed: exchange.destroyed_at.is_some(),
             may_ask: may(Action::SendRfi),
             may_tell: may(Action::SendOutcome),
+            may_forward: follows(OutcomeCode::SocialCareAssessment) && exchange.result.is_some(),
+            may_step_down: follows(OutcomeCode::EarlyHelp),
             events: timeline
                 .iter()
                 .filter_map(|entry| happening(entry, visitor.agency(), may(Action::Collect)))
@@ -196,6 +205,11 @@ pub(super) async fn enquiry(
         exchanges: parts,
         may_read: may(Action::Collect),
         referrer_told: told_at.map(Moment::of),
+        may_tell_referrer: may(Action::TellReferrer)
+            && exchanges
+                .iter()
+                .filter_map(|exchange| exchange.decision)
+                .any(|decision| decision.outcome.is_below_threshold()),
     };
     page(StatusCode::OK, &template)
 }

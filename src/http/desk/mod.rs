@@ -10,11 +10,14 @@ mod asked;
 mod basis;
 mod enquiries;
 mod form;
+mod further;
+mod incident;
 mod letters;
 mod message;
 mod office;
 mod page;
 mod record;
+mod referrer;
 mod reply;
 mod requests;
 mod revoke;
@@ -22,6 +25,7 @@ mod rfi;
 mod said;
 mod timeliness;
 mod told;
+mod upload;
 mod visitor;
 mod words;
 
@@ -74,6 +78,10 @@ pub fn router(office: Office) -> Router {
             "/requests/{reference}/family",
             may(&api, Action::Answer, said::routes(&said::FAMILY)),
         )
+        .route(
+            "/requests/{reference}/incident",
+            may(&api, Action::Answer, said::routes(&incident::BY_AGENCY)),
+        )
         .route("/requests/{reference}/sent/{message}", may(&api, Action::Answer, get(said::sent)))
         .route("/requests/{reference}/reply", may(&api, Action::Answer, reply::list(What::Reply)))
         .route(
@@ -83,6 +91,14 @@ pub fn router(office: Office) -> Router {
         .route(
             "/requests/{reference}/reply/check",
             may(&api, Action::Answer, reply::last(What::Reply)),
+        )
+        .route(
+            "/requests/{reference}/reply/files",
+            may(&api, Action::Answer, may(&api, Action::Attach, reply::files(What::Reply))),
+        )
+        .route(
+            "/requests/{reference}/reply/files/remove",
+            may(&api, Action::Answer, reply::without(What::Reply)),
         )
         .route(
             "/requests/{reference}/reply/{part}",
@@ -95,6 +111,14 @@ pub fn router(office: Office) -> Router {
         .route(
             "/requests/{reference}/supplement/check",
             may(&api, Action::Answer, reply::last(What::Supplement)),
+        )
+        .route(
+            "/requests/{reference}/supplement/files",
+            may(&api, Action::Answer, may(&api, Action::Attach, reply::files(What::Supplement))),
+        )
+        .route(
+            "/requests/{reference}/supplement/files/remove",
+            may(&api, Action::Answer, reply::without(What::Supplement)),
         )
         .route(
             "/requests/{reference}/supplement/{part}",
@@ -130,6 +154,10 @@ pub fn router(office: Office) -> Router {
             may(&api, Action::ReadBoard, may(&api, Action::Collect, get(enquiries::answers))),
         )
         .route(
+            "/enquiries/{id}/referrer",
+            may(&api, Action::TellReferrer, get(referrer::ask).post(referrer::record)),
+        )
+        .route(
             "/exchanges/{reference}/telephone",
             may(&api, Action::SendRfi, said::routes(&told::TELEPHONE)),
         )
@@ -144,6 +172,22 @@ pub fn router(office: Office) -> Router {
         .route(
             "/exchanges/{reference}/outcome",
             may(&api, Action::SendOutcome, said::routes(&told::OUTCOME)),
+        )
+        .route(
+            "/exchanges/{reference}/consent-withdrawal",
+            may(&api, Action::SendRfi, said::routes(&told::WITHDRAWAL)),
+        )
+        .route(
+            "/exchanges/{reference}/forward",
+            may(&api, Action::SendOutcome, said::routes(&further::FORWARD)),
+        )
+        .route(
+            "/exchanges/{reference}/step-down",
+            may(&api, Action::SendOutcome, said::routes(&further::STEP_DOWN)),
+        )
+        .route(
+            "/exchanges/{reference}/incident",
+            may(&api, Action::SendRfi, said::routes(&incident::BY_HUB)),
         )
         .route("/exchanges/{reference}/sent/{message}", may(&api, Action::SendRfi, get(said::sent)))
         .route("/attachments/{id}", may(&api, Action::Collect, get(message::attachment)))
@@ -201,6 +245,8 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
     let method = request.method().clone();
     let guest = request.extensions().get::<Guest>().cloned();
     let is_foreign = visitor::is_foreign(&method, request.uri().path(), request.headers());
+    let brings_file = method == Method::POST && request.uri().path().ends_with(reply::FILES);
+    let limit = if brings_file { api.attachment_timeout } else { api.request_timeout };
     let reception = Reception::of(&api, guest.as_ref(), is_foreign, at);
     let admitted = reception.peer().and_then(|peer| Visitor::admit(&api, peer, at));
     let visitor = admitted.as_ref().ok().cloned();
@@ -216,7 +262,7 @@ async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Res
                     next.run(request).await
                 }
             };
-            match tokio::time::timeout(api.request_timeout, answered).await {
+            match tokio::time::timeout(limit, answered).await {
                 Ok(response) => response,
                 Err(_) => Problem::new(
                     ProblemType::Timeout,

@@ -2,6 +2,7 @@
 //! over several days: each category, on what basis, what the family may be told, who answers. What is written
 //! is kept sealed until it is sent; then it goes the way of every answer.
 
+mod files;
 mod parts;
 mod what;
 
@@ -24,6 +25,7 @@ use crate::http::api::{Api, Path, submitted};
 use crate::message::{Exchange, IdempotencyKey, MessageId, Submission, Target};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Violation;
+pub(super) use files::{FILES, files, without};
 use parts::Part;
 pub(super) use what::What;
 
@@ -169,7 +171,7 @@ impl Reply {
             }
             What::Supplement => parts.push(Part::WhyNow),
         }
-        parts.extend([Part::LawfulBasis, Part::Family, Part::Who]);
+        parts.extend([Part::LawfulBasis, Part::Family, Part::Who, Part::Files]);
         parts
     }
 

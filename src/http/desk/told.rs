@@ -91,6 +91,70 @@ pub(super) static CANCEL: Saying = Saying {
     },
 };
 
+/// Somebody has withdrawn their consent.
+pub(super) static WITHDRAWAL: Saying = Saying {
+    by: Party::Hub,
+    kind: Kind::ConsentWithdrawal,
+    title: "Say that consent was withdrawn",
+    paragraph: "From now on no answer of this agency rests on consent. It goes to this agency alone: say it to \
+                each that works on the enquiry.",
+    button: "Tell the agency",
+    questions: |_, body| {
+        let choices = |pointer: &str, all: &[(&str, &str)]| {
+            let given = text(body, pointer);
+            Answer::One(all.iter().map(|(code, label)| Choice::new(code, *label, &given)).collect())
+        };
+        let whose = [
+            ("child", "The child's"),
+            ("parent-or-guardian", "A parent's or guardian's"),
+            ("other-family-contact", "Another family contact's"),
+        ];
+        let follows = [
+            ("stop-work", "It stops"),
+            ("wait-for-decision", "It waits until the Team Manager has decided whether to go on"),
+            ("answer-on-another-basis", "It answers on a basis that is not consent"),
+        ];
+        let (day, time) = day_and_time(body, "/withdrawnAt");
+        vec![
+            Question::new("whose", "/whose", "Whose consent?", choices("/whose", &whose)),
+            Question::new(
+                "withdrawn",
+                "/withdrawnAt",
+                "When was it withdrawn?",
+                Answer::Instant { day, time },
+            ),
+            Question::new(
+                "follows",
+                "/whatFollows",
+                "What does the agency do now?",
+                choices("/whatFollows", &follows),
+            ),
+            Question::new(
+                "note",
+                "/note",
+                "What else should it know? (optional)",
+                Answer::Text { value: text(body, "/note") },
+            ),
+            line(body, "name", "/recordedBy/name", "Who at the hub was told?", "name"),
+            line(body, "jobTitle", "/recordedBy/jobTitle", "Their job title", "organization-title"),
+        ]
+    },
+    body: |exchange, form, _| {
+        let mut body = addressed(exchange);
+        put(&mut body, "/withdrawnAt", Some(json!(form.instant("withdrawn").unwrap_or_default())));
+        for (pointer, field) in [
+            ("/whose", "whose"),
+            ("/whatFollows", "follows"),
+            ("/note", "note"),
+            ("/recordedBy/name", "name"),
+            ("/recordedBy/jobTitle", "jobTitle"),
+        ] {
+            put_text(&mut body, pointer, form.one(field));
+        }
+        body
+    },
+};
+
 /// The hub asks the agency about its answer.
 pub(super) static ASK: Saying = Saying {
     by: Party::Hub,
@@ -143,7 +207,7 @@ pub(super) static OUTCOME: Saying = Saying {
         let area = |pointer: &str| Answer::Text { value: text(body, pointer) };
         let (day, time) = day_and_time(body, "/decidedAt");
         let early = "Only for early help.";
-        vec![
+        let mut questions = vec![
             Question::new(
                 "outcome",
                 "/outcome",
@@ -193,47 +257,9 @@ pub(super) static OUTCOME: Saying = Saying {
             )
             .with_hint("They copy it word for word."),
             line(body, "next", "/nextAgency", "Who takes it further?", "off").with_hint(early),
-            Question::new(
-                "told",
-                "/familyTold/answer",
-                "Does the family know that their information may go there?",
-                choices(
-                    &text(body, "/familyTold/answer"),
-                    &[("yes", "Yes"), ("not-appropriate", "Telling them was not appropriate")],
-                ),
-            )
-            .with_hint(early),
-            Question::new(
-                "told-why",
-                "/familyTold/why",
-                "Why was it not?",
-                area("/familyTold/why"),
-            )
-            .with_hint("Only if they were not told."),
-            Question::new(
-                "letter",
-                "/letterToFamily/state",
-                "The letter to the family",
-                choices(
-                    &text(body, "/letterToFamily/state"),
-                    &[
-                        ("sent", "Was sent"),
-                        ("to-follow", "Will follow"),
-                        ("not-sent", "Is not sent"),
-                    ],
-                ),
-            )
-            .with_hint(early),
-            line(body, "letter-on", "/letterToFamily/sentOn", "On which day was it sent?", "off")
-                .with_hint("Such as 2026-09-30. Only if it was sent."),
-            Question::new(
-                "letter-why",
-                "/letterToFamily/why",
-                "Why is none sent?",
-                area("/letterToFamily/why"),
-            )
-            .with_hint("Only if none is."),
-        ]
+        ];
+        questions.extend(letter_questions(body, early));
+        questions
     },
     body: |exchange, form, _: Timestamp| {
         let mut body = addressed(exchange);
@@ -259,14 +285,60 @@ pub(super) static OUTCOME: Saying = Saying {
 
 fn early_help(body: &mut Value, form: &super::form::Form) {
     put_text(body, "/nextAgency", form.one("next"));
-    put_text(body, "/familyTold/answer", form.one("told"));
+    letter(body, form);
+}
+
+/// What a family knows of early help: whether it was told, and the letter to it.
+pub(super) fn letter(body: &mut Value, form: &super::form::Form) {
+    put(body, "/familyTold/answer", Some(json!(form.one("told").unwrap_or_default())));
     if form.one("told") == Some("not-appropriate") {
         put_text(body, "/familyTold/why", form.one("told-why"));
     }
-    put_text(body, "/letterToFamily/state", form.one("letter"));
+    put(body, "/letterToFamily/state", Some(json!(form.one("letter").unwrap_or_default())));
     match form.one("letter") {
         Some("sent") => put_text(body, "/letterToFamily/sentOn", form.one("letter-on")),
         Some("not-sent") => put_text(body, "/letterToFamily/why", form.one("letter-why")),
         _ => {}
     }
+}
+
+/// The questions to that. A hint says when they are to be answered, if not always.
+pub(super) fn letter_questions(body: &Value, when: &str) -> [Question; 5] {
+    let choices = |given: &str, all: &[(&str, &str)]| {
+        Answer::One(all.iter().map(|(code, label)| Choice::new(code, *label, given)).collect())
+    };
+    let area = |pointer: &str| Answer::Text { value: text(body, pointer) };
+    [
+        Question::new(
+            "told",
+            "/familyTold/answer",
+            "Does the family know that their information may go there?",
+            choices(
+                &text(body, "/familyTold/answer"),
+                &[("yes", "Yes"), ("not-appropriate", "Telling them was not appropriate")],
+            ),
+        )
+        .with_hint(when),
+        Question::new("told-why", "/familyTold/why", "Why was it not?", area("/familyTold/why"))
+            .with_hint("Only if they were not told."),
+        Question::new(
+            "letter",
+            "/letterToFamily/state",
+            "The letter to the family",
+            choices(
+                &text(body, "/letterToFamily/state"),
+                &[("sent", "Was sent"), ("to-follow", "Will follow"), ("not-sent", "Is not sent")],
+            ),
+        )
+        .with_hint(when),
+        line(body, "letter-on", "/letterToFamily/sentOn", "On which day was it sent?", "off")
+            .with_hint("Such as 2026-09-30. Only if it was sent."),
+        Question::new(
+            "letter-why",
+            "/letterToFamily/why",
+            "Why is none sent?",
+            area("/letterToFamily/why"),
+        )
+        .with_hint("Only if none is."),
+    ]
 }

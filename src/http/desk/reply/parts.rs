@@ -29,6 +29,8 @@ pub(super) enum Part {
     Family,
     /// Who answers, and what they say of it.
     Who,
+    /// What files go with it, on a page of their own.
+    Files,
 }
 
 impl Part {
@@ -56,6 +58,7 @@ impl Part {
             Self::LawfulBasis => "lawful-basis",
             Self::Family => "family",
             Self::Who => "who",
+            Self::Files => "files",
         }
     }
 
@@ -69,6 +72,7 @@ impl Part {
             Self::LawfulBasis => "On what basis you share it".to_owned(),
             Self::Family => "What the family may be told".to_owned(),
             Self::Who => "Who answers".to_owned(),
+            Self::Files => "Files that go with it".to_owned(),
         }
     }
 
@@ -94,6 +98,7 @@ impl Part {
             Self::Who => {
                 "Name and telephone go to the hub with the reply, so that they can ask you."
             }
+            Self::Files => return Vec::new(),
         };
         vec![paragraph.to_owned()]
     }
@@ -122,13 +127,16 @@ impl Part {
             Self::Who => {
                 is_there(&format!("/{}/name", reply.what.speaker())) && is_there("/proportionate")
             }
+            Self::Files => is_there("/attachments"),
         }
     }
 
-    /// Whether it can be left out: that nothing can be shared, and each heading of what is added.
+    /// Whether it can be left out: that nothing can be shared, files, and each heading of what is added.
     pub(super) fn is_optional(self, reply: &Reply) -> bool {
         match (self, reply.what) {
-            (Self::CannotShare, _) | (Self::Category(_), What::Supplement) => !self.is_begun(reply),
+            (Self::CannotShare | Self::Files, _) | (Self::Category(_), What::Supplement) => {
+                !self.is_begun(reply)
+            }
             _ => false,
         }
     }
@@ -185,6 +193,10 @@ pub(super) fn questions(reply: &Reply, api: &Api, visitor: &Visitor, part: Part)
             family(body, reply.what, kind == Some(AgencyKind::Police))
         }
         Part::Who => who(body, reply.what.speaker()),
+        Part::Files => {
+            let value = super::files::named(body).collect::<Vec<_>>().join("\n");
+            vec![Question::new("files", "/attachments", "Files", Answer::Text { value })]
+        }
     }
 }
 
@@ -472,6 +484,8 @@ pub(super) fn fill_in(reply: &mut Reply, part: Part, form: &Form) {
             put(body, "/asOf", text("as-of"));
             put(body, "/proportionate", form.one("confirmed").map(|_| json!(true)));
         }
+        // They come one by one, each as a form of its own.
+        Part::Files => {}
     }
 }
 
