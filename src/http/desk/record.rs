@@ -164,8 +164,13 @@ async fn entries(office: &Office, visitor: &Visitor, typed: &str) -> Result<Vec<
     let exchange = gateway.exchange_by_reference(visitor.agency(), &reference).await?;
     let timeline = gateway.timeline(visitor.agency(), &exchange.id).await?;
     let directory = gateway.directory();
-    Ok(timeline.iter().map(|entry| Entry::of(entry, visitor.agency(), &directory)).collect())
+    // The latest: what is read again and again has an entry for each time.
+    let latest = timeline.iter().skip(timeline.len().saturating_sub(ENTRIES));
+    Ok(latest.map(|entry| Entry::of(entry, visitor.agency(), &directory)).collect())
 }
+
+/// As many as a page can have and stay small.
+const ENTRIES: usize = 100;
 
 /// Nobody learns from this whether there is such a request of somebody else's.
 const NOT_FOUND: &str = "Check the reference: your agency has no request of that name";
