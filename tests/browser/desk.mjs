@@ -87,6 +87,7 @@ try {
   await says.addsFiles(around);
   await says.tellsFurther(around);
   await says.reportsAnIncident(around);
+  await says.asksWhatMayBeReleased(around);
   await revoked();
 } finally {
   await browser.close();

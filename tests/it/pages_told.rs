@@ -326,3 +326,74 @@ async fn an_incident_is_said_by_either_party_and_followed_until_it_is_closed() {
     assert_eq!(state["needsAttention"], true, "{state}");
     gateway.verify_log();
 }
+
+#[tokio::test]
+async fn an_agency_is_asked_what_may_be_released_and_says_so() {
+    let (gateway, enquiry, reference, _) = answered().await;
+    let manager = seat(&gateway, HUB, Role::TeamManager);
+    let officer = seat(&gateway, SURGERY, Role::ContactOfficer);
+    let request = format!("/requests/{reference}");
+    let (ask, view) =
+        (format!("/exchanges/{reference}/subject-access"), format!("{request}/subject-access"));
+    assert!(manager.page(&format!("/enquiries/{enquiry}")).await.text().contains(&ask));
+    // Nobody says so unasked.
+    assert!(!officer.page(&request).await.text().contains(&view));
+    let unasked = [("view", "may-release"), ("name", "Kit Specimen"), ("jobTitle", "Named Nurse")];
+    assert_eq!(say(&officer, &view, &unasked).await.status, 409);
+
+    let ((day, time), (by_day, by_time)) = (there(-10), there(60 * 24 * 7));
+    let fields = [
+        ("received-day", &*day),
+        ("received-time", &*time),
+        ("by-day", &*by_day),
+        ("by-time", &*by_time),
+        ("about", "p1"),
+        ("parts", "neglect"),
+        ("name", "Imogen Fablewright"),
+        ("jobTitle", "Manager"),
+    ];
+    for (field, wrong) in [("by-day", &*day), ("received-day", &*by_day), ("name", "")] {
+        let fields = fields.map(|(name, value)| (name, if name == field { wrong } else { value }));
+        let refused = say(&manager, &ask, &fields).await;
+        assert_eq!(refused.status, 422, "{field}: {}", refused.text());
+        assert!(refused.text().contains("value=\"neglect\" checked"), "{}", refused.text());
+    }
+    let sent = location(&say(&manager, &ask, &fields).await);
+    let (_, id) = sent.rsplit_once('/').unwrap();
+    let asked = gateway.agency(SURGERY).get_json(&format!("/v1/messages/{id}")).await;
+    assert_eq!(asked["data"]["aboutPersonIds"], serde_json::json!(["p1"]));
+    assert_eq!(asked["data"]["answers"], serde_json::json!([{ "category": "neglect" }]));
+
+    assert!(officer.page(&request).await.text().contains(&format!("href=\"{view}\"")));
+    let who = [("name", "Kit Specimen"), ("jobTitle", "Named Nurse")];
+    for (fields, said) in [
+        (&[][..], "Say may-release, release-in-part or object."),
+        (&[("view", "object")], "Name at least one exemption"),
+        (&[("view", "release-in-part"), ("parts", "neglect")], "Name at least one exemption"),
+        (
+            &[
+                ("view", "release-in-part"),
+                ("exemptions", "other"),
+                ("explanation", "It names a neighbour."),
+            ],
+            "Say which categories must not be released.",
+        ),
+    ] {
+        let fields: Vec<_> = fields.iter().copied().chain(who).collect();
+        let refused = say(&officer, &view, &fields).await;
+        assert_eq!(refused.status, 422, "{fields:?}: {}", refused.text());
+        assert!(refused.text().contains(said), "{fields:?}: {}", refused.text());
+    }
+    // What was chosen for another view goes with it.
+    let fields: Vec<_> = [("view", "may-release"), ("parts", "neglect"), ("exemptions", "other")]
+        .into_iter()
+        .chain(who)
+        .collect();
+    let sent = location(&say(&officer, &view, &fields).await);
+    let (_, id) = sent.rsplit_once('/').unwrap();
+    let told = gateway.agency(HUB).get_json(&format!("/v1/messages/{id}")).await;
+    assert_eq!(told["data"]["view"], "may-release");
+    assert!(told["data"].get("exemptions").is_none() && told["data"].get("answers").is_none());
+    assert!(!officer.page(&request).await.text().contains(&view), "it has been said");
+    gateway.verify_log();
+}

@@ -148,6 +148,7 @@ struct Part {
     may_tell: bool,
     may_forward: bool,
     may_step_down: bool,
+    may_consult: bool,
     events: Vec<Happening>,
 }
 
@@ -190,6 +191,7 @@ pub(super) async fn enquiry(
             may_tell: may(Action::SendOutcome),
             may_forward: follows(OutcomeCode::SocialCareAssessment) && exchange.result.is_some(),
             may_step_down: follows(OutcomeCode::EarlyHelp),
+            may_consult: may(Action::Consult) && exchange.result.is_some(),
             events: timeline
                 .iter()
                 .filter_map(|entry| happening(entry, visitor.agency(), may(Action::Collect)))

@@ -15,6 +15,7 @@ mod referrer;
 mod reply;
 mod requests;
 mod said;
+mod subject_access;
 mod told;
 mod upload;
 mod visitor;
@@ -65,6 +66,10 @@ pub fn router(api: Api) -> Router {
         .route(
             "/requests/{reference}/family",
             may(&api, Action::Answer, said::routes(&said::FAMILY)),
+        )
+        .route(
+            "/requests/{reference}/subject-access",
+            may(&api, Action::Answer, said::routes(&subject_access::VIEW)),
         )
         .route(
             "/requests/{reference}/incident",
@@ -149,6 +154,10 @@ pub fn router(api: Api) -> Router {
         .route(
             "/exchanges/{reference}/step-down",
             may(&api, Action::SendOutcome, said::routes(&further::STEP_DOWN)),
+        )
+        .route(
+            "/exchanges/{reference}/subject-access",
+            may(&api, Action::Consult, said::routes(&subject_access::CONSULT)),
         )
         .route(
             "/exchanges/{reference}/incident",
