@@ -88,6 +88,7 @@ try {
   await says.tellsFurther(around);
   await says.reportsAnIncident(around);
   await says.asksWhatMayBeReleased(around);
+  await says.writesDownAnAnswer(around);
   await revoked();
 } finally {
   await browser.close();

@@ -301,3 +301,43 @@ export async function asksWhatMayBeReleased({ browser, gateway, check, hold }) {
   check("the hub is told", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
   await page.context().close();
 }
+
+/** The hub rings a trust that is silent, and writes down what it answers. */
+export async function writesDownAnAnswer({ browser, gateway, check, hold }) {
+  const [reference] = gateway.dispatch([TRUST]);
+  const { enquiry } = gateway.ask(HUB, `/v1/exchanges/${reference}`);
+  const page = await visit(browser, gateway, gateway.person(HUB, "mash-health-representative"));
+  const next = async () => page.getByRole("button", { name: "Save and continue" }).click();
+  await page.goto(`${gateway.desk}/enquiries/${enquiry}`);
+  await page.getByRole("link", { name: "Write down an answer given by telephone" }).click();
+  await hold(page, "transcription tasks");
+  await page.getByRole("button", { name: "Nothing known for the rest" }).click();
+  await page.getByRole("link", { name: "What the family may be told" }).click();
+  await page.getByLabel("Nothing, without asking us first").check();
+  await next();
+  await page.getByRole("link", { name: "On what basis you share it" }).click();
+  await next();
+  await page.getByRole("link", { name: "Who answers" }).click();
+  await page.getByLabel("Your name", { exact: true }).fill("Kit Specimen");
+  await page.getByLabel("Your job title", { exact: true }).fill("Named Nurse");
+  await page.getByLabel("It was checked against the record").check();
+  await page.getByLabel("It is relevant, not excessive, and proportionate").check();
+  await next();
+  await page.getByRole("link", { name: "Who wrote it down" }).click();
+  await hold(page, "transcription taken down");
+  await next();
+  check("who wrote it down has to be said", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "transcription taken down with errors");
+  await fillInTime(page, "taken", 5);
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Who at the hub wrote it down?").fill("Oswin Quillfeather");
+  await page.getByLabel("Their job title").fill("Health Representative");
+  await next();
+  await page.getByRole("link", { name: "Check and send" }).click();
+  await hold(page, "transcription check");
+  await page.getByRole("button", { name: "Send transcription to the agency" }).click();
+  check("it is sent to the agency", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  const exchange = gateway.ask(HUB, `/v1/exchanges/${reference}`);
+  check("and stands as its answer", exchange.result === "nothing-known", JSON.stringify(exchange));
+  await page.context().close();
+}

@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 44] = [
+const PAGES: [(&str, &[Method]); 48] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -45,6 +45,10 @@ const PAGES: [(&str, &[Method]); 44] = [
     ("/exchanges/{reference}/forward", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/step-down", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/subject-access", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/transcription", &[Method::GET]),
+    ("/exchanges/{reference}/transcription/nothing-known", &[Method::POST]),
+    ("/exchanges/{reference}/transcription/check", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/transcription/{part}", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/incident", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/telephone", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/cancel", &[Method::GET, Method::POST]),

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use mash_gateway::message::{Role, now};
 
 use crate::pages::{location, opened_in, seat};
-use crate::pages_says::hidden;
+use crate::pages_says::{BASIS, WHO, fill_in_task, hidden};
 use crate::support::{
     Agency, Answer, EARLY_HELP, HUB, POLICE, SOCIAL_CARE, SURGERY, TestGateway, case, text,
 };
@@ -395,5 +395,102 @@ async fn an_agency_is_asked_what_may_be_released_and_says_so() {
     assert_eq!(told["data"]["view"], "may-release");
     assert!(told["data"].get("exemptions").is_none() && told["data"].get("answers").is_none());
     assert!(!officer.page(&request).await.text().contains(&view), "it has been said");
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn an_answer_given_by_telephone_is_written_down_for_the_agency_to_check() {
+    let gateway = TestGateway::start();
+    let officer = seat(&gateway, SURGERY, Role::ContactOfficer);
+    let (reference, rfi, enquiry) = opened_in(&gateway, &officer, SURGERY).await;
+    let enquiry = format!("/enquiries/{enquiry}");
+    let representative = seat(&gateway, HUB, Role::HealthRepresentative);
+    let path = format!("/exchanges/{reference}/transcription");
+    assert!(representative.page(&enquiry).await.text().contains(&format!("href=\"{path}\"")));
+    let tasks = representative.page(&path).await;
+    assert!(tasks.text().contains("Who wrote it down"), "{}", tasks.text());
+    // Nothing was sent by telephone.
+    assert!(!tasks.text().contains("Files that go with it"), "{}", tasks.text());
+    for part in ["files", "why-now", "none"] {
+        assert_eq!(representative.page(&format!("{path}/{part}")).await.status, 404, "{part}");
+    }
+    // Whom it is about, in the request's words; and nobody's browser fills in another's name.
+    let page = representative.page(&format!("{path}/neglect")).await;
+    assert!(page.text().contains("Wrenna Thistlebank (child)"), "{}", page.text());
+    let page = representative.page(&format!("{path}/who")).await;
+    assert!(!page.text().contains("autocomplete=\"name\""), "{}", page.text());
+
+    let known = [
+        ("status", "provided"),
+        ("summary", "She was not brought to two appointments."),
+        ("about", "p1"),
+        ("kind", "fact"),
+    ];
+    location(&fill_in_task(&representative, &format!("{path}/neglect"), &known).await);
+    // The hub's draft is the hub's, and the agency's own reply is another.
+    let reply = officer.page(&format!("/requests/{reference}/reply/neglect")).await;
+    assert!(!reply.text().contains("two appointments"), "{}", reply.text());
+    let version = hidden(&representative.page(&format!("{path}/who")).await, "version");
+    let rest = [("version", &*version)];
+    let rest = representative.fill_in(&format!("{path}/nothing-known"), &rest).await;
+    assert_eq!(location(&rest), path);
+    for (part, fields) in [
+        ("family", &[("family", "not-without-asking-us")][..]),
+        ("lawful-basis", &BASIS),
+        ("who", &WHO),
+    ] {
+        let kept = fill_in_task(&representative, &format!("{path}/{part}"), fields).await;
+        assert_eq!(location(&kept), path, "{part}");
+    }
+    let check = format!("{path}/check");
+    let unfinished = representative.page(&check).await;
+    assert_eq!(unfinished.status, 422);
+    let said = "Say who took the answer down, when, and whether it was read back.";
+    assert!(unfinished.text().contains(said), "{}", unfinished.text());
+    let (day, time) = there(60);
+    let taken = |day: &'static str, time: &'static str| {
+        [
+            ("taken-day", day),
+            ("taken-time", time),
+            ("read-back", "yes"),
+            ("name", "Oswin Quillfeather"),
+            ("jobTitle", "Health Representative"),
+        ]
+    };
+    let part = format!("{path}/taken-down");
+    let later = fill_in_task(&representative, &part, &taken(day.leak(), time.leak())).await;
+    assert_eq!(later.status, 422, "it has not been said yet");
+    let (day, time) = there(-5);
+    location(&fill_in_task(&representative, &part, &taken(day.leak(), time.leak())).await);
+    let page = representative.page(&check).await;
+    assert!(page.text().contains("Send transcription to the agency"), "{}", page.text());
+    let version = hidden(&page, "version");
+    let sent = location(&representative.fill_in(&check, &[("version", &version)]).await);
+    assert!(sent.starts_with(&format!("/exchanges/{reference}/sent/")), "{sent}");
+    assert_eq!(representative.page(&sent).await.status, 200);
+    // Pressed twice, it is sent once.
+    let again = location(&representative.fill_in(&check, &[("version", &version)]).await);
+    assert_eq!(location(&representative.page(&again).await), enquiry);
+    assert!(!representative.page(&enquiry).await.text().contains(&path));
+
+    // The agency checks it, and puts it right with an answer of its own.
+    let (_, id) = sent.rsplit_once('/').unwrap();
+    let surgery = gateway.agency(SURGERY);
+    let told = surgery.get_json(&format!("/v1/messages/{id}")).await;
+    let told = &told["data"];
+    assert_eq!(
+        (&told["channel"], &told["result"]),
+        (&"telephone-transcribed".into(), &"complete".into())
+    );
+    assert_eq!(told["transcription"]["takenBy"]["name"], "Oswin Quillfeather");
+    assert_eq!(told["respondedBy"]["name"], "Dr Jo Madeup");
+    let page = officer.page(&format!("/requests/{reference}")).await;
+    assert!(
+        page.text().contains(&format!("/requests/{reference}/reply\">Reply</a>")),
+        "{}",
+        page.text()
+    );
+    let own = format!("/v1/exchanges/{reference}/responses");
+    surgery.post(&own, &case::response(&rfi)).await.ok(202);
     gateway.verify_log();
 }

@@ -79,7 +79,7 @@ pub fn router(api: Api) -> Router {
         .route("/requests/{reference}/reply", may(&api, Action::Answer, reply::list(What::Reply)))
         .route(
             "/requests/{reference}/reply/nothing-known",
-            may(&api, Action::Answer, post(reply::nothing_known)),
+            may(&api, Action::Answer, reply::rest(What::Reply)),
         )
         .route(
             "/requests/{reference}/reply/check",
@@ -158,6 +158,22 @@ pub fn router(api: Api) -> Router {
         .route(
             "/exchanges/{reference}/subject-access",
             may(&api, Action::Consult, said::routes(&subject_access::CONSULT)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription",
+            may(&api, Action::SendRfi, reply::list(What::Transcription)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription/nothing-known",
+            may(&api, Action::SendRfi, reply::rest(What::Transcription)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription/check",
+            may(&api, Action::SendRfi, reply::last(What::Transcription)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription/{part}",
+            may(&api, Action::SendRfi, reply::task(What::Transcription)),
         )
         .route(
             "/exchanges/{reference}/incident",
