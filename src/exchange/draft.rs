@@ -20,14 +20,14 @@ pub struct Draft {
 }
 
 impl Gateway {
-    /// What the agency writes in this exchange, to become a message of this kind; for the agency alone.
+    /// What one party writes in this exchange, to become a message of this kind; for that party alone.
     pub async fn draft(
         &self,
         reader: &AgencyId,
         exchange: &Exchange,
         kind: Kind,
     ) -> Result<Option<Draft>, Problem> {
-        hold_to_writer(reader, exchange)?;
+        hold_to_writer(reader, exchange, kind)?;
         let Some(stored) = self.store().draft(&exchange.id, kind).await? else { return Ok(None) };
         let key = self.store().sealed_payload(&exchange.rfi).await?.wrapped_key;
         let aside = Aside::Draft(&exchange.id, kind);
@@ -46,7 +46,7 @@ impl Gateway {
         follows: u64,
         text: &[u8],
     ) -> Result<bool, Problem> {
-        hold_to_writer(writer, exchange)?;
+        hold_to_writer(writer, exchange, kind)?;
         let sealed = self.sealer.seal_aside(exchange, Aside::Draft(&exchange.id, kind), text)?;
         if self.store().keep_draft(&exchange.id, kind, follows, sealed).await? {
             return Ok(true);
@@ -64,7 +64,7 @@ impl Gateway {
         kind: Kind,
         version: u64,
     ) -> Result<(), Problem> {
-        hold_to_writer(writer, exchange)?;
+        hold_to_writer(writer, exchange, kind)?;
         Ok(self.store().discard_draft(&exchange.id, kind, version).await?)
     }
 
@@ -162,7 +162,11 @@ impl Gateway {
     }
 }
 
-// Whose exchange it is to answer. Nobody else learns that anything is being written.
-fn hold_to_writer(writer: &AgencyId, exchange: &Exchange) -> Result<(), Problem> {
-    if exchange.agency == *writer { Ok(()) } else { Err(super::not_found()) }
+// Whose it is to say it. Nobody else learns that anything is being written.
+fn hold_to_writer(writer: &AgencyId, exchange: &Exchange, kind: Kind) -> Result<(), Problem> {
+    let whose = match kind {
+        Kind::Transcription => &exchange.hub,
+        _ => &exchange.agency,
+    };
+    if whose == writer { Ok(()) } else { Err(super::not_found()) }
 }

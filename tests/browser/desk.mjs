@@ -41,6 +41,8 @@ try {
   await says.addsFiles(around);
   await says.tellsFurther(around);
   await says.reportsAnIncident(around);
+  await says.asksWhatMayBeReleased(around);
+  await says.writesDownAnAnswer(around);
   await revoked();
 } finally {
   await browser.close();

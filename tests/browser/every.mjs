@@ -15,7 +15,7 @@ const SOURCES = ["src/http/desk/mod.rs", "src/http/desk/office.rs"];
 const NO_PAGE = [
   "/", "/desk.css", "/desk.js", "/find", "/timeliness/plot", "/attachments/{id}", "/messages/{id}/receipt",
   "/messages/{id}/saved", "/requests/{reference}/open", "/requests/{reference}/reply/nothing-known",
-  "/requests/{reference}/reply/files/remove", "/requests/{reference}/supplement/files/remove", "/rfis/{id}/discard",
+  "/exchanges/{reference}/transcription/nothing-known", "/requests/{reference}/reply/files/remove", "/requests/{reference}/supplement/files/remove", "/rfis/{id}/discard",
 ];
 
 // Who looks at what is under this; the first that fits.
@@ -144,6 +144,7 @@ async function prepare({ officer, representative }) {
     "/requests/{reference}/family": [`/requests/${answered}/family`],
     "/requests/{reference}/sent/{message}": [`/requests/${answered}/sent/${reply}`],
     "/requests/{reference}/incident": [`/requests/${opened}/incident`],
+    "/requests/{reference}/subject-access": [`/requests/${answered}/subject-access`],
     "/requests/{reference}/reply": [`/requests/${opened}/reply`],
     "/requests/{reference}/reply/check": [`/requests/${opened}/reply/check`],
     "/requests/{reference}/reply/{part}": [
@@ -168,6 +169,11 @@ async function prepare({ officer, representative }) {
     "/exchanges/{reference}/forward": [`/exchanges/${answered}/forward`],
     "/exchanges/{reference}/incident": [`/exchanges/${opened}/incident`],
     "/exchanges/{reference}/step-down": [`/exchanges/${answered}/step-down`],
+    "/exchanges/{reference}/subject-access": [`/exchanges/${answered}/subject-access`],
+    "/exchanges/{reference}/transcription": [`/exchanges/${opened}/transcription`],
+    "/exchanges/{reference}/transcription/check": [`/exchanges/${opened}/transcription/check`],
+    "/exchanges/{reference}/transcription/{part}":
+      await tasks(representative, `/exchanges/${opened}/transcription`),
     "/exchanges/{reference}/question": [`/exchanges/${opened}/question`],
     "/exchanges/{reference}/outcome": [`/exchanges/${opened}/outcome`],
     "/exchanges/{reference}/sent/{message}": [`/exchanges/${answered}/sent/${question}`],

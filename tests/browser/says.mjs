@@ -266,3 +266,78 @@ export async function reportsAnIncident({ browser, gateway, check, hold }) {
   check("it is told", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
   await page.context().close();
 }
+
+/** Somebody asks for what is held about them: the hub asks the surgery, which says what may be released. */
+export async function asksWhatMayBeReleased({ browser, gateway, check, hold }) {
+  const { reference, enquiry } = answered(gateway, SURGERY);
+  const hub = await visit(browser, gateway, gateway.person(HUB, "mash-team-manager"));
+  await hub.goto(`${gateway.desk}/enquiries/${enquiry}`);
+  await hub.getByRole("link", { name: "Ask whether the agency's part may be released" }).click();
+  await hold(hub, "subject access");
+  await hub.getByRole("button", { name: "Ask the agency" }).click();
+  check("when it is needed has to be said", (await hub.title()).startsWith("Error: "), await hub.title());
+  await hold(hub, "subject access with errors");
+  await fillInTime(hub, "received", 60);
+  await fillInTime(hub, "by", -10_000);
+  await hub.getByLabel("Your name", { exact: true }).fill("Imogen Fablewright");
+  await hub.getByLabel("Your job title", { exact: true }).fill("Manager");
+  await hub.getByRole("button", { name: "Ask the agency" }).click();
+  check("the agency is asked", (await hub.textContent("h1")) === "It is sent", await hub.textContent("main"));
+  await hub.context().close();
+
+  const page = await visit(browser, gateway, gateway.person(SURGERY, "contact-officer"));
+  await page.goto(`${gateway.desk}/requests/${reference}`);
+  await page.getByRole("link", { name: "Say whether your part may be released" }).click();
+  await hold(page, "subject access view");
+  await page.getByLabel("None of it should be released").check();
+  await page.getByRole("button", { name: "Tell the hub" }).click();
+  check("why not has to be said", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "subject access view with errors");
+  await page.getByLabel("Protection of the rights of others").check();
+  await page.getByLabel("Why?", { exact: true }).fill("Whoever told us would be known by it.");
+  await page.getByLabel("Who decided?").fill("Dr Jo Madeup");
+  await page.getByLabel("Their job title").fill("General Practitioner");
+  await page.getByRole("button", { name: "Tell the hub" }).click();
+  check("the hub is told", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  await page.context().close();
+}
+
+/** The hub rings a trust that is silent, and writes down what it answers. */
+export async function writesDownAnAnswer({ browser, gateway, check, hold }) {
+  const [reference] = gateway.dispatch([TRUST]);
+  const { enquiry } = gateway.ask(HUB, `/v1/exchanges/${reference}`);
+  const page = await visit(browser, gateway, gateway.person(HUB, "mash-health-representative"));
+  const next = async () => page.getByRole("button", { name: "Save and continue" }).click();
+  await page.goto(`${gateway.desk}/enquiries/${enquiry}`);
+  await page.getByRole("link", { name: "Write down an answer given by telephone" }).click();
+  await hold(page, "transcription tasks");
+  await page.getByRole("button", { name: "Nothing known for the rest" }).click();
+  await page.getByRole("link", { name: "What the family may be told" }).click();
+  await page.getByLabel("Nothing, without asking us first").check();
+  await next();
+  await page.getByRole("link", { name: "On what basis you share it" }).click();
+  await next();
+  await page.getByRole("link", { name: "Who answers" }).click();
+  await page.getByLabel("Your name", { exact: true }).fill("Kit Specimen");
+  await page.getByLabel("Your job title", { exact: true }).fill("Named Nurse");
+  await page.getByLabel("It was checked against the record").check();
+  await page.getByLabel("It is relevant, not excessive, and proportionate").check();
+  await next();
+  await page.getByRole("link", { name: "Who wrote it down" }).click();
+  await hold(page, "transcription taken down");
+  await next();
+  check("who wrote it down has to be said", (await page.title()).startsWith("Error: "), await page.title());
+  await hold(page, "transcription taken down with errors");
+  await fillInTime(page, "taken", 5);
+  await page.getByLabel("Yes", { exact: true }).check();
+  await page.getByLabel("Who at the hub wrote it down?").fill("Oswin Quillfeather");
+  await page.getByLabel("Their job title").fill("Health Representative");
+  await next();
+  await page.getByRole("link", { name: "Check and send" }).click();
+  await hold(page, "transcription check");
+  await page.getByRole("button", { name: "Send transcription to the agency" }).click();
+  check("it is sent to the agency", (await page.textContent("h1")) === "It is sent", await page.textContent("main"));
+  const exchange = gateway.ask(HUB, `/v1/exchanges/${reference}`);
+  check("and stands as its answer", exchange.result === "nothing-known", JSON.stringify(exchange));
+  await page.context().close();
+}

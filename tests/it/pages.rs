@@ -12,7 +12,7 @@ use crate::attachments::{MAY_ATTACH, upload};
 use crate::support::{Agency, Answer, HUB, POLICE, SURGERY, TRUST, TestGateway, case, text};
 
 /// Every page, with whether it is shown or sends something.
-const PAGES: [(&str, &[Method]); 63] = [
+const PAGES: [(&str, &[Method]); 69] = [
     ("/", &[Method::GET]),
     ("/find", &[Method::GET]),
     ("/requests", &[Method::GET]),
@@ -23,6 +23,7 @@ const PAGES: [(&str, &[Method]); 63] = [
     ("/requests/{reference}/not-for-us", &[Method::GET, Method::POST]),
     ("/requests/{reference}/question", &[Method::GET, Method::POST]),
     ("/requests/{reference}/family", &[Method::GET, Method::POST]),
+    ("/requests/{reference}/subject-access", &[Method::GET, Method::POST]),
     ("/requests/{reference}/incident", &[Method::GET, Method::POST]),
     ("/requests/{reference}/sent/{message}", &[Method::GET]),
     ("/requests/{reference}/reply", &[Method::GET]),
@@ -53,6 +54,11 @@ const PAGES: [(&str, &[Method]); 63] = [
     ("/exchanges/{reference}/consent-withdrawal", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/forward", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/step-down", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/subject-access", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/transcription", &[Method::GET]),
+    ("/exchanges/{reference}/transcription/nothing-known", &[Method::POST]),
+    ("/exchanges/{reference}/transcription/check", &[Method::GET, Method::POST]),
+    ("/exchanges/{reference}/transcription/{part}", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/incident", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/telephone", &[Method::GET, Method::POST]),
     ("/exchanges/{reference}/cancel", &[Method::GET, Method::POST]),

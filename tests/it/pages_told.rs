@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use mash_gateway::message::{Role, now};
 
 use crate::pages::{location, opened_in, seat};
-use crate::pages_says::hidden;
+use crate::pages_says::{BASIS, WHO, fill_in_task, hidden};
 use crate::support::{
     Agency, Answer, EARLY_HELP, HUB, POLICE, SOCIAL_CARE, SURGERY, TestGateway, case, text,
 };
@@ -324,5 +324,173 @@ async fn an_incident_is_said_by_either_party_and_followed_until_it_is_closed() {
     }
     let state = gateway.agency(HUB).get_json(&format!("/v1/exchanges/{reference}")).await;
     assert_eq!(state["needsAttention"], true, "{state}");
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn an_agency_is_asked_what_may_be_released_and_says_so() {
+    let (gateway, enquiry, reference, _) = answered().await;
+    let manager = seat(&gateway, HUB, Role::TeamManager);
+    let officer = seat(&gateway, SURGERY, Role::ContactOfficer);
+    let request = format!("/requests/{reference}");
+    let (ask, view) =
+        (format!("/exchanges/{reference}/subject-access"), format!("{request}/subject-access"));
+    assert!(manager.page(&format!("/enquiries/{enquiry}")).await.text().contains(&ask));
+    // Nobody says so unasked.
+    assert!(!officer.page(&request).await.text().contains(&view));
+    let unasked = [("view", "may-release"), ("name", "Kit Specimen"), ("jobTitle", "Named Nurse")];
+    assert_eq!(say(&officer, &view, &unasked).await.status, 409);
+
+    let ((day, time), (by_day, by_time)) = (there(-10), there(60 * 24 * 7));
+    let fields = [
+        ("received-day", &*day),
+        ("received-time", &*time),
+        ("by-day", &*by_day),
+        ("by-time", &*by_time),
+        ("about", "p1"),
+        ("parts", "neglect"),
+        ("name", "Imogen Fablewright"),
+        ("jobTitle", "Manager"),
+    ];
+    for (field, wrong) in [("by-day", &*day), ("received-day", &*by_day), ("name", "")] {
+        let fields = fields.map(|(name, value)| (name, if name == field { wrong } else { value }));
+        let refused = say(&manager, &ask, &fields).await;
+        assert_eq!(refused.status, 422, "{field}: {}", refused.text());
+        assert!(refused.text().contains("value=\"neglect\" checked"), "{}", refused.text());
+    }
+    let sent = location(&say(&manager, &ask, &fields).await);
+    let (_, id) = sent.rsplit_once('/').unwrap();
+    let asked = gateway.agency(SURGERY).get_json(&format!("/v1/messages/{id}")).await;
+    assert_eq!(asked["data"]["aboutPersonIds"], serde_json::json!(["p1"]));
+    assert_eq!(asked["data"]["answers"], serde_json::json!([{ "category": "neglect" }]));
+
+    assert!(officer.page(&request).await.text().contains(&format!("href=\"{view}\"")));
+    let who = [("name", "Kit Specimen"), ("jobTitle", "Named Nurse")];
+    for (fields, said) in [
+        (&[][..], "Say may-release, release-in-part or object."),
+        (&[("view", "object")], "Name at least one exemption"),
+        (&[("view", "release-in-part"), ("parts", "neglect")], "Name at least one exemption"),
+        (
+            &[
+                ("view", "release-in-part"),
+                ("exemptions", "other"),
+                ("explanation", "It names a neighbour."),
+            ],
+            "Say which categories must not be released.",
+        ),
+    ] {
+        let fields: Vec<_> = fields.iter().copied().chain(who).collect();
+        let refused = say(&officer, &view, &fields).await;
+        assert_eq!(refused.status, 422, "{fields:?}: {}", refused.text());
+        assert!(refused.text().contains(said), "{fields:?}: {}", refused.text());
+    }
+    // What was chosen for another view goes with it.
+    let fields: Vec<_> = [("view", "may-release"), ("parts", "neglect"), ("exemptions", "other")]
+        .into_iter()
+        .chain(who)
+        .collect();
+    let sent = location(&say(&officer, &view, &fields).await);
+    let (_, id) = sent.rsplit_once('/').unwrap();
+    let told = gateway.agency(HUB).get_json(&format!("/v1/messages/{id}")).await;
+    assert_eq!(told["data"]["view"], "may-release");
+    assert!(told["data"].get("exemptions").is_none() && told["data"].get("answers").is_none());
+    assert!(!officer.page(&request).await.text().contains(&view), "it has been said");
+    gateway.verify_log();
+}
+
+#[tokio::test]
+async fn an_answer_given_by_telephone_is_written_down_for_the_agency_to_check() {
+    let gateway = TestGateway::start();
+    let officer = seat(&gateway, SURGERY, Role::ContactOfficer);
+    let (reference, rfi, enquiry) = opened_in(&gateway, &officer, SURGERY).await;
+    let enquiry = format!("/enquiries/{enquiry}");
+    let representative = seat(&gateway, HUB, Role::HealthRepresentative);
+    let path = format!("/exchanges/{reference}/transcription");
+    assert!(representative.page(&enquiry).await.text().contains(&format!("href=\"{path}\"")));
+    let tasks = representative.page(&path).await;
+    assert!(tasks.text().contains("Who wrote it down"), "{}", tasks.text());
+    // Nothing was sent by telephone.
+    assert!(!tasks.text().contains("Files that go with it"), "{}", tasks.text());
+    for part in ["files", "why-now", "none"] {
+        assert_eq!(representative.page(&format!("{path}/{part}")).await.status, 404, "{part}");
+    }
+    // Whom it is about, in the request's words; and nobody's browser fills in another's name.
+    let page = representative.page(&format!("{path}/neglect")).await;
+    assert!(page.text().contains("Wrenna Thistlebank (child)"), "{}", page.text());
+    let page = representative.page(&format!("{path}/who")).await;
+    assert!(!page.text().contains("autocomplete=\"name\""), "{}", page.text());
+
+    let known = [
+        ("status", "provided"),
+        ("summary", "She was not brought to two appointments."),
+        ("about", "p1"),
+        ("kind", "fact"),
+    ];
+    location(&fill_in_task(&representative, &format!("{path}/neglect"), &known).await);
+    // The hub's draft is the hub's, and the agency's own reply is another.
+    let reply = officer.page(&format!("/requests/{reference}/reply/neglect")).await;
+    assert!(!reply.text().contains("two appointments"), "{}", reply.text());
+    let version = hidden(&representative.page(&format!("{path}/who")).await, "version");
+    let rest = [("version", &*version)];
+    let rest = representative.fill_in(&format!("{path}/nothing-known"), &rest).await;
+    assert_eq!(location(&rest), path);
+    for (part, fields) in [
+        ("family", &[("family", "not-without-asking-us")][..]),
+        ("lawful-basis", &BASIS),
+        ("who", &WHO),
+    ] {
+        let kept = fill_in_task(&representative, &format!("{path}/{part}"), fields).await;
+        assert_eq!(location(&kept), path, "{part}");
+    }
+    let check = format!("{path}/check");
+    let unfinished = representative.page(&check).await;
+    assert_eq!(unfinished.status, 422);
+    let said = "Say who took the answer down, when, and whether it was read back.";
+    assert!(unfinished.text().contains(said), "{}", unfinished.text());
+    let (day, time) = there(60);
+    let taken = |day: &'static str, time: &'static str| {
+        [
+            ("taken-day", day),
+            ("taken-time", time),
+            ("read-back", "yes"),
+            ("name", "Oswin Quillfeather"),
+            ("jobTitle", "Health Representative"),
+        ]
+    };
+    let part = format!("{path}/taken-down");
+    let later = fill_in_task(&representative, &part, &taken(day.leak(), time.leak())).await;
+    assert_eq!(later.status, 422, "it has not been said yet");
+    let (day, time) = there(-5);
+    location(&fill_in_task(&representative, &part, &taken(day.leak(), time.leak())).await);
+    let page = representative.page(&check).await;
+    assert!(page.text().contains("Send transcription to the agency"), "{}", page.text());
+    let version = hidden(&page, "version");
+    let sent = location(&representative.fill_in(&check, &[("version", &version)]).await);
+    assert!(sent.starts_with(&format!("/exchanges/{reference}/sent/")), "{sent}");
+    assert_eq!(representative.page(&sent).await.status, 200);
+    // Pressed twice, it is sent once.
+    let again = location(&representative.fill_in(&check, &[("version", &version)]).await);
+    assert_eq!(location(&representative.page(&again).await), enquiry);
+    assert!(!representative.page(&enquiry).await.text().contains(&path));
+
+    // The agency checks it, and puts it right with an answer of its own.
+    let (_, id) = sent.rsplit_once('/').unwrap();
+    let surgery = gateway.agency(SURGERY);
+    let told = surgery.get_json(&format!("/v1/messages/{id}")).await;
+    let told = &told["data"];
+    assert_eq!(
+        (&told["channel"], &told["result"]),
+        (&"telephone-transcribed".into(), &"complete".into())
+    );
+    assert_eq!(told["transcription"]["takenBy"]["name"], "Oswin Quillfeather");
+    assert_eq!(told["respondedBy"]["name"], "Dr Jo Madeup");
+    let page = officer.page(&format!("/requests/{reference}")).await;
+    assert!(
+        page.text().contains(&format!("/requests/{reference}/reply\">Reply</a>")),
+        "{}",
+        page.text()
+    );
+    let own = format!("/v1/exchanges/{reference}/responses");
+    surgery.post(&own, &case::response(&rfi)).await.ok(202);
     gateway.verify_log();
 }

@@ -15,7 +15,9 @@ use super::{ROWS, words};
 use crate::directory::permission::Action;
 use crate::http::api::{Api, Path, no_such_thing, parse};
 use crate::http::view::{family_may_be_told, fields_object};
-use crate::message::{EnquiryId, Exchange, Kind, MessageId, OutcomeCode, Party, Reference};
+use crate::message::{
+    EnquiryId, Exchange, ExchangeState, Kind, MessageId, OutcomeCode, Party, Reference,
+};
 use crate::problem::{Problem, ProblemType};
 use crate::store::StoredEntry;
 use crate::timer::{Due, Grade};
@@ -145,9 +147,11 @@ struct Part {
     is_over: bool,
     is_destroyed: bool,
     may_ask: bool,
+    may_write_down: bool,
     may_tell: bool,
     may_forward: bool,
     may_step_down: bool,
+    may_consult: bool,
     events: Vec<Happening>,
 }
 
@@ -187,9 +191,11 @@ pub(super) async fn enquiry(
             is_over: is_over(exchange),
             is_destroyed: exchange.destroyed_at.is_some(),
             may_ask: may(Action::SendRfi),
+            may_write_down: may(Action::SendRfi) && exchange.state != ExchangeState::Completed,
             may_tell: may(Action::SendOutcome),
             may_forward: follows(OutcomeCode::SocialCareAssessment) && exchange.result.is_some(),
             may_step_down: follows(OutcomeCode::EarlyHelp),
+            may_consult: may(Action::Consult) && exchange.result.is_some(),
             events: timeline
                 .iter()
                 .filter_map(|entry| happening(entry, visitor.agency(), may(Action::Collect)))

@@ -122,8 +122,8 @@ fn chosen(all: &[(String, String)], given: &str) -> Answer {
     Answer::One(all.iter().map(|(id, label)| Choice::new(id, label.clone(), given)).collect())
 }
 
-// The people of the request, with those chosen whom the document has there: by what it refers to them, or whole.
-fn listed(around: &Around, body: &Value, pointer: &str) -> Answer {
+/// The people of the request, with those chosen whom the document has there: by what it refers to them, or whole.
+pub(super) fn listed(around: &Around, body: &Value, pointer: &str) -> Answer {
     let there = body.pointer(pointer).and_then(Value::as_array);
     let there: Vec<_> = there
         .into_iter()

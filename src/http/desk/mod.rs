@@ -23,6 +23,7 @@ mod requests;
 mod revoke;
 mod rfi;
 mod said;
+mod subject_access;
 mod timeliness;
 mod told;
 mod upload;
@@ -79,6 +80,10 @@ pub fn router(office: Office) -> Router {
             may(&api, Action::Answer, said::routes(&said::FAMILY)),
         )
         .route(
+            "/requests/{reference}/subject-access",
+            may(&api, Action::Answer, said::routes(&subject_access::VIEW)),
+        )
+        .route(
             "/requests/{reference}/incident",
             may(&api, Action::Answer, said::routes(&incident::BY_AGENCY)),
         )
@@ -86,7 +91,7 @@ pub fn router(office: Office) -> Router {
         .route("/requests/{reference}/reply", may(&api, Action::Answer, reply::list(What::Reply)))
         .route(
             "/requests/{reference}/reply/nothing-known",
-            may(&api, Action::Answer, post(reply::nothing_known)),
+            may(&api, Action::Answer, reply::rest(What::Reply)),
         )
         .route(
             "/requests/{reference}/reply/check",
@@ -184,6 +189,26 @@ pub fn router(office: Office) -> Router {
         .route(
             "/exchanges/{reference}/step-down",
             may(&api, Action::SendOutcome, said::routes(&further::STEP_DOWN)),
+        )
+        .route(
+            "/exchanges/{reference}/subject-access",
+            may(&api, Action::Consult, said::routes(&subject_access::CONSULT)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription",
+            may(&api, Action::SendRfi, reply::list(What::Transcription)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription/nothing-known",
+            may(&api, Action::SendRfi, reply::rest(What::Transcription)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription/check",
+            may(&api, Action::SendRfi, reply::last(What::Transcription)),
+        )
+        .route(
+            "/exchanges/{reference}/transcription/{part}",
+            may(&api, Action::SendRfi, reply::task(What::Transcription)),
         )
         .route(
             "/exchanges/{reference}/incident",

@@ -10,11 +10,12 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::enquiries;
 use super::form::{Form, Question, mark};
 use super::message::{Fact, facts, opened};
 use super::page::{FormPage, Frame, Link, page, see};
@@ -22,7 +23,7 @@ use super::requests::{find_opened, people};
 use super::visitor::Visitor;
 use super::{said, words};
 use crate::http::api::{Api, Path, submitted};
-use crate::message::{Exchange, IdempotencyKey, MessageId, Submission, Target};
+use crate::message::{Exchange, IdempotencyKey, MessageId, Party, Submission, Target};
 use crate::problem::{Problem, ProblemType};
 use crate::schema::Violation;
 pub(super) use files::{FILES, files, without};
@@ -61,7 +62,10 @@ impl Reply {
         visitor: &Visitor,
         name: &str,
     ) -> Result<Option<Self>, Problem> {
-        let found = find_opened(api, visitor, name).await?;
+        let found = match what.by() {
+            Party::Agency => find_opened(api, visitor, name).await?,
+            Party::Hub => Some(enquiries::find(api, visitor, name).await?),
+        };
         let Some(exchange) = found.filter(|exchange| what.is_due(exchange)) else {
             return Ok(None);
         };
@@ -73,12 +77,18 @@ impl Reply {
             })?;
             return Ok(Some(Self { what, exchange, writing, version: draft.version }));
         }
-        let rfi = opened(api, visitor, &exchange.rfi).await?;
+        let rfi = match what.by() {
+            Party::Agency => opened(api, visitor, &exchange.rfi).await?,
+            Party::Hub => {
+                let (reader, role) = (visitor.agency(), Some(visitor.role()));
+                json!({ "persons": api.gateway.persons_asked(reader, role, &exchange).await? })
+            }
+        };
         let people = people(&rfi)
             .into_iter()
             .map(|person| (person.id, format!("{} ({})", person.name, person.relationship)))
             .collect();
-        let body = parts::beginning(what, api, visitor);
+        let body = parts::beginning(what, api, &exchange);
         let key = IdempotencyKey::new(visitor.at()).to_string();
         let writing = Writing { key, people, body, is_basis_theirs: false };
         Ok(Some(Self { what, exchange, writing, version: 0 }))
@@ -103,7 +113,7 @@ impl Reply {
         let mut body = self.writing.body.clone();
         let mut answers: Vec<_> = self.answered().map(|(_, answer)| answer.clone()).collect();
         let Some(members) = body.as_object_mut() else { return body };
-        if self.what == What::Reply {
+        if self.what != What::Supplement {
             self.complete_reply(members, &mut answers);
         }
         members.insert("answers".to_owned(), Value::Array(answers));
@@ -130,7 +140,11 @@ impl Reply {
         if is_whole || result == "cannot-share" {
             members.remove("moreToFollowBy");
         }
-        members.insert("channel".to_owned(), json!("web"));
+        let channel = match self.what {
+            What::Transcription => "telephone-transcribed",
+            What::Reply | What::Supplement => "web",
+        };
+        members.insert("channel".to_owned(), json!(channel));
         members.insert("result".to_owned(), json!(result));
     }
 
@@ -163,7 +177,7 @@ impl Reply {
             parts.extend(categories);
         }
         match self.what {
-            What::Reply => {
+            What::Reply | What::Transcription => {
                 if !is_refused && is_begun && !is_whole {
                     parts.push(Part::Rest);
                 }
@@ -171,7 +185,12 @@ impl Reply {
             }
             What::Supplement => parts.push(Part::WhyNow),
         }
-        parts.extend([Part::LawfulBasis, Part::Family, Part::Who, Part::Files]);
+        parts.extend([Part::LawfulBasis, Part::Family, Part::Who]);
+        // Nothing was sent by telephone.
+        parts.push(match self.what {
+            What::Reply | What::Supplement => Part::Files,
+            What::Transcription => Part::TakenDown,
+        });
         parts
     }
 
@@ -181,7 +200,16 @@ impl Reply {
 
     /// Where its pages are.
     fn path(&self) -> String {
-        format!("/requests/{}/{}", self.exchange.reference, self.what.name())
+        let place = match self.what.by() {
+            Party::Agency => "requests",
+            Party::Hub => "exchanges",
+        };
+        format!("/{place}/{}/{}", self.exchange.reference, self.what.name())
+    }
+
+    /// Where the exchange is shown to whoever writes.
+    fn home(&self) -> Link {
+        said::home(&self.exchange, self.what.by())
     }
 }
 
@@ -202,6 +230,21 @@ pub(super) fn task(what: What) -> MethodRouter<Api> {
             keep(what, api, visitor, names, form)
         },
     )
+}
+
+/// Where every category that has no answer yet gets "nothing known".
+pub(super) fn rest(what: What) -> MethodRouter<Api> {
+    post(move |api: State<Api>, visitor: Visitor, name: Path<String>, form: Form| {
+        nothing_known(what, api, visitor, name, form)
+    })
+}
+
+// Where what cannot be written now is shown: the hub's page is found by the name of the exchange.
+fn instead(what: What, name: &str) -> Response {
+    match what.by() {
+        Party::Agency => see(&format!("/requests/{name}")),
+        Party::Hub => see(&format!("/find?reference={name}")),
+    }
 }
 
 /// The page on which all of it is looked at, and where it is sent.
@@ -229,6 +272,8 @@ struct TasksPage {
     is_begun: bool,
     has_open_categories: bool,
     is_ready: bool,
+    /// Whether somebody else's answer is written down.
+    is_heard: bool,
     version: u64,
 }
 
@@ -247,7 +292,7 @@ async fn tasks(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     let violations = reply.examine(&api, &visitor).await?;
     let path = reply.path();
@@ -262,18 +307,18 @@ async fn tasks(
         }
     };
     let tasks: Vec<_> = reply.parts().into_iter().map(task).collect();
-    let reference = &reply.exchange.reference;
     let template = TasksPage {
         frame: Frame::of(&api.gateway, Some(&visitor)),
         title: what.title(&reply.exchange),
-        back: Link::new(format!("/requests/{reference}"), format!("Back to request {reference}")),
+        back: reply.home(),
         done: tasks.iter().filter(|task| task.is_done && !task.is_optional).count(),
         needed: tasks.iter().filter(|task| !task.is_optional).count(),
         is_begun: reply.version > 0,
-        has_open_categories: what == What::Reply
+        has_open_categories: what != What::Supplement
             && reply.writing.body.get("cannotShare").is_none()
             && reply.answered().count() < reply.exchange.categories.len(),
         is_ready: violations.is_empty(),
+        is_heard: what == What::Transcription,
         path: reply.path(),
         version: reply.version,
         tasks,
@@ -282,14 +327,15 @@ async fn tasks(
 }
 
 /// "Nothing known" for every category that has no answer yet.
-pub(super) async fn nothing_known(
+async fn nothing_known(
+    what: What,
     State(api): State<Api>,
     visitor: Visitor,
     Path(name): Path<String>,
     form: Form,
 ) -> Result<Response, Problem> {
-    let Some(mut reply) = Reply::find(What::Reply, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+    let Some(mut reply) = Reply::find(what, &api, &visitor, &name).await? else {
+        return Ok(instead(what, &name));
     };
     let open: Vec<_> = {
         let answered: Vec<_> = reply.answered().map(|(code, _)| code).collect();
@@ -314,7 +360,7 @@ async fn part(
     Path((name, part)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     let part = Part::find(&part, &reply).ok_or_else(no_such_part)?;
     let questions = reply.questions(&api, &visitor, part);
@@ -331,7 +377,7 @@ async fn keep(
     filled: Form,
 ) -> Result<Response, Problem> {
     let Some(mut reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     let part = Part::find(&part, &reply).ok_or_else(no_such_part)?;
     parts::fill_in(&mut reply, part, &filled);
@@ -349,7 +395,7 @@ async fn keep(
         }
     }
     match reply.keep(&api, &visitor, follows).await? {
-        true if is_for_later => Ok(see(&format!("/requests/{}", reply.exchange.reference))),
+        true if is_for_later => Ok(see(&reply.home().to)),
         true => Ok(see(&reply.path())),
         false => overtaken(&api, &visitor, &reply),
     }
@@ -415,7 +461,9 @@ struct CheckPage {
     title: String,
     noun: &'static str,
     path: String,
-    hub: String,
+    /// Whom it goes to, by name and as what.
+    to: String,
+    whom: &'static str,
     sections: Vec<Section>,
     version: u64,
 }
@@ -441,7 +489,7 @@ async fn check(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     let violations = reply.examine(&api, &visitor).await?;
     checked(&api, &visitor, &reply, violations)
@@ -475,11 +523,16 @@ fn checked(
         last.errors.extend(left.into_iter().map(|violation| violation.message));
     }
     let directory = api.gateway.directory();
+    let (to, whom) = match reply.what.by() {
+        Party::Agency => (&reply.exchange.hub, "hub"),
+        Party::Hub => (&reply.exchange.agency, "agency"),
+    };
     let template = CheckPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
         title: format!("Check your {} before you send it", reply.what.noun()),
         noun: reply.what.noun(),
-        hub: directory.name(&reply.exchange.hub).unwrap_or_default().to_owned(),
+        to: directory.name(to).unwrap_or_default().to_owned(),
+        whom,
         path,
         sections,
         version: reply.version,
@@ -514,11 +567,11 @@ async fn send(
     form: Form,
 ) -> Result<Response, Problem> {
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     // Pressed twice: it was sent, and the draft is gone.
     if reply.version == 0 && reply.exchange.result.is_some() {
-        return Ok(see(&format!("/requests/{}", reply.exchange.reference)));
+        return Ok(see(&reply.home().to));
     }
     // What is sent is what was looked at.
     if reply.version != version(&form) {
@@ -540,7 +593,7 @@ async fn send(
         tracing::warn!(problem.internal = problem.internal, "a draft that was sent is still kept");
     }
     let message = message_in(&answer.body)?;
-    Ok(see(&format!("/requests/{}/sent/{message}", reply.exchange.reference)))
+    Ok(see(&said::said_in(&reply.exchange, what.by(), &message)))
 }
 
 /// Which message an answer says was accepted.

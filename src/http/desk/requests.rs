@@ -187,6 +187,8 @@ struct RequestPage {
     /// The same of what may be added to an answer.
     may_add: bool,
     has_addition: bool,
+    /// Whether the hub asks what may be released of it, and was not told.
+    is_consulted: bool,
     /// The request itself, and whether it is in the agency's own record.
     rfi: String,
     is_saved: bool,
@@ -240,6 +242,7 @@ pub(super) async fn request(
         has_draft: has_draft(Kind::Response).await,
         may_add: exchange.result.is_some(),
         has_addition: has_draft(Kind::Supplement).await,
+        is_consulted: exchange.marks.is_consulted(),
         rfi: exchange.rfi.to_string(),
         is_saved: is_saved(&rfi),
         events: timeline

@@ -89,6 +89,9 @@ impl Around {
                 around.recipients = of_kind(AgencyKind::EarlyHelp);
                 around.persons = api.gateway.persons_asked(reader, role, &around.exchange).await?;
             }
+            Kind::SubjectAccessConsultation => {
+                around.persons = api.gateway.persons_asked(reader, role, &around.exchange).await?;
+            }
             _ => {}
         }
         Ok(around)

@@ -14,8 +14,8 @@ pub(super) static TELEPHONE: Saying = Saying {
     by: Party::Hub,
     kind: Kind::TelephoneContact,
     title: "Record a telephone call",
-    paragraph: "Only of a call in which you spoke to somebody. What they answered is written down as a \
-                transcription, with the command line.",
+    paragraph: "Only of a call in which you spoke to somebody. What they answered is written down on a page of \
+                its own.",
     button: "Record the call",
     questions: |_, body| {
         let (day, time) = day_and_time(body, "/madeAt");

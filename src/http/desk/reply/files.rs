@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json};
 
-use super::{Reply, What, overtaken};
+use super::{Reply, What, instead, overtaken};
 use crate::http::api::{Api, Path};
 use crate::http::desk::form::{Form, put, text};
 use crate::http::desk::message;
@@ -65,7 +65,7 @@ async fn show(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     shown(&api, &visitor, &reply, None)
 }
@@ -104,7 +104,7 @@ async fn add(
     request: Request,
 ) -> Result<Response, Problem> {
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     let coming = Coming::of(request)?;
     if attached(&reply).len() >= FILES_MAX {
@@ -125,7 +125,7 @@ async fn add(
     })?;
     // What was written while it came is not written over.
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     let mut files = attached(&reply).to_vec();
     if !files.contains(&file) {
@@ -142,7 +142,7 @@ async fn remove(
     form: Form,
 ) -> Result<Response, Problem> {
     let Some(reply) = Reply::find(what, &api, &visitor, &name).await? else {
-        return Ok(see(&format!("/requests/{name}")));
+        return Ok(instead(what, &name));
     };
     let unwanted = form.one("file").unwrap_or_default();
     let files = attached(&reply).iter().filter(|file| text(file, "/id") != unwanted);

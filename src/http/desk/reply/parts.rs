@@ -31,6 +31,8 @@ pub(super) enum Part {
     Who,
     /// What files go with it, on a page of their own.
     Files,
+    /// Who wrote down what was said by telephone.
+    TakenDown,
 }
 
 impl Part {
@@ -38,8 +40,9 @@ impl Part {
     pub(super) fn find(name: &str, reply: &Reply) -> Option<Self> {
         let asked = &reply.exchange.categories;
         match (name, reply.what) {
-            ("rest", What::Reply) => Some(Self::Rest),
-            ("cannot-share", What::Reply) => Some(Self::CannotShare),
+            ("rest", What::Reply | What::Transcription) => Some(Self::Rest),
+            ("cannot-share", What::Reply | What::Transcription) => Some(Self::CannotShare),
+            ("taken-down", What::Transcription) => Some(Self::TakenDown),
             ("why-now", What::Supplement) => Some(Self::WhyNow),
             ("lawful-basis", _) => Some(Self::LawfulBasis),
             ("family", _) => Some(Self::Family),
@@ -59,6 +62,7 @@ impl Part {
             Self::Family => "family",
             Self::Who => "who",
             Self::Files => "files",
+            Self::TakenDown => "taken-down",
         }
     }
 
@@ -73,6 +77,7 @@ impl Part {
             Self::Family => "What the family may be told".to_owned(),
             Self::Who => "Who answers".to_owned(),
             Self::Files => "Files that go with it".to_owned(),
+            Self::TakenDown => "Who wrote it down".to_owned(),
         }
     }
 
@@ -99,6 +104,9 @@ impl Part {
                 "Name and telephone go to the hub with the reply, so that they can ask you."
             }
             Self::Files => return Vec::new(),
+            Self::TakenDown => {
+                "Read it back to whoever gave the answer. The agency gets it as you write it down here."
+            }
         };
         vec![paragraph.to_owned()]
     }
@@ -128,6 +136,7 @@ impl Part {
                 is_there(&format!("/{}/name", reply.what.speaker())) && is_there("/proportionate")
             }
             Self::Files => is_there("/attachments"),
+            Self::TakenDown => is_there("/transcription/takenBy/name"),
         }
     }
 
@@ -142,11 +151,11 @@ impl Part {
     }
 }
 
-/// What a reply of this visitor begins with: what their agency usually relies on, and whom the directory
+/// What an answer in this exchange begins with: what the agency usually relies on, and whom the directory
 /// knows.
-pub(super) fn beginning(what: What, api: &Api, visitor: &Visitor) -> Value {
+pub(super) fn beginning(what: What, api: &Api, exchange: &Exchange) -> Value {
     let directory = api.gateway.directory();
-    let partner = directory.get(visitor.agency());
+    let partner = directory.get(&exchange.agency);
     let mut body = json!({ "lawfulBasis": partner.map(|partner| basis::usual(partner.kind)) });
     if let Some(officer) = partner.and_then(|partner| partner.contact_officer.as_ref()) {
         let place = format!("/{}/telephone", what.speaker());
@@ -189,10 +198,11 @@ pub(super) fn questions(reply: &Reply, api: &Api, visitor: &Visitor, part: Part)
         }
         Part::Family => {
             let directory = api.gateway.directory();
-            let kind = directory.get(visitor.agency()).map(|partner| partner.kind);
+            let kind = directory.get(&reply.exchange.agency).map(|partner| partner.kind);
             family(body, reply.what, kind == Some(AgencyKind::Police))
         }
-        Part::Who => who(body, reply.what.speaker()),
+        Part::Who => who(body, reply.what),
+        Part::TakenDown => taken_down(body),
         Part::Files => {
             let value = super::files::named(body).collect::<Vec<_>>().join("\n");
             vec![Question::new("files", "/attachments", "Files", Answer::Text { value })]
@@ -225,7 +235,7 @@ fn category(reply: &Reply, code: &str) -> Vec<Question> {
         .map(|(code, label, hint)| Choice::new(code, label, &status).with_hint(hint))
         .to_vec();
     let label = match reply.what {
-        What::Reply => "What do you know?",
+        What::Reply | What::Transcription => "What do you know?",
         What::Supplement => {
             let same = Choice::new(NOTHING_NEW, "Nothing new here", &status);
             statuses.insert(0, same.with_hint("It stays as you have said."));
@@ -363,7 +373,7 @@ fn family(body: &Value, what: What, is_police: bool) -> Vec<Question> {
         .map(|(code, label, hint)| Choice::new(code, label, &given).with_hint(hint))
         .to_vec();
     let label = match what {
-        What::Reply => "What may the family be told of your reply?",
+        What::Reply | What::Transcription => "What may the family be told of your reply?",
         What::Supplement => "What may the family be told of this?",
     };
     let conditions = Answer::Text { value: text(body, "/handlingConditions") };
@@ -413,7 +423,10 @@ fn family(body: &Value, what: What, is_police: bool) -> Vec<Question> {
     questions
 }
 
-fn who(body: &Value, speaker: &str) -> Vec<Question> {
+fn who(body: &Value, what: What) -> Vec<Question> {
+    let speaker = what.speaker();
+    // What the browser of whoever writes it down would fill in is their own.
+    let fills = |autocomplete| if what == What::Transcription { "off" } else { autocomplete };
     let accuracy = text(body, "/accuracyChecked");
     let accuracy = vec![
         Choice::new("checked-against-record", "It was checked against the record", &accuracy),
@@ -425,9 +438,9 @@ fn who(body: &Value, speaker: &str) -> Vec<Question> {
         ..Choice::new("yes", "It is relevant, not excessive, and proportionate", "")
     }];
     vec![
-        actor_line(body, speaker, "name", "Your name", "name"),
-        actor_line(body, speaker, "jobTitle", "Your job title", "organization-title"),
-        actor_line(body, speaker, "telephone", "Your telephone (optional)", "tel"),
+        actor_line(body, speaker, "name", "Your name", fills("name")),
+        actor_line(body, speaker, "jobTitle", "Your job title", fills("organization-title")),
+        actor_line(body, speaker, "telephone", "Your telephone (optional)", fills("tel")),
         Question::new("accuracy", "/accuracyChecked", "Was it checked?", Answer::One(accuracy)),
         Question::new(
             "as-of",
@@ -437,6 +450,33 @@ fn who(body: &Value, speaker: &str) -> Vec<Question> {
         )
         .with_hint("The day on which it was current, such as 2026-09-30."),
         Question::new("confirmed", "/proportionate", "You confirm", Answer::Any(confirmed)),
+    ]
+}
+
+fn taken_down(body: &Value) -> Vec<Question> {
+    let (day, time) = day_and_time(body, "/transcription/takenAt");
+    let given = match body.pointer("/transcription/readBack").and_then(Value::as_bool) {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "",
+    };
+    let answers = vec![Choice::new("yes", "Yes", given), Choice::new("no", "No", given)];
+    let place = "transcription/takenBy";
+    vec![
+        Question::new(
+            "taken",
+            "/transcription/takenAt",
+            "When was it said?",
+            Answer::Instant { day, time },
+        ),
+        Question::new(
+            "read-back",
+            "/transcription/readBack",
+            "Was it read back to whoever said it?",
+            Answer::One(answers),
+        ),
+        actor_line(body, place, "name", "Who at the hub wrote it down?", "name"),
+        actor_line(body, place, "jobTitle", "Their job title", "organization-title"),
     ]
 }
 
@@ -486,6 +526,15 @@ pub(super) fn fill_in(reply: &mut Reply, part: Part, form: &Form) {
         }
         // They come one by one, each as a form of its own.
         Part::Files => {}
+        Part::TakenDown => {
+            let body = &mut reply.writing.body;
+            put(body, "/transcription", None);
+            put_actor(body, "transcription/takenBy", form);
+            let at = form.instant("taken").unwrap_or_default();
+            put(body, "/transcription/takenAt", Some(json!(at)));
+            let is_read_back = form.one("read-back").map(|answer| json!(answer == "yes"));
+            put(body, "/transcription/readBack", is_read_back);
+        }
     }
 }
 
@@ -551,7 +600,7 @@ pub(super) fn unanswered(reply: &Reply, part: Part) -> Option<Violation> {
         Some(Violation { pointer, code: "not-answered".to_owned(), message: message.to_owned() })
     };
     match part {
-        Part::Category(at) if reply.what == What::Reply => {
+        Part::Category(at) if reply.what != What::Supplement => {
             let code = reply.exchange.categories[at].as_str();
             let index = reply.answered().count();
             match reply.answered().any(|(each, _)| each == code) {

@@ -1,6 +1,6 @@
 //! What is written as a list of tasks, and what is called differently in each.
 
-use crate::message::{Exchange, Kind};
+use crate::message::{Exchange, ExchangeState, Kind, Party};
 
 /// One of the messages that are written so.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -9,14 +9,25 @@ pub(in crate::http::desk) enum What {
     Reply,
     /// What is added to it, or put right in it, later.
     Supplement,
+    /// The answer that an agency gave by telephone, as the hub writes it down.
+    Transcription,
 }
 
 impl What {
+    /// Who writes it.
+    pub(super) fn by(self) -> Party {
+        match self {
+            Self::Reply | Self::Supplement => Party::Agency,
+            Self::Transcription => Party::Hub,
+        }
+    }
+
     /// The message it becomes.
     pub(super) fn kind(self) -> Kind {
         match self {
             Self::Reply => Kind::Response,
             Self::Supplement => Kind::Supplement,
+            Self::Transcription => Kind::Transcription,
         }
     }
 
@@ -25,6 +36,7 @@ impl What {
         match self {
             Self::Reply => "reply",
             Self::Supplement => "supplement",
+            Self::Transcription => "transcription",
         }
     }
 
@@ -33,6 +45,7 @@ impl What {
         match self {
             Self::Reply => "reply",
             Self::Supplement => "addition",
+            Self::Transcription => "transcription",
         }
     }
 
@@ -41,21 +54,29 @@ impl What {
         match self {
             Self::Reply => format!("Reply to request {}", exchange.reference),
             Self::Supplement => format!("Add to your reply to request {}", exchange.reference),
+            Self::Transcription => {
+                format!(
+                    "Write down what was answered by telephone to request {}",
+                    exchange.reference
+                )
+            }
         }
     }
 
-    /// Whether it can be said in this exchange: nothing is added to what was not answered.
+    /// Whether it can be said in this exchange: nothing is added to what was not answered, and what was is not
+    /// written down.
     pub(super) fn is_due(self, exchange: &Exchange) -> bool {
         match self {
             Self::Reply => true,
             Self::Supplement => exchange.result.is_some(),
+            Self::Transcription => exchange.state != ExchangeState::Completed,
         }
     }
 
     /// Where it says who says it.
     pub(super) fn speaker(self) -> &'static str {
         match self {
-            Self::Reply => "respondedBy",
+            Self::Reply | Self::Transcription => "respondedBy",
             Self::Supplement => "suppliedBy",
         }
     }
