@@ -365,6 +365,7 @@ async fn an_agency_is_asked_what_may_be_released_and_says_so() {
     assert_eq!(asked["data"]["answers"], serde_json::json!([{ "category": "neglect" }]));
 
     assert!(officer.page(&request).await.text().contains(&format!("href=\"{view}\"")));
+    assert!(officer.page(&view).await.text().contains("stays yours to handle"));
     let who = [("name", "Kit Specimen"), ("jobTitle", "Named Nurse")];
     for (fields, said) in [
         (&[][..], "Say may-release, release-in-part or object."),

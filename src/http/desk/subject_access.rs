@@ -74,7 +74,8 @@ pub(super) static VIEW: Saying = Saying {
     kind: Kind::SubjectAccessView,
     title: "Say whether your part may be released",
     paragraph: "Somebody has asked the hub for what is held about them. The hub releases nothing of what you sent \
-                before you have said what may be.",
+                before you have said what may be. What your agency itself holds stays yours to handle: whoever \
+                wants that asks you.",
     button: "Tell the hub",
     questions: |around, body| {
         let given = text(body, "/view");
