@@ -5,6 +5,7 @@
 //! answered without one, but for the style, the script and the accessibility statement, which are nobody's.
 
 mod answering;
+mod around;
 mod enquiries;
 mod form;
 mod further;
