@@ -278,3 +278,22 @@ async fn a_large_file_from_a_browser_takes_no_more_memory_than_a_small_one() {
     assert!(grown < 32, "{grown} MiB");
     assert!(officer.page(&files).await.text().contains("File 3: PDF, 98304 KiB"));
 }
+
+#[tokio::test]
+async fn who_has_uploaded_as_much_as_may_wait_is_told_to_send_it_first() {
+    let gateway = gateway(&[
+        ("# attachment_bytes_max = 26214400", "attachment_bytes_max = 1048576"),
+        ("# attachments_unsent_bytes_max = 104857600", "attachments_unsent_bytes_max = 2097152"),
+    ]);
+    let officer = seat(&gateway, SURGERY, Role::ContactOfficer);
+    let (reference, _) = opened(&gateway, &officer, SURGERY).await;
+    let files = format!("/requests/{reference}/reply/files");
+    let large = pdf(1_000_000);
+    for _ in 0..2 {
+        assert_eq!(location(&add(&officer, &files, "application/pdf", &large).await), files);
+    }
+    let refused = add(&officer, &files, "application/pdf", &large).await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(refused.text().contains("Send first what your agency has uploaded"));
+    assert!(refused.text().contains("File 2: PDF"), "what is there stays: {}", refused.text());
+}

@@ -135,6 +135,8 @@ struct EnquiryPage {
 /// One agency's part in it.
 struct Part {
     reference: String,
+    /// The request: its receipt can be had.
+    rfi: String,
     agency: String,
     telephone: String,
     asked: Moment,
@@ -175,6 +177,7 @@ pub(super) async fn enquiry(
         let follows = |outcome| may(Action::SendOutcome) && decided.contains(&Some(outcome));
         parts.push(Part {
             reference: exchange.reference.to_string(),
+            rfi: exchange.rfi.to_string(),
             agency: partner.map(|partner| partner.name.clone()).unwrap_or_default(),
             telephone: partner.and_then(|partner| partner.telephone.clone()).unwrap_or_default(),
             asked: Moment::of(exchange.opened_at),

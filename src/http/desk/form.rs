@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde_json::{Map, Value};
 
+use super::message::Fact;
 use super::words;
 use crate::http::api::{Api, bounded};
 use crate::problem::{Problem, ProblemType};
@@ -241,6 +242,19 @@ impl Question {
     /// What is asked, without whether it has to be answered.
     pub(super) fn bare_label(&self) -> &str {
         self.label.trim_end_matches(" (optional)")
+    }
+
+    /// What was answered, if anything was.
+    pub(super) fn answered(&self) -> Option<Fact> {
+        let text = match &self.answer {
+            Answer::Line { value, .. } | Answer::Text { value } => value.clone(),
+            Answer::One(choices) | Answer::Any(choices) => {
+                let chosen = choices.iter().filter(|choice| choice.is_chosen);
+                chosen.map(|choice| choice.label.as_str()).collect::<Vec<_>>().join("\n")
+            }
+            Answer::Instant { day, time } => words::local_time(day, time),
+        };
+        (!text.is_empty()).then(|| Fact::new(self.bare_label(), text))
     }
 
     /// Which field the error summary leads to: the first that can be filled in.

@@ -3,9 +3,10 @@
 
 use serde_json::{Value, json};
 
+use super::around::Around;
 use super::form::{Answer, Choice, Form, Question, text};
 use super::requests::people;
-use super::said::{Around, Saying, addressed, line, put_text};
+use super::said::{Saying, addressed, line, put_text};
 use super::told::{letter, letter_questions};
 use crate::message::{Kind, Party};
 

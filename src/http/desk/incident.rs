@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::around::Around;
 use super::form::{Answer, Choice, Form, Question, day_and_time, put, text};
-use super::said::{Around, Saying, line, put_text};
+use super::said::{Saying, line, put_text};
 use crate::message::{Kind, Party};
 
 /// An agency says it to the hub.

@@ -6,6 +6,7 @@
 
 mod agencies;
 mod answering;
+mod around;
 mod asked;
 mod basis;
 mod enquiries;

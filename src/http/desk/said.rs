@@ -1,8 +1,6 @@
 //! What an agency says in an exchange beside its reply, each on one page: when it will answer, that it is not
 //! for it to answer, a question, and what the family may be told after all.
 
-use std::ops::Deref;
-
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,6 +9,7 @@ use axum::routing::{MethodRouter, get};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::around::Around;
 use super::form::{Answer, Choice, Form, Question, day_and_time, mark, put, text};
 use super::page::{FormPage, Frame, Link, page, see};
 use super::reply::message_in;
@@ -18,14 +17,11 @@ use super::requests::find_opened;
 use super::visitor::Visitor;
 use super::words;
 use super::{enquiries, message::is_saved};
-use crate::directory::AgencyKind;
 use crate::http::api::{Api, Path, no_such_thing, parse, submitted};
-use crate::http::view::fields_object;
 use crate::message::{
     Exchange, IdempotencyKey, Kind, MessageId, Party, Reference, Submission, Target, rfc3339,
 };
 use crate::problem::{Problem, ProblemType};
-use crate::store::StoredEntry;
 
 /// One of the things that are said on one page.
 pub(super) struct Saying {
@@ -39,81 +35,6 @@ pub(super) struct Saying {
     pub(super) questions: fn(&Around, &Value) -> Vec<Question>,
     /// What is sent, of what was filled in; the time is when it is.
     pub(super) body: fn(&Around, &Form, Timestamp) -> Value,
-}
-
-/// The exchange in which something is said, and what of it some pages need.
-pub(super) struct Around {
-    exchange: Exchange,
-    /// To which agencies it can go, by id and name, where it goes to another than the one asked.
-    pub(super) recipients: Vec<(String, String)>,
-    /// The messages that it can be about, by id and in words, where it is not about the request.
-    pub(super) messages: Vec<(String, String)>,
-    /// The people of the request, who can be told of.
-    pub(super) persons: Vec<Value>,
-}
-
-impl Deref for Around {
-    type Target = Exchange;
-
-    fn deref(&self) -> &Exchange {
-        &self.exchange
-    }
-}
-
-impl Around {
-    async fn of(
-        saying: &Saying,
-        api: &Api,
-        visitor: &Visitor,
-        exchange: Exchange,
-    ) -> Result<Self, Problem> {
-        let directory = api.gateway.directory();
-        let of_kind = |kind| {
-            let partners = directory.all().filter(|partner| partner.kind == kind);
-            partners.map(|partner| (partner.id.to_string(), partner.name.clone())).collect()
-        };
-        let (reader, role) = (visitor.agency(), Some(visitor.role()));
-        let mut around =
-            Self { exchange, recipients: Vec::new(), messages: Vec::new(), persons: Vec::new() };
-        match saying.kind {
-            Kind::Forwarding => {
-                around.recipients = of_kind(AgencyKind::ChildrensSocialCare);
-                let is_answer =
-                    |kind| matches!(kind, Kind::Response | Kind::Supplement | Kind::Transcription);
-                around.messages = messages(api, visitor, &around.exchange, is_answer).await?;
-            }
-            Kind::Incident => {
-                around.messages = messages(api, visitor, &around.exchange, |_| true).await?;
-            }
-            Kind::StepDown => {
-                around.recipients = of_kind(AgencyKind::EarlyHelp);
-                around.persons = api.gateway.persons_asked(reader, role, &around.exchange).await?;
-            }
-            Kind::SubjectAccessConsultation => {
-                around.persons = api.gateway.persons_asked(reader, role, &around.exchange).await?;
-            }
-            _ => {}
-        }
-        Ok(around)
-    }
-}
-
-// What was said in an exchange, of these kinds, by id and in words.
-async fn messages(
-    api: &Api,
-    visitor: &Visitor,
-    exchange: &Exchange,
-    is_wanted: fn(Kind) -> bool,
-) -> Result<Vec<(String, String)>, Problem> {
-    let timeline = api.gateway.timeline(visitor.agency(), &exchange.id).await?;
-    let said = |entry: &StoredEntry| {
-        let fields = fields_object(entry);
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-        let kind = Kind::parse(text("kind")).filter(|kind| is_wanted(*kind))?;
-        let said = format!("{}, {}", words::kind(kind), words::time_in(text("time")));
-        (text("event") == "accepted").then(|| (text("message").to_owned(), said))
-    };
-    Ok(timeline.iter().filter_map(said).collect())
 }
 
 pub(super) static ACKNOWLEDGE: Saying = Saying {

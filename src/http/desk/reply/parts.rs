@@ -628,7 +628,7 @@ fn actor_line(
     Question::new(member, &pointer, label, answer)
 }
 
-fn line(value: String, autocomplete: &'static str) -> Answer {
+pub(super) fn line(value: String, autocomplete: &'static str) -> Answer {
     Answer::Line { value, autocomplete, kind: "text" }
 }
 

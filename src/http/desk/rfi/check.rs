@@ -10,10 +10,9 @@ use serde_json::{Map, Value};
 use super::parts::{self, Part};
 use super::{Rfi, overtaken, people, recipients, version};
 use crate::http::api::{Api, Path, no_such_thing, parse, submitted};
-use crate::http::desk::form::{Form, mark, text};
+use crate::http::desk::form::{Form, Question, mark, text};
 use crate::http::desk::message::{Fact, facts};
 use crate::http::desk::page::{Frame, Link, page, see};
-use crate::http::desk::reply::answered;
 use crate::http::desk::requests::Moment;
 use crate::http::desk::visitor::Visitor;
 use crate::message::{EnquiryId, rfc3339};
@@ -88,7 +87,7 @@ fn checked(
                 .filter(|fact| fact.text != "null")
                 .collect(),
             Part::NotTold if !part.is_begun(rfi) => continue,
-            _ => questions.iter().filter_map(answered).collect(),
+            _ => questions.iter().filter_map(Question::answered).collect(),
         };
         sections.push(Section {
             title: part.title(),
