@@ -33,6 +33,8 @@ function check(what, holds, otherwise = "") {
 
 /** Holds the page as it is now to what every page promises. Its name is for the reader, and the picture's. */
 async function hold(page, name) {
+  // A click comes back before the page it leads to has its style.
+  await page.waitForLoadState("load");
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 });
     const found = await examine(page);
