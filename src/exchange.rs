@@ -429,16 +429,21 @@ impl Gateway {
 
     /// The people whom the hub's request is about, as it named them: so that whoever at the hub tells of them
     /// need not write them anew. For those who may read what is said; nobody, where the agency alone has the
-    /// key of what it was asked.
+    /// key of what it was asked. That they were read is in the log before.
     pub async fn persons_asked(
         &self,
         reader: &AgencyId,
+        certificate: Option<&str>,
         desk: Option<Role>,
         exchange: &Exchange,
+        now: Timestamp,
     ) -> Result<Vec<Value>, Problem> {
         let rfi = self.own_rfi(reader, desk, exchange).await?.unwrap_or_default();
-        let persons = rfi.get("persons").and_then(Value::as_array);
-        Ok(persons.cloned().unwrap_or_default())
+        let Some(persons) = rfi.get("persons").and_then(Value::as_array) else {
+            return Ok(Vec::new());
+        };
+        self.reopen(reader, certificate, desk, &exchange.rfi, now).await?;
+        Ok(persons.clone())
     }
 
     // What the hub itself asked, for those at the hub who may read what is said.

@@ -204,6 +204,11 @@ async fn early_help_is_told_of_the_concerns_and_of_those_who_are_chosen() {
     let form = representative.page(&path).await;
     assert!(form.text().contains("Wrenna Thistlebank (child)"), "{}", form.text());
     assert!(form.text().contains(&format!("value=\"{EARLY_HELP}\" checked")), "{}", form.text());
+    // Whose names were shown, and in which role they were read, is in the log.
+    let entries = gateway.entries();
+    let read = entries.iter().rfind(|entry| entry["event"] == "opened-by-sender").unwrap();
+    assert_eq!(read["desk"], "mash-health-representative");
+    assert_eq!(read["reference"], reference.as_str());
 
     let nobody = say(&representative, &path, &[("to", EARLY_HELP), ("silent", "p1")]).await;
     assert_eq!(nobody.status, 422);

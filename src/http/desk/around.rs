@@ -46,7 +46,6 @@ impl Around {
             let partners = directory.all().filter(|partner| partner.kind == kind);
             partners.map(|partner| (partner.id.to_string(), partner.name.clone())).collect()
         };
-        let (reader, role) = (visitor.agency(), Some(visitor.role()));
         let mut around =
             Self { exchange, recipients: Vec::new(), messages: Vec::new(), persons: Vec::new() };
         match saying.kind {
@@ -61,15 +60,26 @@ impl Around {
             }
             Kind::StepDown => {
                 around.recipients = of_kind(AgencyKind::EarlyHelp);
-                around.persons = api.gateway.persons_asked(reader, role, &around.exchange).await?;
+                around.persons = persons(api, visitor, &around.exchange).await?;
             }
             Kind::SubjectAccessConsultation => {
-                around.persons = api.gateway.persons_asked(reader, role, &around.exchange).await?;
+                around.persons = persons(api, visitor, &around.exchange).await?;
             }
             _ => {}
         }
         Ok(around)
     }
+}
+
+/// The people of a request, whom the hub tells of: each reading an entry.
+pub(super) async fn persons(
+    api: &Api,
+    visitor: &Visitor,
+    exchange: &Exchange,
+) -> Result<Vec<Value>, Problem> {
+    let (reader, role) = (visitor.agency(), Some(visitor.role()));
+    let certificate = visitor.certificate();
+    api.gateway.persons_asked(reader, certificate, role, exchange, visitor.at()).await
 }
 
 // What was said in an exchange, of these kinds, by id and in words.

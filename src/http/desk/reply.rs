@@ -21,8 +21,8 @@ use super::form::{Form, Question, mark};
 use super::message::{Fact, facts, opened};
 use super::page::{FormPage, Frame, Link, page, see};
 use super::requests::{find_opened, people};
-use super::said;
 use super::visitor::Visitor;
+use super::{around, said};
 use crate::http::api::{Api, Path};
 use crate::message::{Exchange, IdempotencyKey, MessageId, Party, Submission, Target};
 use crate::problem::{Problem, ProblemType};
@@ -81,10 +81,7 @@ impl Reply {
         }
         let rfi = match what.by() {
             Party::Agency => opened(api, visitor, &exchange.rfi).await?,
-            Party::Hub => {
-                let (reader, role) = (visitor.agency(), Some(visitor.role()));
-                json!({ "persons": api.gateway.persons_asked(reader, role, &exchange).await? })
-            }
+            Party::Hub => json!({ "persons": around::persons(api, visitor, &exchange).await? }),
         };
         let people = people(&rfi)
             .into_iter()
