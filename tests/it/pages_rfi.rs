@@ -398,6 +398,9 @@ async fn what_is_wrong_is_said_where_it_was_written_and_all_answers_are_kept() {
         let page = representative.page(&format!("{}/{nowhere}", desk.path)).await;
         assert_eq!(page.status, 404, "{nowhere}");
     }
+    for list in ["people", "recipients"] {
+        assert_eq!(desk.put(list, &CHILD).await.status, 404, "{list}");
+    }
     // To be gone on with later, anything is kept.
     let later = [("telephone", "ring me"), ("go", "later")];
     desk.fill_in("requester", &later).await;
@@ -439,6 +442,35 @@ async fn an_agency_that_cannot_be_asked_is_found_before_anybody_is() {
     location(&desk.send().await.0);
     let accepted = gateway.entries();
     assert_eq!(accepted.iter().filter(|entry| entry["event"] == "accepted").count(), 2);
+}
+
+#[tokio::test]
+async fn what_was_sent_and_is_still_there_is_not_sent_again() {
+    let gateway = TestGateway::start();
+    let representative = seat(&gateway, HUB, Role::HealthRepresentative);
+    let desk = Desk::begin(&representative).await;
+    desk.fill_in_all().await;
+    desk.agreed().await;
+    // As it would be if the gateway had ended between the two.
+    let row = sqlite(
+        &gateway.database(),
+        "SELECT printf('INSERT INTO rfi_drafts VALUES (x''%s'', ''%s'', %d, %d, %d, ''%s'', x''%s'', x''%s'')',
+             hex(id), hub, version, begun_ms, kept_ms, recipient, hex(wrapped_key), hex(ciphertext))
+         FROM rfi_drafts",
+    );
+    let (sent, fields) = desk.send().await;
+    let sent = location(&sent);
+    sqlite(&gateway.database(), &row);
+    // The same button once more is the same request.
+    assert_eq!(location(&desk.press(&fields).await), sent);
+    sqlite(&gateway.database(), &row);
+    // Looked at again it would be another, under the same key.
+    let other = [fields[0].clone(), ("asked-at".to_owned(), case::hours(0))];
+    let refused = desk.press(&other).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text().contains("was sent before"), "{}", refused.text());
+    let accepted = gateway.entries();
+    assert_eq!(accepted.iter().filter(|entry| entry["event"] == "accepted").count(), 3);
 }
 
 fn sqlite(database: &Path, sql: &str) -> String {

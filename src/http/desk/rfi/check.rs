@@ -167,6 +167,12 @@ pub(in crate::http::desk) async fn send(
         Err(problem) if !problem.errors.is_empty() => {
             return checked(&api, &visitor, &rfi, problem.errors);
         }
+        // Sent, and whoever sent it did not learn so: the gateway ended before what was written was let go.
+        Err(problem) if problem.kind == ProblemType::IdempotencyKeyReused => {
+            let detail = "This request was sent before, as it was written then, and stands on the board. \
+                          Nothing was sent now. What is to be asked besides is a new request.";
+            return Err(Problem::new(ProblemType::IdempotencyKeyReused, detail));
+        }
         answer => answer?,
     };
     let discarded = api.gateway.discard_rfi_draft(visitor.agency(), &rfi.id, rfi.version).await;

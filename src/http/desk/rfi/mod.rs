@@ -350,7 +350,7 @@ pub(super) async fn keep(
     filled: Form,
 ) -> Result<Response, Problem> {
     let mut rfi = Rfi::find(&api, &visitor, &id).await?;
-    let part = Part::find(&part).ok_or_else(no_such_thing)?;
+    let part = Part::find(&part).filter(|part| part.is_one_page()).ok_or_else(no_such_thing)?;
     let before = rfi.decided_about();
     parts::fill_in(&mut rfi, part, &filled);
     rfi.hold_to_decision(&before);

@@ -189,6 +189,11 @@ impl Part {
         }
     }
 
+    /// Whether it is filled in on its own page, and not on one for each person, agency or decision.
+    pub(super) fn is_one_page(self) -> bool {
+        !matches!(self, Self::Override | Self::People | Self::Recipients)
+    }
+
     /// Whether it may stay as it is.
     pub(super) fn is_optional(self) -> bool {
         self == Self::NotTold
