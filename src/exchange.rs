@@ -316,9 +316,19 @@ impl Gateway {
         let stored = self.sent(sender, id).await?;
         let sealed = self.store.sealed_payload(id).await?;
         let body = self.sealer.open(&stored.envelope, &sealed)?;
-        let event = Event::opened_by_sender(&stored.envelope).at_desk(desk).done_with(certificate);
-        self.record(&event, now, &stored, Effect::Log).await?;
+        self.note_reopened(&stored, certificate, desk, now).await?;
         Ok(body)
+    }
+
+    async fn note_reopened(
+        &self,
+        stored: &StoredMessage,
+        certificate: Option<&str>,
+        desk: Option<Role>,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let event = Event::opened_by_sender(&stored.envelope).at_desk(desk).done_with(certificate);
+        self.record(&event, now, stored, Effect::Log).await.map(drop)
     }
 
     /// A message's envelope and where its delivery stands, for its recipient.
@@ -442,7 +452,8 @@ impl Gateway {
         let Some(persons) = rfi.get("persons").and_then(Value::as_array) else {
             return Ok(Vec::new());
         };
-        self.reopen(reader, certificate, desk, &exchange.rfi, now).await?;
+        let stored = self.sent(reader, &exchange.rfi).await?;
+        self.note_reopened(&stored, certificate, desk, now).await?;
         Ok(persons.clone())
     }
 

@@ -68,20 +68,7 @@ impl<'a> Desk<'a> {
             ],
         )
         .await;
-        let decided = case::hours(-2);
-        self.fill_in(
-            "decision",
-            &[
-                ("pathway", "safeguarding"),
-                ("purpose", "assess-risk"),
-                ("name", "Imogen Fablewright"),
-                ("jobTitle", "Manager"),
-                ("decided-day", &decided[..10]),
-                ("decided-time", &decided[11..16]),
-                ("why", "The account points to significant harm."),
-            ],
-        )
-        .await;
+        self.decided("safeguarding").await;
         self.fill_in("referral", &[("source", "professional"), ("aware", "yes")]).await;
         let concerns = "She sleeps in the greenhouse when it is loud at home.";
         let earlier = "2024-06: Neglect.\r\nAn older one.";
@@ -96,6 +83,21 @@ impl<'a> Desk<'a> {
         let why = "She is registered there.";
         self.fill_in("recipients/new", &[("ods", "z99999"), ("why", why)]).await;
         self.fill_in("recipients/new", &[("agency", TRUST), ("why", "The nearest.")]).await;
+    }
+
+    /// That it is asked, on this pathway.
+    async fn decided(&self, pathway: &str) {
+        let decided = case::hours(-2);
+        let fields = [
+            ("pathway", pathway),
+            ("purpose", "assess-risk"),
+            ("name", "Imogen Fablewright"),
+            ("jobTitle", "Manager"),
+            ("decided-day", &decided[..10]),
+            ("decided-time", &decided[11..16]),
+            ("why", "The account points to significant harm."),
+        ];
+        self.fill_in("decision", &fields).await;
     }
 
     async fn agreed(&self) {
@@ -175,6 +177,11 @@ async fn a_request_is_written_in_parts_and_sent_once_to_each_agency_with_its_rea
     assert_eq!(representative.page(&format!("{}/check", desk.path)).await.status, 422);
     desk.fill_in_all().await;
     desk.agreed().await;
+    // The three questions stand before the hub's lawful basis too (R51).
+    let basis = representative.page(&format!("{}/lawful-basis", desk.path)).await;
+    let places = ["data protection law?", "private life", "in confidence?", "<form"];
+    let places = places.map(|phrase| basis.text().find(phrase).expect(phrase));
+    assert!(places.is_sorted(), "{places:?}");
     let tasks = representative.page(&desk.path).await;
     assert!(tasks.text().contains(">Ready<"), "{}", tasks.text());
     assert!(!tasks.text().contains(">Incomplete<"), "{}", tasks.text());
@@ -312,21 +319,7 @@ async fn without_consent_only_the_team_manager_decides_and_for_what_was_looked_a
     // Early intervention takes no for an answer.
     let other = Desk::begin(&representative).await;
     other.fill_in_all().await;
-    let decided = case::hours(-2);
-    other
-        .fill_in(
-            "decision",
-            &[
-                ("pathway", "early-intervention"),
-                ("purpose", "assess-risk"),
-                ("name", "Imogen Fablewright"),
-                ("jobTitle", "Manager"),
-                ("decided-day", &decided[..10]),
-                ("decided-time", &decided[11..16]),
-                ("why", "The account points to significant harm."),
-            ],
-        )
-        .await;
+    other.decided("early-intervention").await;
     let refused = other.put("consent-parents", &REFUSED).await;
     assert_eq!(refused.status, 422);
     assert!(refused.text().contains("early intervention needs it"), "{}", refused.text());
@@ -488,6 +481,17 @@ async fn what_is_written_is_sealed_and_let_go_when_nobody_goes_on() {
     desk.fill_in("people/new", &[&CHILD[..2], &[("given", secret), ("family", "T")]].concat())
         .await;
     let other = Desk::begin(&representative).await;
+    // What is older than a list shows is said to be there.
+    assert!(!representative.page("/rfis").await.text().contains("More were begun"));
+    for _ in 0..49 {
+        Desk::begin(&representative).await;
+    }
+    assert!(representative.page("/rfis").await.text().contains("More were begun"));
+    sqlite(
+        &gateway.database(),
+        "DELETE FROM rfi_drafts WHERE version = 1 AND begun_ms >
+        (SELECT min(begun_ms) FROM rfi_drafts WHERE version = 1)",
+    );
     other.fill_in("discard", &[]).await;
     assert_eq!(representative.page(&other.path).await.status, 404);
     assert_eq!(sqlite(&gateway.database(), "SELECT count(*) FROM rfi_drafts"), "1");

@@ -75,7 +75,7 @@ pub(in crate::http::desk) async fn ask(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let rfi = Rfi::find(&api, &visitor, &id).await?;
-    form(&api, &visitor, &rfi, rfi.version, questions(&json!({}))).answer()
+    form(&api, &visitor, &rfi, questions(&json!({}))).answer()
 }
 
 /// Puts the decision on record, and into the RFI that it is about.
@@ -111,7 +111,7 @@ pub(in crate::http::desk) async fn decide(
         Err(problem) if problem.kind == ProblemType::Schema => {
             let mut questions = questions(&body);
             let elsewhere = mark(&mut questions, problem.errors);
-            let mut form = form(&api, &visitor, &rfi, rfi.version, questions);
+            let mut form = form(&api, &visitor, &rfi, questions);
             form.elsewhere = elsewhere;
             return form.answer();
         }
@@ -128,13 +128,7 @@ pub(in crate::http::desk) async fn decide(
     }
 }
 
-fn form(
-    api: &Api,
-    visitor: &Visitor,
-    rfi: &Rfi,
-    follows: u64,
-    questions: Vec<Question>,
-) -> FormPage {
+fn form(api: &Api, visitor: &Visitor, rfi: &Rfi, questions: Vec<Question>) -> FormPage {
     FormPage {
         frame: Frame::of(&api.gateway, Some(visitor)),
         title: "Decide to go on without consent".to_owned(),
@@ -147,7 +141,7 @@ fn form(
         prompts: Vec::new(),
         questions,
         elsewhere: Vec::new(),
-        version: Some(follows),
+        version: Some(rfi.version),
         key: None,
         button: "Put the decision on record".to_owned(),
         others: &[],

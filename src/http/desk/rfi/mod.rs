@@ -195,6 +195,8 @@ struct ListPage {
     frame: Frame,
     title: &'static str,
     rows: Vec<Row>,
+    /// Whether there are more than one page shows.
+    is_cut: bool,
 }
 
 /// One of them. Nothing of what stands in it.
@@ -206,7 +208,9 @@ struct Row {
 
 /// Lists what is being written, what was gone on with last first.
 pub(super) async fn list(State(api): State<Api>, visitor: Visitor) -> Result<Response, Problem> {
-    let drafts = api.gateway.rfi_drafts(visitor.agency(), ROWS).await?;
+    let mut drafts = api.gateway.rfi_drafts(visitor.agency(), ROWS + 1).await?;
+    let is_cut = drafts.len() > ROWS;
+    drafts.truncate(ROWS);
     let rows = drafts.iter().map(|draft| Row {
         to: format!("/rfis/{}", draft.id),
         begun: Moment::of(draft.begun_at),
@@ -216,6 +220,7 @@ pub(super) async fn list(State(api): State<Api>, visitor: Visitor) -> Result<Res
         frame: Frame::of(&api.gateway, Some(&visitor)),
         title: "Requests that are being written",
         rows: rows.collect(),
+        is_cut,
     };
     page(StatusCode::OK, &template)
 }
